@@ -1,0 +1,1 @@
+//! The verbs of `woollyctl` and `woolly`, one file each.

@@ -1,0 +1,13 @@
+//! One transformer described by a spec: binding weights, KV blocks, forward over a batch.
+//!
+//! Invariant: knows nothing of jobs, sampling or scheduling.
+
+mod error;
+mod kv;
+mod load;
+mod forward;
+
+pub use error::Error;
+pub use forward::{BatchToken, Model, Runner};
+pub use kv::{BlockTable, KV_BLOCK_TOKENS, KvPool};
+pub use load::{LoadedModel, load};

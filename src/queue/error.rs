@@ -1,0 +1,23 @@
+//! What can go wrong with the queue.
+
+/// Failure of the store, or a request it refuses.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum Error {
+    /// 429
+    #[error("the queue is full: {limit} jobs are waiting or running")]
+    Full { limit: u64 },
+    /// 404
+    #[error("no such job")]
+    NotFound,
+    /// 409
+    #[error("the idempotency key was used before with another request")]
+    IdempotencyConflict,
+    /// The disk is full; retryable.
+    #[error("no space left for the queue in {path}")]
+    NoSpace { path: String },
+    /// The store cannot go on; the daemon exits 74.
+    #[error("job store {path}: {problem}")]
+    Store { path: String, problem: String },
+    #[error("the queue is closed")]
+    Closed,
+}

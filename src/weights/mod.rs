@@ -1,0 +1,14 @@
+//! Weight sources: a GGUF file through the FP32 cache, or synthetic random values. Each gives a
+//! [`WeightStore`] of named tensors and the [`Metadata`] that describes model and tokenizer.
+//!
+//! Invariant: does not know what a transformer computes; names and shapes are data here.
+
+mod error;
+pub mod gguf;
+mod source;
+mod store;
+
+pub use error::Error;
+pub use gguf::Metadata;
+pub use source::{LoadReport, Loaded, Progress, open};
+pub use store::{Tensor, WeightStore};
