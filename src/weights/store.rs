@@ -19,7 +19,13 @@ impl WeightStore {
     }
 
     /// The same, checked against the shape and layout the model expects.
-    pub fn expect(&self, _name: &str, _layout: Layout, _rows: usize, _cols: usize) -> Result<Tensor, Error> {
+    pub fn expect(
+        &self,
+        _name: &str,
+        _layout: Layout,
+        _rows: usize,
+        _cols: usize,
+    ) -> Result<Tensor, Error> {
         todo!()
     }
 

@@ -72,7 +72,11 @@ impl Metadata {
     }
 
     /// The value or an error that names the missing key.
-    pub fn require<'a, T>(&'a self, _key: &str, _value: Result<Option<T>, Error>) -> Result<T, Error> {
+    pub fn require<'a, T>(
+        &'a self,
+        _key: &str,
+        _value: Result<Option<T>, Error>,
+    ) -> Result<T, Error> {
         todo!()
     }
 }
