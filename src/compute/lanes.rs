@@ -15,6 +15,17 @@ pub struct Lanes {
     stride: usize,
 }
 
+/// Borrowed activations whose blocks may lie further apart than their tokens need: the input of a
+/// product.
+#[derive(Debug, Clone, Copy)]
+pub struct LanesView<'a> {
+    pub values: &'a [f32],
+    pub width: usize,
+    pub tokens: usize,
+    /// Values between the starts of two blocks.
+    pub block_len: usize,
+}
+
 /// Tokens between the starts of two blocks. Odd above one tile, so that the blocks of one token do
 /// not all fall into the same sets of the L1 cache.
 fn stride(tokens: usize) -> usize {
@@ -70,6 +81,28 @@ impl Lanes {
     pub fn values_mut(&mut self) -> &mut [f32] {
         let len = self.blocks() * self.block_len();
         &mut self.data[..len]
+    }
+
+    pub fn view(&self) -> LanesView<'_> {
+        LanesView {
+            values: self.values(),
+            width: self.width,
+            tokens: self.tokens,
+            block_len: self.block_len(),
+        }
+    }
+
+    /// The even blocks as activations of `width` values: what a gated product leaves behind.
+    ///
+    /// # Panics
+    /// When there are not enough blocks.
+    pub fn even_blocks(&self, width: usize) -> LanesView<'_> {
+        assert!(2 * width.div_ceil(PANEL_ROWS) <= self.blocks());
+        LanesView {
+            width,
+            block_len: 2 * self.block_len(),
+            ..self.view()
+        }
     }
 
     /// The 16 values of `block` for `token`.

@@ -6,7 +6,8 @@
 
 use crate::tensor::PANEL_ROWS;
 
-use super::{Isa, Lanes, Panels};
+use super::lanes::LanesView;
+use super::{Isa, Panels};
 
 /// Tokens in one tile at most: 2 panels x 14 tokens are 28 accumulators, with 2 registers for the
 /// weights and 1 for the broadcast that is 31 of AVX-512's 32 registers. On Zen 5 a tile of 8 tokens
@@ -27,9 +28,11 @@ pub(super) struct Tile<'a> {
     /// `[panels, cols, 16]`.
     pub(super) weights: &'a [f32],
     pub(super) cols: usize,
-    /// Activations from the tile's first token on; block b starts at `b * block_len`.
+    /// Activations from the tile's first token on; block b starts at `b * x_block`.
     pub(super) x: &'a [f32],
-    pub(super) block_len: usize,
+    pub(super) x_block: usize,
+    /// Values between the starts of two panels' results.
+    pub(super) out_block: usize,
     pub(super) tokens: usize,
     pub(super) store: Store,
 }
@@ -38,17 +41,16 @@ impl Tile<'_> {
     /// Checks every length that a kernel relies on, for `panels` panels written to `out`.
     fn check(&self, panels: usize, out: &[f32]) {
         let blocks = self.cols.div_ceil(PANEL_ROWS);
+        let used = self.tokens * PANEL_ROWS;
         assert!(self.tokens >= 1 && self.tokens <= TILE_TOKENS);
         assert!(self.weights.len() == panels * self.cols * PANEL_ROWS);
-        assert!(
-            blocks == 0 || self.x.len() >= (blocks - 1) * self.block_len + self.tokens * PANEL_ROWS
-        );
-        assert!(out.len() >= (panels - 1) * self.block_len + self.tokens * PANEL_ROWS);
+        assert!(blocks == 0 || self.x.len() >= (blocks - 1) * self.x_block + used);
+        assert!(panels >= 1 && out.len() >= (panels - 1) * self.out_block + used);
     }
 }
 
-/// Multiplies panels `first..` of `weights` with all tokens of `x`; `out` is `[panels, tokens, 16]`
-/// with the block length of `x`, and says by its length how many panels there are.
+/// Multiplies panels `first..` of `weights` with all tokens of `x`. The result of each panel is
+/// `[tokens, 16]`, `out_block` values apart; the length of `out` says how many panels there are.
 ///
 /// # Panics
 /// When the shapes do not fit.
@@ -56,29 +58,29 @@ pub fn product(
     isa: Isa,
     weights: Panels<'_>,
     first: usize,
-    x: &Lanes,
+    x: LanesView<'_>,
     out: &mut [f32],
+    out_block: usize,
     store: Store,
 ) {
-    assert_eq!(weights.cols(), x.width());
-    let block_len = x.block_len();
-    if block_len == 0 {
+    assert_eq!(weights.cols(), x.width);
+    if x.tokens == 0 {
         return;
     }
-    let count = out.len() / block_len;
-    assert_eq!(out.len(), count * block_len);
+    let count = out.len().div_ceil(out_block);
     let mut done = 0;
     while done < count {
-        let group = group_size(isa, count - done, x.tokens());
+        let group = group_size(isa, count - done, x.tokens);
         let strip = weights.slice(first + done, group);
-        let out = &mut out[done * block_len..(done + group) * block_len];
-        for (token, tokens) in tiles(x.tokens()) {
+        let out = &mut out[done * out_block..];
+        for (token, tokens) in tiles(x.tokens) {
             let start = token * PANEL_ROWS;
             let tile = Tile {
                 weights: strip,
-                cols: x.width(),
-                x: &x.values()[start..],
-                block_len,
+                cols: x.width,
+                x: &x.values[start..],
+                x_block: x.block_len,
+                out_block,
                 tokens,
                 store,
             };
@@ -132,13 +134,12 @@ fn portable(panels: usize, tile: &Tile<'_>, out: &mut [f32]) {
         for token in 0..tile.tokens {
             let mut acc = [0.0f32; PANEL_ROWS];
             for (k, line) in weights.chunks_exact(PANEL_ROWS).enumerate() {
-                let x =
-                    tile.x[k / PANEL_ROWS * tile.block_len + token * PANEL_ROWS + k % PANEL_ROWS];
+                let x = tile.x[k / PANEL_ROWS * tile.x_block + token * PANEL_ROWS + k % PANEL_ROWS];
                 for (acc, &w) in acc.iter_mut().zip(line) {
                     *acc = w.mul_add(x, *acc);
                 }
             }
-            let out = &mut out[panel * tile.block_len + token * PANEL_ROWS..][..PANEL_ROWS];
+            let out = &mut out[panel * tile.out_block + token * PANEL_ROWS..][..PANEL_ROWS];
             for (out, acc) in out.iter_mut().zip(acc) {
                 *out = match tile.store {
                     Store::Replace => acc,
@@ -152,7 +153,7 @@ fn portable(panels: usize, tile: &Tile<'_>, out: &mut [f32]) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::compute::{panel, reference};
+    use crate::compute::{Lanes, panel, reference};
 
     /// Values that need rounding at every step.
     fn values(len: usize, salt: u32) -> Vec<f32> {
@@ -190,7 +191,16 @@ mod tests {
                 }
                 for isa in Isa::all() {
                     let mut y = Lanes::new(rows, tokens);
-                    product(isa, weights, 0, &x, y.values_mut(), Store::Replace);
+                    let block = y.block_len();
+                    product(
+                        isa,
+                        weights,
+                        0,
+                        x.view(),
+                        y.values_mut(),
+                        block,
+                        Store::Replace,
+                    );
                     for (t, input) in inputs.iter().enumerate() {
                         let mut got = vec![0.0; rows];
                         y.copy_token(t, 0, &mut got);
@@ -219,14 +229,8 @@ mod tests {
             x.set_token(0, &input);
             let mut y = Lanes::new(rows, 1);
             y.set_token(0, &before);
-            product(
-                isa,
-                Panels::new(&data, rows, cols),
-                0,
-                &x,
-                y.values_mut(),
-                Store::Add,
-            );
+            let (panels, block) = (Panels::new(&data, rows, cols), y.block_len());
+            product(isa, panels, 0, x.view(), y.values_mut(), block, Store::Add);
             let mut got = vec![0.0; rows];
             y.copy_token(0, 0, &mut got);
             let want: Vec<f32> = reference::matrix_vector(&matrix, &input)

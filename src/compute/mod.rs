@@ -21,7 +21,7 @@ mod team;
 mod x86;
 
 pub use isa::{Isa, Kernel, UnknownIsa};
-pub use lanes::Lanes;
+pub use lanes::{Lanes, LanesView};
 pub use panel::Panels;
 pub use team::Team;
 #[cfg(target_arch = "x86_64")]

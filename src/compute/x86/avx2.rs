@@ -35,7 +35,7 @@ impl Avx2 {
         for panel in 0..panels {
             for first in (0..tile.tokens).step_by(TOKENS) {
                 let tokens = (tile.tokens - first).min(TOKENS);
-                let out = &mut out[panel * tile.block_len + first * PANEL_ROWS..];
+                let out = &mut out[panel * tile.out_block + first * PANEL_ROWS..];
                 macro_rules! by_tokens {
                     ($($tokens:literal)*) => {
                         match tokens {
@@ -86,7 +86,7 @@ unsafe fn kernel<const T: usize>(tile: &Tile<'_>, panel: usize, first: usize, ou
             }
         }
         k += PANEL_ROWS;
-        x = x.wrapping_add(tile.block_len);
+        x = x.wrapping_add(tile.x_block);
     }
     for t in 0..T {
         for (half, acc) in [low[t], high[t]].into_iter().enumerate() {

@@ -95,12 +95,12 @@ unsafe fn kernel<const P: usize, const T: usize>(tile: &Tile<'_>, out: &mut [f32
             }
         }
         k += PANEL_ROWS;
-        x = x.wrapping_add(tile.block_len);
+        x = x.wrapping_add(tile.x_block);
     }
     for p in 0..P {
         for t in 0..T {
             // SAFETY: `out` holds P blocks, the last with at least T tokens.
-            let place = unsafe { out.as_mut_ptr().add(p * tile.block_len + t * PANEL_ROWS) };
+            let place = unsafe { out.as_mut_ptr().add(p * tile.out_block + t * PANEL_ROWS) };
             let value = match tile.store {
                 Store::Replace => acc[p][t],
                 // SAFETY: `place` has 16 values.
