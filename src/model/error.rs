@@ -7,6 +7,16 @@ pub enum Error {
     Weights(#[from] crate::weights::Error),
     #[error(transparent)]
     Text(#[from] crate::text::Error),
-    #[error("{0}")]
+    #[error(transparent)]
+    Isa(#[from] crate::compute::UnknownIsa),
+    /// The file asks for something woolly does not compute.
+    #[error("unsupported model: {0}")]
     Unsupported(String),
+    /// A hyper-parameter is missing or impossible.
+    #[error("model metadata: {key} {problem}")]
+    Hyper { key: String, problem: String },
+    #[error("cannot start a worker thread: {0}")]
+    Thread(#[from] std::io::Error),
+    #[error("the KV pool of {blocks} blocks needs {bytes} bytes, which this machine does not give")]
+    KvMemory { blocks: usize, bytes: u64 },
 }
