@@ -1,1 +1,5 @@
-fn main() {}
+//! The one integration binary: a file per behaviour.
+
+mod equal_bytes;
+mod reference;
+mod support;

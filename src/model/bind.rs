@@ -53,29 +53,48 @@ impl Model {
         context: Option<usize>,
     ) -> Result<Model, Error> {
         let (hyper, spec) = Hyper::read(metadata)?;
-        let mut binder = Binder { store, used: HashSet::new() };
+        let mut binder = Binder {
+            store,
+            used: HashSet::new(),
+        };
         let tied = !store.contains("output.weight");
         let vocab = store.get("token_embd.weight")?.spec().rows;
         if vocab == 0 {
-            return Err(Error::Unsupported("token_embd.weight has no rows".to_owned()));
+            return Err(Error::Unsupported(
+                "token_embd.weight has no rows".to_owned(),
+            ));
         }
         let embedding = if tied {
             binder.matrix("token_embd.weight", vocab, hyper.hidden)?
         } else {
             binder.take("token_embd.weight", Layout::Rows, vocab, hyper.hidden)?
         };
-        let output =
-            if tied { None } else { Some(binder.matrix("output.weight", vocab, hyper.hidden)?) };
+        let output = if tied {
+            None
+        } else {
+            Some(binder.matrix("output.weight", vocab, hyper.hidden)?)
+        };
         let output_norm = binder.vector("output_norm.weight", hyper.hidden)?;
         let rope_factors = match store.contains("rope_freqs.weight") {
             true => Some(binder.vector("rope_freqs.weight", hyper.rope_dims / 2)?),
             false => None,
         };
-        let layers =
-            (0..hyper.layers).map(|i| binder.layer(i, &hyper)).collect::<Result<Vec<_>, _>>()?;
+        let layers = (0..hyper.layers)
+            .map(|i| binder.layer(i, &hyper))
+            .collect::<Result<Vec<_>, _>>()?;
         binder.refuse_unused()?;
         let context = context.map_or(hyper.context, |wanted| wanted.min(hyper.context));
-        Ok(Model { hyper, spec, vocab, context, layers, embedding, output_norm, output, rope_factors })
+        Ok(Model {
+            hyper,
+            spec,
+            vocab,
+            context,
+            layers,
+            embedding,
+            output_norm,
+            output,
+            rope_factors,
+        })
     }
 
     pub fn vocab(&self) -> usize {
@@ -149,7 +168,10 @@ impl Binder<'_> {
     fn layer(&mut self, index: usize, hyper: &Hyper) -> Result<Layer, Error> {
         let name = |part: &str| format!("blk.{index}.{part}.weight");
         let (hidden, wide) = (hyper.hidden, hyper.feed_forward);
-        let (q, kv) = (hyper.heads * hyper.head_dim, hyper.kv_heads * hyper.head_dim);
+        let (q, kv) = (
+            hyper.heads * hyper.head_dim,
+            hyper.kv_heads * hyper.head_dim,
+        );
         Ok(Layer {
             attention_norm: self.vector(&name("attn_norm"), hidden)?,
             query: self.matrix(&name("attn_q"), q, hidden)?,
@@ -164,7 +186,12 @@ impl Binder<'_> {
     }
 
     fn refuse_unused(&self) -> Result<(), Error> {
-        match self.store.specs().into_iter().find(|spec| !self.used.contains(&spec.name)) {
+        match self
+            .store
+            .specs()
+            .into_iter()
+            .find(|spec| !self.used.contains(&spec.name))
+        {
             Some(spec) => Err(Error::Unsupported(format!(
                 "tensor {} has no place in this architecture",
                 spec.name

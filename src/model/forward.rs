@@ -78,13 +78,31 @@ impl Runner {
     /// # Panics
     /// When a token id is not in the vocabulary or a position is outside its block table.
     pub fn forward(&mut self, tables: &[&BlockTable], batch: &[BatchToken]) -> &[f32] {
-        let Runner { model, isa, team, rope, kv, scratch } = self;
+        let Runner {
+            model,
+            isa,
+            team,
+            rope,
+            kv,
+            scratch,
+        } = self;
         let wanted = batch.iter().filter(|token| token.logits).count();
         scratch.resize(batch.len(), wanted);
-        let mut step = Step { model, isa: *isa, team, kv, scratch, tables, batch };
+        let mut step = Step {
+            model,
+            isa: *isa,
+            team,
+            kv,
+            scratch,
+            tables,
+            batch,
+        };
         team.step(|| {
             step.embed();
-            rope.fill(&mut step.scratch.angles, batch.iter().map(|token| token.position));
+            rope.fill(
+                &mut step.scratch.angles,
+                batch.iter().map(|token| token.position),
+            );
             for (index, layer) in model.layers.iter().enumerate() {
                 step.attention(index, layer);
                 step.feed_forward(layer);
@@ -134,16 +152,33 @@ impl Step<'_> {
         let output = panels(&layer.attention_output);
         let block_len = s.x.block_len();
         spread(self.team, s.x.values_mut(), block_len, |first, out| {
-            product(self.isa, output, first, s.attention.view(), out, block_len, Store::Add);
+            product(
+                self.isa,
+                output,
+                first,
+                s.attention.view(),
+                out,
+                block_len,
+                Store::Add,
+            );
         });
     }
 
     /// Rotates queries and keys by their positions, and writes keys and values to the KV blocks.
     fn rotate_and_store(&mut self, layer: usize) {
         let hyper = &self.model.hyper;
-        let (q, kv) = (hyper.heads * hyper.head_dim, hyper.kv_heads * hyper.head_dim);
+        let (q, kv) = (
+            hyper.heads * hyper.head_dim,
+            hyper.kv_heads * hyper.head_dim,
+        );
         let (q_blocks, kv_blocks) = (q.div_ceil(PANEL_ROWS), kv.div_ceil(PANEL_ROWS));
-        let Scratch { qkv, queries, angles, row, .. } = &mut *self.scratch;
+        let Scratch {
+            qkv,
+            queries,
+            angles,
+            row,
+            ..
+        } = &mut *self.scratch;
         let rotate = |heads: &mut [f32], token: usize| {
             let (cos, sin) = angles.token(token);
             match self.model.spec.rotary {
@@ -157,12 +192,19 @@ impl Step<'_> {
             qkv.copy_token(t, q_blocks, keys);
             qkv.copy_token(t, q_blocks + kv_blocks, values);
             rotate(keys, t);
-            self.kv.write(self.tables[token.table], token.position, layer, keys, values);
+            self.kv.write(
+                self.tables[token.table],
+                token.position,
+                layer,
+                keys,
+                values,
+            );
         }
-        self.team.chunks(&mut queries[..self.batch.len() * q], q, |t, heads| {
-            qkv.copy_token(t, 0, heads);
-            rotate(heads, t);
-        });
+        self.team
+            .chunks(&mut queries[..self.batch.len() * q], q, |t, heads| {
+                qkv.copy_token(t, 0, heads);
+                rotate(heads, t);
+            });
     }
 
     fn attend(&mut self, layer: usize) {
@@ -170,20 +212,26 @@ impl Step<'_> {
         let (dim, q) = (hyper.head_dim, hyper.heads * hyper.head_dim);
         let group = hyper.heads / hyper.kv_heads;
         let scale = 1.0 / (dim as f32).sqrt();
-        let Scratch { queries, heads, attention, .. } = &mut *self.scratch;
+        let Scratch {
+            queries,
+            heads,
+            attention,
+            ..
+        } = &mut *self.scratch;
         let kv = &*self.kv;
-        self.team.chunks(&mut heads[..self.batch.len() * q], dim, |index, out| {
-            let (t, head) = (index / hyper.heads, index % hyper.heads);
-            let token = self.batch[t];
-            let table = self.tables[token.table];
-            let query = Query {
-                query: &queries[t * q + head * dim..][..dim],
-                scale,
-                position: token.position,
-                block: |block: usize| kv.head(table, block, layer, head / group),
-            };
-            attend(self.isa, query, out);
-        });
+        self.team
+            .chunks(&mut heads[..self.batch.len() * q], dim, |index, out| {
+                let (t, head) = (index / hyper.heads, index % hyper.heads);
+                let token = self.batch[t];
+                let table = self.tables[token.table];
+                let query = Query {
+                    query: &queries[t * q + head * dim..][..dim],
+                    scale,
+                    position: token.position,
+                    block: |block: usize| kv.head(table, block, layer, head / group),
+                };
+                attend(self.isa, query, out);
+            });
         for (t, heads) in heads.chunks_exact(q).take(self.batch.len()).enumerate() {
             attention.set_token(t, heads);
         }
@@ -196,16 +244,21 @@ impl Step<'_> {
         let block_len = s.gated.block_len();
         match self.model.spec.feed_forward {
             FeedForward::SwiGlu => {
-                spread(self.team, s.gated.values_mut(), 2 * block_len, |first, out| {
-                    let x = s.normed.view();
-                    product(self.isa, gate, first, x, out, 2 * block_len, Store::Replace);
-                    let odd = &mut out[block_len..];
-                    product(self.isa, up, first, x, odd, 2 * block_len, Store::Replace);
-                    for pair in out.chunks_exact_mut(2 * block_len) {
-                        let (gate, up) = pair.split_at_mut(block_len);
-                        elementwise::swiglu(self.isa, gate, up);
-                    }
-                });
+                spread(
+                    self.team,
+                    s.gated.values_mut(),
+                    2 * block_len,
+                    |first, out| {
+                        let x = s.normed.view();
+                        product(self.isa, gate, first, x, out, 2 * block_len, Store::Replace);
+                        let odd = &mut out[block_len..];
+                        product(self.isa, up, first, x, odd, 2 * block_len, Store::Replace);
+                        for pair in out.chunks_exact_mut(2 * block_len) {
+                            let (gate, up) = pair.split_at_mut(block_len);
+                            elementwise::swiglu(self.isa, gate, up);
+                        }
+                    },
+                );
             }
         }
         let down = panels(&layer.down);
@@ -232,18 +285,42 @@ impl Step<'_> {
             return;
         }
         self.normalize(&self.model.output_norm);
-        let Scratch { normed, last, logit_lanes, logits, row, .. } = &mut *self.scratch;
+        let Scratch {
+            normed,
+            last,
+            logit_lanes,
+            logits,
+            row,
+            ..
+        } = &mut *self.scratch;
         let row = &mut row[..self.model.hyper.hidden];
-        let wanted = self.batch.iter().enumerate().filter(|(_, token)| token.logits);
+        let wanted = self
+            .batch
+            .iter()
+            .enumerate()
+            .filter(|(_, token)| token.logits);
         for (place, (t, _)) in wanted.enumerate() {
             normed.copy_token(t, 0, row);
             last.set_token(place, row);
         }
         let output = self.model.output();
         let block_len = logit_lanes.block_len();
-        spread(self.team, logit_lanes.values_mut(), block_len, |first, out| {
-            product(self.isa, output, first, last.view(), out, block_len, Store::Replace);
-        });
+        spread(
+            self.team,
+            logit_lanes.values_mut(),
+            block_len,
+            |first, out| {
+                product(
+                    self.isa,
+                    output,
+                    first,
+                    last.view(),
+                    out,
+                    block_len,
+                    Store::Replace,
+                );
+            },
+        );
         // One token's lanes are a plain vector already.
         if last.tokens() > 1 {
             let vocab = self.model.vocab;
@@ -262,8 +339,12 @@ impl Step<'_> {
 fn spread(team: &Team, out: &mut [f32], block_len: usize, f: impl Fn(usize, &mut [f32]) + Sync) {
     let count = out.len() / block_len;
     let share = count / (team.threads() * CHUNKS_PER_THREAD);
-    let panels = share.next_multiple_of(MIN_PANELS).clamp(MIN_PANELS, MAX_PANELS);
-    team.chunks(out, panels * block_len, |index, chunk| f(index * panels, chunk));
+    let panels = share
+        .next_multiple_of(MIN_PANELS)
+        .clamp(MIN_PANELS, MAX_PANELS);
+    team.chunks(out, panels * block_len, |index, chunk| {
+        f(index * panels, chunk)
+    });
 }
 
 /// A product with several matrices one below the other, each starting on its own panel.

@@ -34,7 +34,10 @@ impl Hyper {
         let name = metadata.string("general.architecture")?;
         let name = metadata.require("general.architecture", Ok(name))?;
         let spec = spec::find(name)?;
-        let keys = Keys { metadata, prefix: spec.architecture };
+        let keys = Keys {
+            metadata,
+            prefix: spec.architecture,
+        };
         keys.refuse_what_is_not_computed()?;
 
         let layers = keys.size("block_count", MAX_LAYERS)?;
@@ -45,14 +48,17 @@ impl Hyper {
             Some(_) => keys.size("attention.key_length", MAX_WIDTH)?,
             None if hidden % heads == 0 => hidden / heads,
             None => {
-                return Err(keys
-                    .error("attention.head_count", format!("{heads} does not divide {hidden}")));
+                return Err(keys.error(
+                    "attention.head_count",
+                    format!("{heads} does not divide {hidden}"),
+                ));
             }
         };
         if keys.size_or("attention.value_length", MAX_WIDTH, head_dim)? != head_dim {
-            return Err(
-                keys.error("attention.value_length", format!("differs from the keys' {head_dim}"))
-            );
+            return Err(keys.error(
+                "attention.value_length",
+                format!("differs from the keys' {head_dim}"),
+            ));
         }
         if head_dim > MAX_HEAD_DIM {
             let limit = format!("gives heads of {head_dim}; at most {MAX_HEAD_DIM} are supported");
@@ -94,7 +100,10 @@ impl Keys<'_> {
     }
 
     fn error(&self, name: &str, problem: String) -> Error {
-        Error::Hyper { key: self.key(name), problem }
+        Error::Hyper {
+            key: self.key(name),
+            problem,
+        }
     }
 
     fn unsigned(&self, name: &str) -> Result<Option<u64>, Error> {
@@ -142,7 +151,10 @@ impl Keys<'_> {
             let problem = format!("is {experts}: mixtures of experts are not supported");
             return Err(self.error("expert_count", problem));
         }
-        if self.unsigned("attention.sliding_window")?.is_some_and(|n| n > 0) {
+        if self
+            .unsigned("attention.sliding_window")?
+            .is_some_and(|n| n > 0)
+        {
             let problem = "is set: sliding windows are not supported".to_owned();
             return Err(self.error("attention.sliding_window", problem));
         }

@@ -20,7 +20,9 @@ pub struct KvShape {
 
 impl KvShape {
     fn head(self) -> HeadBlock {
-        HeadBlock { head_dim: self.head_dim }
+        HeadBlock {
+            head_dim: self.head_dim,
+        }
     }
 
     /// FP32 values of one block over all layers and heads.
@@ -54,7 +56,9 @@ impl KvPool {
         let len = blocks.checked_mul(shape.block_len()).ok_or_else(refuse)?;
         let count = u32::try_from(blocks).map_err(|_| refuse())?;
         // Asked for first, because an impossible `vec!` would abort instead of failing.
-        Vec::<f32>::new().try_reserve_exact(len).map_err(|_| refuse())?;
+        Vec::<f32>::new()
+            .try_reserve_exact(len)
+            .map_err(|_| refuse())?;
         Ok(KvPool {
             shape,
             data: vec![0.0; len],
@@ -97,7 +101,13 @@ impl KvPool {
     }
 
     /// The part of the sequence's block `index` that one layer's head uses.
-    pub(super) fn head(&self, table: &BlockTable, index: usize, layer: usize, head: usize) -> &[f32] {
+    pub(super) fn head(
+        &self,
+        table: &BlockTable,
+        index: usize,
+        layer: usize,
+        head: usize,
+    ) -> &[f32] {
         let (start, len) = self.place(table, index, layer, head);
         &self.data[start..start + len]
     }
@@ -116,14 +126,19 @@ impl KvPool {
         for (head, (key, value)) in heads.enumerate() {
             let (start, len) = self.place(table, position / KV_BLOCK_TOKENS, layer, head);
             let block = &mut self.data[start..start + len];
-            self.shape.head().write(block, position % KV_BLOCK_TOKENS, key, value);
+            self.shape
+                .head()
+                .write(block, position % KV_BLOCK_TOKENS, key, value);
         }
     }
 
     fn place(&self, table: &BlockTable, index: usize, layer: usize, head: usize) -> (usize, usize) {
         let len = self.shape.head().len();
         let block = table.blocks[index] as usize;
-        (((block * self.shape.layers + layer) * self.shape.kv_heads + head) * len, len)
+        (
+            ((block * self.shape.layers + layer) * self.shape.kv_heads + head) * len,
+            len,
+        )
     }
 }
 
@@ -138,7 +153,11 @@ impl BlockTable {
 mod tests {
     use super::*;
 
-    const SHAPE: KvShape = KvShape { layers: 2, kv_heads: 1, head_dim: 8 };
+    const SHAPE: KvShape = KvShape {
+        layers: 2,
+        kv_heads: 1,
+        head_dim: 8,
+    };
 
     #[test]
     fn blocks_are_taken_and_given_back() {
@@ -169,6 +188,9 @@ mod tests {
 
     #[test]
     fn an_impossible_pool_is_refused() {
-        assert!(matches!(KvPool::new(SHAPE, usize::MAX / 4), Err(Error::KvMemory { .. })));
+        assert!(matches!(
+            KvPool::new(SHAPE, usize::MAX / 4),
+            Err(Error::KvMemory { .. })
+        ));
     }
 }

@@ -58,7 +58,10 @@ pub fn load(
         )));
     }
     let info = ModelInfo {
-        name: model.name.clone().unwrap_or_else(|| default_name(&model.source, metadata)),
+        name: model
+            .name
+            .clone()
+            .unwrap_or_else(|| default_name(&model.source, metadata)),
         context: bound.context(),
         vocab: bound.vocab(),
         end_tokens: tokenizer.end_tokens().to_vec(),
@@ -78,9 +81,10 @@ pub fn load(
 /// once wrote into `general.name`.
 fn default_name(source: &ModelSource, metadata: &weights::Metadata) -> String {
     match source {
-        ModelSource::Gguf(path) => path
-            .file_stem()
-            .map_or_else(|| "model".to_owned(), |stem| stem.to_string_lossy().into_owned()),
+        ModelSource::Gguf(path) => path.file_stem().map_or_else(
+            || "model".to_owned(),
+            |stem| stem.to_string_lossy().into_owned(),
+        ),
         ModelSource::Synthetic(_) => match metadata.string("general.name") {
             Ok(Some(name)) => name.to_owned(),
             _ => "synthetic".to_owned(),

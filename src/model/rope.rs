@@ -24,7 +24,9 @@ impl Rope {
             let factor = factors.map_or(1.0, |factors| f64::from(factors[i]));
             libm::pow(f64::from(base), exponent) / factor
         };
-        Rope { frequencies: (0..dims / 2).map(frequency).collect() }
+        Rope {
+            frequencies: (0..dims / 2).map(frequency).collect(),
+        }
     }
 
     /// Fills `angles` for these positions.
@@ -45,7 +47,11 @@ impl Rope {
 impl Angles {
     pub(super) fn with_capacity(tokens: usize, dims: usize) -> Angles {
         let len = tokens * dims / 2;
-        Angles { cos: Vec::with_capacity(len), sin: Vec::with_capacity(len), pairs: dims / 2 }
+        Angles {
+            cos: Vec::with_capacity(len),
+            sin: Vec::with_capacity(len),
+            pairs: dims / 2,
+        }
     }
 
     /// Cosines and sines of one token of the step.

@@ -55,9 +55,13 @@ impl Scratch {
 
     /// Sets the number of tokens of the step, and how many of them want logits.
     pub(super) fn resize(&mut self, tokens: usize, logits: usize) {
-        for lanes in
-            [&mut self.x, &mut self.normed, &mut self.qkv, &mut self.attention, &mut self.gated]
-        {
+        for lanes in [
+            &mut self.x,
+            &mut self.normed,
+            &mut self.qkv,
+            &mut self.attention,
+            &mut self.gated,
+        ] {
             lanes.resize(tokens);
         }
         self.last.resize(logits);

@@ -41,11 +41,14 @@ const SPECS: [Spec; 1] = [Spec {
 
 /// The spec of an architecture, or an error that lists what is supported.
 pub(super) fn find(architecture: &str) -> Result<&'static Spec, Error> {
-    SPECS.iter().find(|spec| spec.architecture == architecture).ok_or_else(|| {
-        let known: Vec<&str> = SPECS.iter().map(|spec| spec.architecture).collect();
-        Error::Unsupported(format!(
-            "architecture \"{architecture}\" (supported: {})",
-            known.join(", ")
-        ))
-    })
+    SPECS
+        .iter()
+        .find(|spec| spec.architecture == architecture)
+        .ok_or_else(|| {
+            let known: Vec<&str> = SPECS.iter().map(|spec| spec.architecture).collect();
+            Error::Unsupported(format!(
+                "architecture \"{architecture}\" (supported: {})",
+                known.join(", ")
+            ))
+        })
 }
