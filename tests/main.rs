@@ -1,4 +1,5 @@
 //! The one integration binary: a file per behaviour.
+#![allow(unreachable_pub, reason = "one crate: `pub` here means for the other test files")]
 
 mod equal_bytes;
 mod reference;
