@@ -1,0 +1,4 @@
+//! Helpers of the behaviour tests.
+
+mod scratch_gguf;
+pub mod vocabularies;
