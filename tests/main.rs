@@ -1,6 +1,9 @@
 //! The one integration binary: a file per behaviour.
 #![allow(unreachable_pub, reason = "one crate: `pub` here means for the other test files")]
 
+mod chat_template;
 mod equal_bytes;
 mod reference;
+mod stream_decoder;
 mod support;
+mod tokenizer;

@@ -2,3 +2,5 @@
 
 pub mod models;
 pub mod runs;
+mod scratch_gguf;
+pub mod vocabularies;
