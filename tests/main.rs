@@ -1,1 +1,3 @@
-fn main(){}
+//! One integration binary: a file per behaviour, helpers in `support`.
+
+mod config;
