@@ -1,3 +1,4 @@
+<<<<<<< HEAD
 //! The one integration binary: a file per behaviour.
 #![allow(unreachable_pub, reason = "one crate: `pub` here means for the other test files")]
 
@@ -7,3 +8,8 @@ mod reference;
 mod stream_decoder;
 mod support;
 mod tokenizer;
+=======
+//! One integration binary: a file per behaviour, helpers in `support`.
+
+mod config;
+>>>>>>> 2074ef5

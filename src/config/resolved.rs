@@ -16,16 +16,22 @@ pub struct Config {
     pub log: Log,
 }
 
+/// The process: where it listens, where it keeps state, who may do everything, how it ends.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Daemon {
+    /// Absolute when it came from a file.
     pub socket: PathBuf,
     /// Mode of the socket file, e.g. 0o660.
     pub socket_mode: u32,
+    /// Holds the job store; one daemon at a time.
     pub state_dir: PathBuf,
+    /// Seconds that running jobs get to finish after the first signal to stop.
     pub drain_timeout_s: u64,
+    /// May see and cancel every job, besides root and the daemon's own user.
     pub admin_uids: Vec<u32>,
 }
 
+/// The model that is served.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Model {
     /// The name clients see; default: the file's `general.name` or its stem.
@@ -33,7 +39,7 @@ pub struct Model {
     pub source: ModelSource,
     /// Upper bound on positions; `None` takes the model's own.
     pub context_length: Option<usize>,
-    /// Overrides the template of the file.
+    /// Overrides the template of the file: a Jinja text, or the name of a built-in one.
     pub chat_template: Option<String>,
     /// Tokens generated when a request does not say: completions.
     pub max_tokens_completion: u32,
@@ -41,38 +47,49 @@ pub struct Model {
     pub max_tokens_chat: u32,
 }
 
+/// Where weights come from.
 #[derive(Debug, Clone, PartialEq)]
 pub enum ModelSource {
+    /// A GGUF file, dequantized once into the cache.
     Gguf(PathBuf),
+    /// Random weights made at start.
     Synthetic(Synthetic),
 }
 
 /// Sizes of a synthetic model, preset already expanded and overridden key by key.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Synthetic {
+    /// At least 258: 256 bytes, begin and end of text.
     pub vocab_size: usize,
+    /// A multiple of twice `num_heads`.
     pub hidden_size: usize,
     pub num_layers: usize,
     pub num_heads: usize,
+    /// Divides `num_heads`.
     pub num_kv_heads: usize,
     pub context_length: usize,
     pub intermediate_size: usize,
+    /// The output matrix is the embedding.
     pub tied: bool,
     pub norm: SyntheticNorm,
     pub seed: u64,
+    /// Kept in a cache file instead of memory.
     pub persist: bool,
 }
 
+/// The normalization of a synthetic model.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SyntheticNorm {
     Rms,
 }
 
+/// The FP32 cache files.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Cache {
     pub dir: PathBuf,
 }
 
+/// How numbers are computed; nothing here changes a result.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Compute {
     pub isa: IsaChoice,
@@ -88,6 +105,7 @@ pub enum IsaChoice {
     Neon,
 }
 
+/// The decode workers; `count * threads_per_worker` is at most the CPUs the process may use.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Workers {
     pub count: usize,
@@ -96,10 +114,11 @@ pub struct Workers {
     pub slots: usize,
     /// Prompt tokens computed in one step at most.
     pub prefill_chunk: usize,
-    /// Total over all workers.
+    /// Memory for keys and values, total over all workers.
     pub kv_bytes: u64,
 }
 
+/// How much work is accepted and how long it is kept.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Queue {
     /// Waiting and running jobs at most; more are answered 429.
@@ -108,11 +127,14 @@ pub struct Queue {
     pub retention_s: u64,
 }
 
+/// Limits on requests.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Api {
+    /// Larger bodies are answered 413.
     pub max_body_bytes: usize,
 }
 
+/// What is logged to standard error, and how.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Log {
     /// A `tracing` filter: `info`, `woolly=debug`, ...
@@ -120,6 +142,7 @@ pub struct Log {
     pub format: LogFormat,
 }
 
+/// Lines for people, or one JSON object a line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LogFormat {
     Text,
