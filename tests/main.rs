@@ -1,15 +1,13 @@
-<<<<<<< HEAD
 //! The one integration binary: a file per behaviour.
-#![allow(unreachable_pub, reason = "one crate: `pub` here means for the other test files")]
+#![allow(
+    unreachable_pub,
+    reason = "one crate: `pub` here means for the other test files"
+)]
 
 mod chat_template;
+mod config;
 mod equal_bytes;
 mod reference;
 mod stream_decoder;
 mod support;
 mod tokenizer;
-=======
-//! One integration binary: a file per behaviour, helpers in `support`.
-
-mod config;
->>>>>>> 2074ef5

@@ -131,8 +131,8 @@ mod tests {
         let ranges = |len, banned: &[u32]| allowed(len, banned).collect::<Vec<_>>();
         assert_eq!(ranges(5, &[5]), vec![0..5]);
         assert_eq!(ranges(5, &[0, 2, 4, 9]), vec![1..2, 3..4]);
-        assert_eq!(ranges(2, &[0, 1]), vec![]);
-        assert_eq!(ranges(0, &[3]), vec![]);
+        assert_eq!(ranges(2, &[0, 1]), Vec::<std::ops::Range<usize>>::new());
+        assert_eq!(ranges(0, &[3]), Vec::<std::ops::Range<usize>>::new());
     }
 
     #[test]

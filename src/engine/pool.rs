@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread::JoinHandle;
 
+use crate::compute::Isa;
 use crate::config;
 use crate::job::{Event, JobId, SamplingParams, SequenceEvent};
 use crate::model::{Error, KV_BLOCK_TOKENS, Model, Runner};
@@ -60,7 +61,8 @@ impl Pool {
             context: model.context(),
         };
         let blocks = kv_blocks(workers, model.kv_block_bytes(), shape.context)?;
-        let (isa, threads) = (compute.isa, workers.threads_per_worker);
+        let isa = Isa::by_name(compute.isa.name())?;
+        let threads = workers.threads_per_worker;
         // Each running sequence may decode one token beside the prompt tokens of the step.
         let max_batch = workers.slots + workers.prefill_chunk;
         let build =

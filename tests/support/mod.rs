@@ -2,5 +2,4 @@
 
 pub mod models;
 pub mod runs;
-mod scratch_gguf;
 pub mod vocabularies;
