@@ -109,18 +109,14 @@ impl Pool {
             let thread = std::thread::Builder::new()
                 .name(format!("woolly-w{index}-t0"))
                 .spawn(move || lead(index, &shared, &*build, ready))
-                .map_err(|e| {
-                    Error::Unsupported(format!("cannot start the thread of worker {index}: {e}"))
-                })?;
+                .map_err(Error::Thread)?;
             pool.threads.push(thread);
         }
         drop(ready);
         for _ in 0..workers.count {
-            let positions = started.recv_blocking().unwrap_or_else(|_| {
-                Err(Error::Unsupported(
-                    "a decode worker panicked while it started".into(),
-                ))
-            })?;
+            let positions = started
+                .recv_blocking()
+                .unwrap_or_else(|_| Err(Error::WorkerDied))?;
             pool.max_positions = pool.max_positions.min(positions);
         }
         Ok(pool)
@@ -175,10 +171,12 @@ fn kv_blocks(
     let least = positions.div_ceil(KV_BLOCK_TOKENS);
     if blocks < least {
         let needed = least as u64 * block_bytes as u64 * workers.count as u64;
-        return Err(Error::Unsupported(format!(
-            "workers.kv_bytes is {}, but {} worker(s) need at least {needed} for {positions} positions each",
-            workers.kv_bytes, workers.count
-        )));
+        return Err(Error::KvBudget {
+            bytes: workers.kv_bytes,
+            workers: workers.count,
+            needed,
+            positions,
+        });
     }
     Ok(blocks)
 }

@@ -17,6 +17,18 @@ pub enum Error {
     Hyper { key: String, problem: String },
     #[error("cannot start a worker thread: {0}")]
     Thread(#[from] std::io::Error),
+    #[error(
+        "workers.kv_bytes is {bytes}, but {workers} worker(s) need at least {needed} for {positions} positions each"
+    )]
+    KvBudget {
+        bytes: u64,
+        workers: usize,
+        needed: u64,
+        positions: usize,
+    },
+    /// A worker thread ended before it could say whether it is ready.
+    #[error("a decode worker died while it started")]
+    WorkerDied,
     #[error("the KV pool of {blocks} blocks needs {bytes} bytes, which this machine does not give")]
     KvMemory { blocks: usize, bytes: u64 },
 }
