@@ -4,8 +4,9 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
-use serde_json::json;
+use serde_json::{Value, json};
 
+use crate::cache::{Directory, Entry};
 use crate::config::ModelSource;
 use crate::weights;
 
@@ -69,7 +70,7 @@ pub(super) fn run(verb: Cache, json: bool) -> Result<(), Error> {
 }
 
 fn warm(model: &Path, dir: &Path, json: bool) -> Result<(), Error> {
-    let progress = Conversion::new(format!("converting {}", model.display()));
+    let progress = Conversion::of(model);
     let loaded = weights::open(&ModelSource::Gguf(model.to_path_buf()), dir, &progress)
         .map_err(|problem| Error::Failed(problem.to_string()))?;
     let report = &loaded.report;
@@ -101,6 +102,58 @@ fn warm(model: &Path, dir: &Path, json: bool) -> Result<(), Error> {
     }
     Ok(())
 }
-fn list(_dir: &Path, _json: bool) -> Result<(), Error> {
-    Err(Error::Failed("x".into()))
+/// Cache files by name; a directory that is not there holds none.
+fn list(dir: &Path, json: bool) -> Result<(), Error> {
+    let entries = if dir.exists() {
+        let failed = |problem: &dyn std::fmt::Display| Error::Failed(problem.to_string());
+        let directory = Directory::open(dir).map_err(|problem| failed(&problem))?;
+        directory.entries().map_err(|problem| failed(&problem))?
+    } else {
+        Vec::new()
+    };
+    let mut out = io::stdout().lock();
+    if json {
+        for entry in &entries {
+            render::json_line(&mut out, &entry_json(entry))?;
+        }
+        return Ok(());
+    }
+    let now = render::now();
+    let rows: Vec<_> = entries.iter().map(|entry| entry_row(entry, now)).collect();
+    render::table(&mut out, &["FILE", "SIZE", "PARAMETERS", "WRITTEN"], &rows)?;
+    Ok(())
+}
+
+fn entry_row(entry: &Entry, now: u64) -> Vec<String> {
+    let contents = match &entry.summary {
+        Ok(summary) => summary.parameters.to_string(),
+        Err(problem) => problem.to_string(),
+    };
+    let written = render::unix_seconds(entry.modified);
+    vec![
+        entry.name.clone(),
+        render::bytes(entry.bytes),
+        contents,
+        render::age(now.saturating_sub(written)),
+    ]
+}
+
+fn entry_json(entry: &Entry) -> Value {
+    let mut object = json!({
+        "file": entry.path.display().to_string(),
+        "bytes": entry.bytes,
+        "modified": render::unix_seconds(entry.modified),
+        "valid": entry.summary.is_ok(),
+    });
+    object["summary"] = match &entry.summary {
+        Ok(summary) => json!({
+            "source": summary.source,
+            "source_bytes": summary.source_bytes,
+            "layout": summary.layout,
+            "tensors": summary.tensors,
+            "parameters": summary.parameters,
+        }),
+        Err(problem) => json!({ "problem": problem.to_string() }),
+    };
+    object
 }

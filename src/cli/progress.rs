@@ -1,6 +1,7 @@
 //! Progress on standard error: a bar at a terminal, a plain line every tenth of the way elsewhere.
 
 use std::io::IsTerminal;
+use std::path::Path;
 use std::sync::{Mutex, OnceLock, PoisonError};
 
 use indicatif::{HumanBytes, HumanDuration, ProgressBar, ProgressDrawTarget, ProgressStyle};
@@ -119,7 +120,12 @@ pub(super) struct Conversion {
 }
 
 impl Conversion {
-    pub(super) fn new(what: String) -> Self {
+    pub(super) fn of(model: &Path) -> Self {
+        let name = model.file_name().unwrap_or(model.as_os_str());
+        Self::named(format!("converting {}", name.display()))
+    }
+
+    pub(super) fn named(what: String) -> Self {
         Conversion {
             what,
             meter: OnceLock::new(),

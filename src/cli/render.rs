@@ -1,6 +1,7 @@
 //! Tables and lines for people, JSON lines for programs.
 
 use std::io::{self, Write};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde_json::Value;
 
@@ -109,8 +110,13 @@ pub(super) fn age(seconds: u64) -> String {
 
 /// The clock, in Unix seconds.
 pub(super) fn now() -> u64 {
-    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
-    now.map_or(0, |since| since.as_secs())
+    unix_seconds(SystemTime::now())
+}
+
+/// Seconds since 1970; 0 for times before.
+pub(super) fn unix_seconds(time: SystemTime) -> u64 {
+    time.duration_since(UNIX_EPOCH)
+        .map_or(0, |since| since.as_secs())
 }
 
 /// Bytes with a unit a person reads.

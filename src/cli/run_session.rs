@@ -48,11 +48,10 @@ pub(super) struct Generated {
 
 impl Session {
     pub(super) fn load(model: &config::Model, config: Config) -> Result<Self, Error> {
-        let what = match &model.source {
-            ModelSource::Gguf(path) => format!("converting {}", path.display()),
-            ModelSource::Synthetic(_) => "making weights".to_owned(),
+        let progress = match &model.source {
+            ModelSource::Gguf(path) => Conversion::of(path),
+            ModelSource::Synthetic(_) => Conversion::named("making weights".to_owned()),
         };
-        let progress = Conversion::new(what);
         let loaded = model::load(model, &config.cache, &progress)
             .map_err(|problem| Error::Failed(problem.to_string()))?;
         Ok(Session {
