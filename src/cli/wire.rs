@@ -110,10 +110,9 @@ impl Job {
 
     /// The sentence that goes with a state that is not `completed`.
     pub(super) fn problem(&self) -> String {
-        let reason = self.raw.get("error").and_then(error_text);
-        match reason {
-            Some(reason) => format!("{} {}: {reason}", self.id, self.state.as_str()),
-            None => format!("{} was {}", self.id, self.state.as_str()),
+        match self.raw.get("error").and_then(error_text) {
+            Some(reason) if self.state == State::Failed => format!("{} failed: {reason}", self.id),
+            _ => format!("{} was {}", self.id, self.state.as_str()),
         }
     }
 }

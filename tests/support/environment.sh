@@ -13,7 +13,8 @@ python_packages() {
     if [ ! -d "$folder" ]; then
         local partial=$folder.partial.$$
         mkdir -p "$(dirname "$folder")"
-        python3 -m pip install --quiet --disable-pip-version-check --target "$partial" "$@" >&2
+        PIP_ROOT_USER_ACTION=ignore python3 -m pip install --quiet --disable-pip-version-check \
+            --no-warn-conflicts --target "$partial" "$@" >&2
         # Another run may have been faster; its folder is as good.
         mv -T "$partial" "$folder" 2>/dev/null || rm -rf "$partial"
     fi
