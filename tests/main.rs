@@ -1,1 +1,6 @@
-fn main(){}
+//! One integration binary; a file per behaviour.
+
+mod cache_format;
+mod dequant;
+mod gguf_reader;
+mod synthetic_weights;

@@ -22,7 +22,9 @@ const MAX_HEADER: u64 = 256 << 20;
 /// Reads and checks the header at the beginning of `file`, which is the whole file.
 pub(super) fn header(file: &[u8]) -> Result<Header, Problem> {
     let bytes = header_bytes(file)?;
-    let (_, text) = bytes.split_at_checked(format::LENGTH_BYTES).ok_or(Problem::TooShort)?;
+    let (_, text) = bytes
+        .split_at_checked(format::LENGTH_BYTES)
+        .ok_or(Problem::TooShort)?;
     let members: Members = serde_json::from_slice(text).map_err(duplicate_or_json)?;
     let metadata = Metadata(members.metadata);
 
@@ -33,12 +35,21 @@ pub(super) fn header(file: &[u8]) -> Result<Header, Problem> {
         source_bytes: metadata.number(format::KEY_SOURCE_BYTES)?,
     };
     let data_start = bytes.len() as u64;
-    let mut header = Header { key, data_start, places: vec![], pads: vec![], file_bytes: data_start };
+    let mut header = Header {
+        key,
+        data_start,
+        places: vec![],
+        pads: vec![],
+        file_bytes: data_start,
+    };
     for (name, info) in members.tensors {
         append(&mut header, &metadata, name, info)?;
     }
     if header.file_bytes != file.len() as u64 {
-        return Err(Problem::Length { found: file.len() as u64, expected: header.file_bytes });
+        return Err(Problem::Length {
+            found: file.len() as u64,
+            expected: header.file_bytes,
+        });
     }
     Ok(header)
 }
@@ -51,9 +62,13 @@ fn header_bytes(file: &[u8]) -> Result<&[u8], Problem> {
     let start = start
         .filter(|&start| length <= MAX_HEADER && start.is_multiple_of(format::DATA_ALIGNMENT))
         .ok_or(Problem::HeaderLength(length))?;
-    let bytes = file.get(..start as usize).ok_or(Problem::HeaderLength(length))?;
+    let bytes = file
+        .get(..start as usize)
+        .ok_or(Problem::HeaderLength(length))?;
 
-    let (_, json) = bytes.split_at_checked(format::LENGTH_BYTES).ok_or(Problem::TooShort)?;
+    let (_, json) = bytes
+        .split_at_checked(format::LENGTH_BYTES)
+        .ok_or(Problem::TooShort)?;
     let digits = json
         .strip_prefix(format::OPENING)
         .and_then(|rest| rest.get(..format::CHECKSUM_DIGITS))
@@ -80,10 +95,14 @@ fn append(
     let bytes = range.end - range.start;
 
     if name.starts_with(format::PAD_PREFIX) {
-        if info.dtype != Dtype::U8 || bytes == 0 || bytes >= format::TENSOR_ALIGNMENT {
+        let size = 1..format::TENSOR_ALIGNMENT;
+        if info.dtype != Dtype::U8 || info.shape != [bytes as usize] || !size.contains(&bytes) {
             return Err(Problem::Shape(name));
         }
-        header.pads.push(Pad { offset: range.start, bytes });
+        header.pads.push(Pad {
+            offset: range.start,
+            bytes,
+        });
         return Ok(());
     }
     let spec = spec(metadata, &name, &info)?;
@@ -100,7 +119,12 @@ fn append(
         found: checksum.to_owned(),
         expected: "32 hex digits".to_owned(),
     })?;
-    header.places.push(Place { spec, offset: range.start, bytes, checksum });
+    header.places.push(Place {
+        spec,
+        offset: range.start,
+        bytes,
+        checksum,
+    });
     Ok(())
 }
 
@@ -113,7 +137,12 @@ fn range(data_start: u64, start: usize, end: usize) -> Option<Range<u64>> {
 /// Layout and logical size from the shape in the file and, for padded panels, from the metadata.
 fn spec(metadata: &Metadata, name: &str, info: &TensorInfo) -> Result<TensorSpec, Problem> {
     let shape_error = || Problem::Shape(name.to_owned());
-    let spec = |layout, rows, cols| TensorSpec { name: name.to_owned(), layout, rows, cols };
+    let spec = |layout, rows, cols| TensorSpec {
+        name: name.to_owned(),
+        layout,
+        rows,
+        cols,
+    };
     match *info.shape.as_slice() {
         [cols] => Ok(spec(Layout::Vector, 1, cols)),
         [rows, cols] => Ok(spec(Layout::Rows, rows, cols)),
@@ -147,7 +176,8 @@ impl Metadata {
     }
 
     fn get(&self, key: &str) -> Result<&str, Problem> {
-        self.find(key).ok_or_else(|| Problem::MissingKey(key.to_owned()))
+        self.find(key)
+            .ok_or_else(|| Problem::MissingKey(key.to_owned()))
     }
 
     fn number(&self, key: &str) -> Result<u64, Problem> {
@@ -157,12 +187,20 @@ impl Metadata {
 
     fn expect(&self, key: &str, expected: &str) -> Result<(), Problem> {
         let found = self.get(key)?;
-        if found == expected { Ok(()) } else { Err(wrong(key, found, expected)) }
+        if found == expected {
+            Ok(())
+        } else {
+            Err(wrong(key, found, expected))
+        }
     }
 }
 
 fn wrong(key: &str, found: &str, expected: &str) -> Problem {
-    Problem::WrongValue { key: key.to_owned(), found: found.to_owned(), expected: expected.to_owned() }
+    Problem::WrongValue {
+        key: key.to_owned(),
+        found: found.to_owned(),
+        expected: expected.to_owned(),
+    }
 }
 
 /// The members of the header in file order, each name once.
@@ -199,7 +237,10 @@ impl<'de> Deserialize<'de> for Members {
             }
 
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Members, A::Error> {
-                let mut members = Members { metadata: vec![], tensors: vec![] };
+                let mut members = Members {
+                    metadata: vec![],
+                    tensors: vec![],
+                };
                 let mut names = HashSet::new();
                 while let Some(name) = map.next_key::<String>()? {
                     if !names.insert(name.clone()) {
@@ -249,5 +290,123 @@ impl<'de, T: DeserializeOwned> Deserialize<'de> for Unique<T> {
         }
 
         deserializer.deserialize_map(Object(std::marker::PhantomData))
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::indexing_slicing, reason = "the tests' own bytes")]
+mod tests {
+    use super::*;
+
+    fn planned() -> Header {
+        let spec = |name: &str, layout, rows, cols| TensorSpec {
+            name: name.into(),
+            layout,
+            rows,
+            cols,
+        };
+        let specs = vec![
+            spec("norm", Layout::Vector, 1, 7),
+            spec("matrix", Layout::Panels, 37, 5),
+            spec("bias", Layout::Vector, 1, 3),
+        ];
+        let key = Key {
+            source: "ab".repeat(32),
+            source_bytes: 99,
+        };
+        let mut header = Header::plan(key, specs).unwrap();
+        header
+            .places
+            .iter_mut()
+            .for_each(|place| place.checksum = u128::MAX / 3);
+        header
+    }
+
+    fn file(header: &Header) -> Vec<u8> {
+        let mut bytes = header.render();
+        bytes.resize(header.file_bytes as usize, 0);
+        bytes
+    }
+
+    /// The header with texts replaced by others of the same length, and sealed again.
+    fn resealed(changes: &[(&str, &str)]) -> Result<Header, Problem> {
+        let header = planned();
+        let mut bytes = file(&header);
+        let text = bytes[8..header.data_start as usize].to_vec();
+        let mut text = String::from_utf8(text).unwrap();
+        for (from, to) in changes {
+            assert!(
+                text.contains(from) && from.len() == to.len(),
+                "{from} in {text}"
+            );
+            text = text.replacen(from, to, 1);
+        }
+        bytes[8..header.data_start as usize].copy_from_slice(text.as_bytes());
+        let checksum = format!(
+            "{:032x}",
+            header_checksum(&bytes[..header.data_start as usize])
+        );
+        let digits = format::LENGTH_BYTES + format::OPENING.len();
+        bytes[digits..digits + format::CHECKSUM_DIGITS].copy_from_slice(checksum.as_bytes());
+        super::header(&bytes)
+    }
+
+    #[test]
+    fn a_header_comes_back_as_it_was_planned() {
+        let header = planned();
+        assert_eq!(super::header(&file(&header)), Ok(header));
+    }
+
+    #[test]
+    fn every_flipped_bit_of_the_header_is_found() {
+        let header = planned();
+        let mut bytes = file(&header);
+        for position in 0..header.data_start as usize {
+            for bit in 0..8 {
+                bytes[position] ^= 1 << bit;
+                assert!(super::header(&bytes).is_err(), "byte {position} bit {bit}");
+                bytes[position] ^= 1 << bit;
+            }
+        }
+    }
+
+    #[test]
+    fn every_truncation_is_an_error() {
+        let bytes = file(&planned());
+        for length in 0..bytes.len() {
+            assert!(super::header(&bytes[..length]).is_err(), "{length}");
+        }
+    }
+
+    #[test]
+    fn what_a_sealed_header_says_is_checked_too() {
+        let shape = || Err(Problem::Shape("matrix".into()));
+        assert_eq!(resealed(&[("[3,5,16]", "[3,6,16]")]), shape());
+        assert_eq!(resealed(&[("\"37,5\"", "\"32,5\"")]), shape());
+        assert_eq!(resealed(&[("\"37,5\"", "\"48,5\"")]), shape());
+        assert_eq!(resealed(&[("\"F32\"", "\"I32\"")]), shape());
+        let gap = resealed(&[("[0,960]", "[4,964]")]);
+        assert_eq!(gap, Err(Problem::NotContiguous("matrix".into())));
+        let overlap = resealed(&[("[988,1024]", "[984,1024]")]);
+        assert_eq!(overlap, Err(Problem::NotContiguous("__pad.0".into())));
+        let moved = [
+            ("[36]", "[32]"),
+            ("[988,1024]", "[988,1020]"),
+            ("[1024,1036]", "[1020,1032]"),
+        ];
+        assert_eq!(resealed(&moved), Err(Problem::Misaligned("bias".into())));
+        let layout = resealed(&[("f32-panels16", "f32-panels32")]);
+        let expected = wrong(format::KEY_LAYOUT, "f32-panels32", "f32-panels16");
+        assert_eq!(layout, Err(expected));
+    }
+
+    #[test]
+    fn repeated_names_are_refused() {
+        let tensor = resealed(&[("\"bias\":{", "\"norm\":{")]);
+        assert_eq!(tensor, Err(Problem::DuplicateName("norm".into())));
+        let key = resealed(&[("\"xxh3.bias\"", "\"xxh3.norm\"")]);
+        assert_eq!(key, Err(Problem::DuplicateName("xxh3.norm".into())));
+        let checksum = resealed(&[("\"xxh3.bias\"", "\"xxh3.bibs\"")]);
+        assert_eq!(checksum, Err(Problem::MissingKey("xxh3.bias".into())));
     }
 }

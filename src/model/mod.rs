@@ -3,9 +3,9 @@
 //! Invariant: knows nothing of jobs, sampling or scheduling.
 
 mod error;
+mod forward;
 mod kv;
 mod load;
-mod forward;
 
 pub use error::Error;
 pub use forward::{BatchToken, Model, Runner};

@@ -15,7 +15,12 @@ impl Tokenizer {
 
     /// `add_special` adds BOS and EOS as the file says; `parse_special` lets control tokens in `text`
     /// become their ids, otherwise they are text.
-    pub fn encode(&self, _text: &str, _add_special: bool, _parse_special: bool) -> Result<Vec<u32>, Error> {
+    pub fn encode(
+        &self,
+        _text: &str,
+        _add_special: bool,
+        _parse_special: bool,
+    ) -> Result<Vec<u32>, Error> {
         todo!()
     }
 
