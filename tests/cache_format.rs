@@ -162,7 +162,8 @@ fn a_damaged_file_is_refused_with_the_reason_and_built_again() {
     let directory = tempfile::tempdir().unwrap();
     let path = build(directory.path()).tensors.path().to_path_buf();
     let good = fs::read(&path).unwrap();
-    let damage: [(&str, fn(&mut Vec<u8>)); 6] = [
+    type Change = fn(&mut Vec<u8>);
+    let damage: [(&str, Change); 6] = [
         ("header does not match its own checksum", |bytes| {
             bytes[300] ^= 1
         }),

@@ -1,4 +1,8 @@
 //! One integration binary; a file per behaviour.
+#![allow(
+    clippy::unwrap_used,
+    reason = "a failed unwrap is a failed test, in helpers too"
+)]
 
 mod cache_format;
 mod dequant;
