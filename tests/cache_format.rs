@@ -332,7 +332,7 @@ fn builders_that_start_at_once_build_once() {
     assert_eq!(names(directory.path()), [key().file_name()]);
 }
 
-/// A model file, old enough that its state is remembered, and an empty cache beside it.
+/// A model file and an empty cache beside it.
 struct Model {
     root: tempfile::TempDir,
     path: PathBuf,
