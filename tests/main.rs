@@ -7,4 +7,6 @@
 mod cache_format;
 mod dequant;
 mod gguf_reader;
+mod model_cache;
+mod support;
 mod synthetic_weights;

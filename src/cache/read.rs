@@ -4,17 +4,15 @@
 //! Invariant: looks at the header only; no tensor's page is touched.
 #![deny(clippy::indexing_slicing)]
 
-use std::collections::HashSet;
-use std::fmt;
 use std::ops::Range;
 
 use safetensors::{Dtype, tensor::TensorInfo};
-use serde::de::{Deserialize, DeserializeOwned, Deserializer, Error as _, MapAccess, Visitor};
 
 use crate::tensor::{Layout, PANEL_ROWS, TensorSpec};
 
 use super::Problem;
 use super::format::{self, Header, Key, Pad, Place, header_checksum};
+use super::members::Members;
 
 /// The longest header that is read: that of a model with a million tensors.
 const MAX_HEADER: u64 = 256 << 20;
@@ -25,7 +23,7 @@ pub(super) fn header(file: &[u8]) -> Result<Header, Problem> {
     let (_, text) = bytes
         .split_at_checked(format::LENGTH_BYTES)
         .ok_or(Problem::TooShort)?;
-    let members: Members = serde_json::from_slice(text).map_err(duplicate_or_json)?;
+    let members = Members::parse(text)?;
     let metadata = Metadata(members.metadata);
 
     metadata.expect(format::KEY_FORMAT, &format::FORMAT_VERSION.to_string())?;
@@ -200,96 +198,6 @@ fn wrong(key: &str, found: &str, expected: &str) -> Problem {
         key: key.to_owned(),
         found: found.to_owned(),
         expected: expected.to_owned(),
-    }
-}
-
-/// The members of the header in file order, each name once.
-struct Members {
-    /// Sorted by key.
-    metadata: Vec<(String, String)>,
-    tensors: Vec<(String, TensorInfo)>,
-}
-
-/// How a repeated name travels through serde's errors, which carry only text.
-const DUPLICATE: &str = "duplicate name: ";
-
-fn duplicate_or_json(error: serde_json::Error) -> Problem {
-    let text = error.to_string();
-    match text.strip_prefix(DUPLICATE) {
-        // serde_json appends " at line L column C".
-        Some(rest) => {
-            let name = rest.rsplit_once(" at line ").map_or(rest, |(name, _)| name);
-            Problem::DuplicateName(name.to_owned())
-        }
-        None => Problem::Json(text),
-    }
-}
-
-impl<'de> Deserialize<'de> for Members {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Object;
-
-        impl<'de> Visitor<'de> for Object {
-            type Value = Members;
-
-            fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
-                f.write_str("an object of tensors")
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Members, A::Error> {
-                let mut members = Members {
-                    metadata: vec![],
-                    tensors: vec![],
-                };
-                let mut names = HashSet::new();
-                while let Some(name) = map.next_key::<String>()? {
-                    if !names.insert(name.clone()) {
-                        return Err(A::Error::custom(format_args!("{DUPLICATE}{name}")));
-                    }
-                    if name == format::METADATA {
-                        let Unique(mut pairs) = map.next_value()?;
-                        pairs.sort();
-                        members.metadata = pairs;
-                    } else {
-                        members.tensors.push((name, map.next_value()?));
-                    }
-                }
-                Ok(members)
-            }
-        }
-
-        deserializer.deserialize_map(Object)
-    }
-}
-
-/// The pairs of an object, each key once.
-struct Unique<T>(Vec<(String, T)>);
-
-impl<'de, T: DeserializeOwned> Deserialize<'de> for Unique<T> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Object<T>(std::marker::PhantomData<T>);
-
-        impl<'de, T: DeserializeOwned> Visitor<'de> for Object<T> {
-            type Value = Unique<T>;
-
-            fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
-                f.write_str("an object")
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Unique<T>, A::Error> {
-                let mut pairs: Vec<(String, T)> = vec![];
-                let mut names = HashSet::new();
-                while let Some((name, value)) = map.next_entry::<String, T>()? {
-                    if !names.insert(name.clone()) {
-                        return Err(A::Error::custom(format_args!("{DUPLICATE}{name}")));
-                    }
-                    pairs.push((name, value));
-                }
-                Ok(Unique(pairs))
-            }
-        }
-
-        deserializer.deserialize_map(Object(std::marker::PhantomData))
     }
 }
 
