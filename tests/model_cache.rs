@@ -10,6 +10,8 @@ use woolly::config::ModelSource;
 use woolly::tensor::Layout;
 use woolly::weights::{self, Loaded};
 
+use crate::support::gguf_file::{File, U32, tensor};
+
 const MODEL: &[u8] = include_bytes!("fixtures/llama-gqa.gguf");
 
 /// A model file and an empty cache beside it.
@@ -160,6 +162,15 @@ fn a_model_file_that_is_none_is_one_sentence_that_names_it() {
         &model.error(),
         "it is not a GGUF file: it begins with \"#!/b\", expected \"GGUF\"",
     );
+    let cube = File::with_tensors(vec![tensor(b"experts.weight", &[2, 2, 2], 0, 0)]);
+    fs::write(&model.path, File { data: 32, ..cube }.bytes()).unwrap();
+    starts(
+        &model.error(),
+        "tensor experts.weight has 3 dimensions; 1 or 2 are supported",
+    );
+    let part = File::with_key(b"split.count", U32, &3u32.to_le_bytes());
+    fs::write(&model.path, part.bytes()).unwrap();
+    starts(&model.error(), "it is one part of a split model");
     fs::write(&model.path, "").unwrap();
     starts(
         &model.error(),
