@@ -1,13 +1,22 @@
-//! The one integration binary: a file per behaviour.
+//! The one integration binary: a file per behaviour, what they share in `support`.
 #![allow(
     unreachable_pub,
     reason = "one crate: `pub` here means for the other test files"
 )]
+#![allow(
+    clippy::unwrap_used,
+    reason = "a failed unwrap is a failed test, in helpers too"
+)]
 
+mod cache_format;
 mod chat_template;
 mod config;
+mod dequant;
 mod equal_bytes;
+mod gguf_reader;
+mod model_cache;
 mod reference;
 mod stream_decoder;
 mod support;
+mod synthetic_weights;
 mod tokenizer;

@@ -1,5 +1,6 @@
 //! What several test files need.
 
+pub mod gguf_file;
 pub mod models;
 pub mod runs;
 pub mod vocabularies;
