@@ -1,0 +1,4 @@
+//! Helpers of the behaviour tests.
+
+pub(crate) mod served_model;
+pub(crate) mod vocabularies;
