@@ -27,52 +27,86 @@ pub enum Value {
 
 /// Keys and values in file order.
 #[derive(Debug, Clone, PartialEq, Default)]
-pub struct Metadata {}
+pub struct Metadata {
+    pairs: Vec<(String, Value)>,
+}
+
+fn wrong(key: &str) -> Error {
+    Error::Tensor { name: key.to_owned(), problem: "has another type".to_owned() }
+}
 
 impl Metadata {
-    /// Made by the synthetic source and by tests.
-    pub fn from_pairs(_pairs: Vec<(String, Value)>) -> Self {
-        todo!()
+    pub fn from_pairs(pairs: Vec<(String, Value)>) -> Self {
+        Metadata { pairs }
     }
 
-    pub fn get(&self, _key: &str) -> Option<&Value> {
-        todo!()
+    pub fn get(&self, key: &str) -> Option<&Value> {
+        self.pairs.iter().find(|(k, _)| k == key).map(|(_, v)| v)
     }
 
-    /// `Ok(None)` when the key is missing; an error naming the key when its type is another.
-    pub fn string(&self, _key: &str) -> Result<Option<&str>, Error> {
-        todo!()
+    pub fn string(&self, key: &str) -> Result<Option<&str>, Error> {
+        match self.get(key) {
+            None => Ok(None),
+            Some(Value::String(text)) => Ok(Some(text)),
+            Some(_) => Err(wrong(key)),
+        }
     }
 
-    /// Any non-negative integer type.
-    pub fn unsigned(&self, _key: &str) -> Result<Option<u64>, Error> {
-        todo!()
+    pub fn unsigned(&self, key: &str) -> Result<Option<u64>, Error> {
+        let value = match self.get(key) {
+            None => return Ok(None),
+            Some(Value::U8(v)) => Some(u64::from(*v)),
+            Some(Value::U16(v)) => Some(u64::from(*v)),
+            Some(Value::U32(v)) => Some(u64::from(*v)),
+            Some(Value::U64(v)) => Some(*v),
+            Some(Value::I32(v)) => u64::try_from(*v).ok(),
+            Some(Value::I64(v)) => u64::try_from(*v).ok(),
+            Some(_) => None,
+        };
+        value.map(Some).ok_or_else(|| wrong(key))
     }
 
-    /// F32 or F64.
-    pub fn float(&self, _key: &str) -> Result<Option<f32>, Error> {
-        todo!()
+    pub fn float(&self, key: &str) -> Result<Option<f32>, Error> {
+        match self.get(key) {
+            None => Ok(None),
+            Some(Value::F32(v)) => Ok(Some(*v)),
+            Some(_) => Err(wrong(key)),
+        }
     }
 
-    pub fn boolean(&self, _key: &str) -> Result<Option<bool>, Error> {
-        todo!()
+    pub fn boolean(&self, key: &str) -> Result<Option<bool>, Error> {
+        match self.get(key) {
+            None => Ok(None),
+            Some(Value::Bool(v)) => Ok(Some(*v)),
+            Some(_) => Err(wrong(key)),
+        }
     }
 
-    pub fn strings(&self, _key: &str) -> Result<Option<&[String]>, Error> {
-        todo!()
+    pub fn strings(&self, key: &str) -> Result<Option<&[String]>, Error> {
+        match self.get(key) {
+            None => Ok(None),
+            Some(Value::Strings(v)) => Ok(Some(v)),
+            Some(_) => Err(wrong(key)),
+        }
     }
 
-    /// Any integer array, widened.
-    pub fn integers(&self, _key: &str) -> Result<Option<&[i64]>, Error> {
-        todo!()
+    pub fn integers(&self, key: &str) -> Result<Option<&[i64]>, Error> {
+        match self.get(key) {
+            None => Ok(None),
+            Some(Value::Integers(v)) => Ok(Some(v)),
+            Some(_) => Err(wrong(key)),
+        }
     }
 
-    pub fn floats(&self, _key: &str) -> Result<Option<&[f32]>, Error> {
-        todo!()
+    pub fn floats(&self, key: &str) -> Result<Option<&[f32]>, Error> {
+        match self.get(key) {
+            None => Ok(None),
+            Some(Value::F32s(v)) => Ok(Some(v)),
+            Some(_) => Err(wrong(key)),
+        }
     }
 
-    /// The value or an error that names the missing key.
-    pub fn require<'a, T>(&'a self, _key: &str, _value: Result<Option<T>, Error>) -> Result<T, Error> {
-        todo!()
+    pub fn require<'a, T>(&'a self, key: &str, value: Result<Option<T>, Error>) -> Result<T, Error> {
+        value?.ok_or_else(|| Error::Tensor { name: key.to_owned(), problem: "is missing".to_owned() })
     }
 }
