@@ -144,9 +144,9 @@ impl Tokenizer {
         Ok(ids)
     }
 
-    /// A lower bound on the tokens of `text`, without encoding it: what refuses a huge prompt early.
-    pub fn fewest_tokens(&self, text: &str) -> usize {
-        text.len().div_ceil(self.longest)
+    /// A lower bound on the tokens of a text of so many bytes: what refuses a huge prompt early.
+    pub fn fewest_tokens(&self, bytes: usize) -> usize {
+        bytes.div_ceil(self.longest)
     }
 
     /// Where control tokens stand in `text` when they are parsed, in order.

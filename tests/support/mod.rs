@@ -3,4 +3,5 @@
 pub mod gguf_file;
 pub mod models;
 pub mod runs;
+pub mod served_model;
 pub mod vocabularies;
