@@ -223,12 +223,14 @@ fn engine_failures_dropping_the_pool_stops_it() {
 #[test]
 fn engine_failures_without_a_receiver_the_workers_end() {
     let (sender, events) = async_channel::bounded(1);
-    let pool = start(&FakeModel::new(64), &workers(2, 2, 8), sender).unwrap();
-    pool.submit(task(0, &[1], endless()));
+    let model = FakeModel::new(64);
+    let pool = start(&model, &workers(2, 2, 8), sender).unwrap();
     drop(events);
-    // Would block for ever if the workers did not notice.
-    (1..20).for_each(|job| pool.submit(task(job, &[1], endless())));
+    (0..20).for_each(|job| pool.submit(task(job, &[1], endless())));
     pool.stop();
+    // All twenty, four at a time, would take two thousand steps.
+    let steps = model.counts.steps.load(Ordering::SeqCst);
+    assert!(steps < 20, "{steps}");
 }
 
 #[test]

@@ -58,6 +58,8 @@ pub(crate) struct Counts {
     pub(crate) steps: AtomicUsize,
     /// Positions computed, repeated ones included.
     pub(crate) positions: AtomicUsize,
+    /// Rows of logits computed.
+    pub(crate) rows: AtomicUsize,
     pub(crate) largest_batch: AtomicUsize,
     pub(crate) builds: AtomicUsize,
     /// Sequences in the fullest step.
@@ -103,7 +105,7 @@ impl FakeModel {
             return Err(Error::Unsupported("no memory".into()));
         }
         let name = std::thread::current().name().unwrap_or_default().to_owned();
-        self.counts.threads.lock().unwrap().push(name);
+        self.counts.threads.lock().expect("not poisoned").push(name);
         Ok(FakeStepper {
             model: self.clone(),
             memory: vec![[None; KV_BLOCK_TOKENS]; self.blocks],
@@ -144,7 +146,7 @@ impl Stepper for FakeStepper {
             return false;
         }
         for _ in 0..more {
-            let block = self.free.pop().unwrap();
+            let block = self.free.pop().expect("counted above");
             self.memory[block] = [None; KV_BLOCK_TOKENS];
             table.0.push(block);
         }
@@ -193,6 +195,7 @@ impl Stepper for FakeStepper {
                 });
                 let row = row(history, self.model.script.as_deref());
                 self.logits.extend(row);
+                counts.rows.fetch_add(1, Ordering::SeqCst);
             }
         }
         &self.logits
@@ -352,14 +355,14 @@ pub(crate) fn collect(events: &Receiver<SequenceEvent>, count: usize) -> Vec<Out
 #[track_caller]
 pub(crate) fn run(model: &FakeModel, workers: &Workers, tasks: Vec<Task>) -> Vec<Output> {
     let (sender, events) = async_channel::bounded(4);
-    let pool = start(model, workers, sender).unwrap();
+    let pool = start(model, workers, sender).expect("the fake model starts");
     let count = tasks.len();
     let submitter = std::thread::spawn(move || {
         tasks.into_iter().for_each(|task| pool.submit(task));
         pool
     });
     let outputs = collect(&events, count);
-    submitter.join().unwrap().stop();
+    submitter.join().expect("submitting does not panic").stop();
     assert_eq!(
         events.recv_blocking().ok(),
         None,

@@ -134,6 +134,11 @@ fn engine_pool_preempted_sequences_continue_with_the_same_bytes() {
     let expected = run(&roomy, &workers(1, 4, 32), tasks());
     let each = 4 + 400 - 1;
     assert_eq!(roomy.counts.positions.load(Ordering::SeqCst), 4 * each);
+    assert_eq!(
+        roomy.counts.rows.load(Ordering::SeqCst),
+        4 * 400,
+        "logits only where a token is drawn"
+    );
 
     let tight = FakeModel::new(52);
     assert_same(

@@ -1,5 +1,7 @@
 //! From drawn tokens to streamed text and the reason of the end, with scripted draws.
 
+use std::sync::atomic::Ordering;
+
 use woolly::job::{FinishReason, SamplingParams};
 
 use crate::engine_fake::*;
@@ -65,12 +67,11 @@ fn engine_text_zero_tokens_only_evaluate_the_prompt() {
     );
     assert_eq!(output.ids(), []);
     assert_eq!(output.finish(), (FinishReason::Length, ""));
+    assert_eq!(model.counts.positions.load(Ordering::SeqCst), 20);
     assert_eq!(
-        model
-            .counts
-            .positions
-            .load(std::sync::atomic::Ordering::SeqCst),
-        20
+        model.counts.rows.load(Ordering::SeqCst),
+        0,
+        "no logits for nothing"
     );
 }
 

@@ -66,7 +66,8 @@ fn uniform(params: &SamplingParams, index: usize) -> f64 {
         top_p: 1.0,
         ..params.clone()
     };
-    f64::from(draw(&vec![0.0; 1 << 16], &[], &flat, index).unwrap()) / f64::from(1 << 16)
+    f64::from(draw(&vec![0.0; 1 << 16], &[], &flat, index).expect("finite logits"))
+        / f64::from(1 << 16)
 }
 
 fn logits(length: impl Into<prop::collection::SizeRange>) -> impl Strategy<Value = Vec<f32>> {
