@@ -197,3 +197,42 @@ fn check(logits: &[f32]) -> Result<(), Unusable> {
     let (id, &value) = culprit.unwrap_or((0, &f32::NAN));
     Err(Unusable::NotFinite { id, value })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn walk(top_p: f64, point: f64, total: f64, weights: &[f64]) -> Walked {
+        let random = ChaCha8Rng::from_seed([0; 32]);
+        let sampler = Sampler {
+            random,
+            temperature: 1.0,
+            top_k: 0,
+            top_p,
+        };
+        let candidates: Vec<Candidate> = (0..weights.len() as u32)
+            .map(|id| Candidate { logit: 0.0, id })
+            .collect();
+        sampler.walk(point, total, &candidates, |candidate| {
+            weights[candidate.id as usize]
+        })
+    }
+
+    #[test]
+    fn rounding_ends_with_the_last_candidate_that_has_weight() {
+        let walked = walk(1.0, 0.9999, 1.0, &[0.5, 0.25, 0.125, 0.0]);
+        assert_eq!((walked.id, walked.decided), (2, false));
+        // All but the nucleus: not the candidate behind it.
+        let walked = walk(0.7, 1.0, 1.0, &[0.5, 0.25, 0.125, 0.125]);
+        assert_eq!((walked.id, walked.decided), (1, true));
+    }
+
+    #[test]
+    fn a_walk_is_decided_once_more_candidates_cannot_change_it() {
+        let walked = walk(1.0, 0.6, 1.0, &[0.5, 0.25]);
+        assert_eq!((walked.id, walked.decided), (1, true));
+        // The nucleus does not end among these: its mass is not known.
+        let walked = walk(0.9, 0.1, 1.0, &[0.5, 0.25]);
+        assert_eq!((walked.id, walked.decided), (0, false));
+    }
+}
