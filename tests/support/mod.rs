@@ -1,0 +1,5 @@
+//! Helpers of the behaviour tests.
+
+pub mod block_on;
+pub mod queue;
+pub mod queue_oracle;
