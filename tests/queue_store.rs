@@ -77,7 +77,10 @@ fn row(store: &dyn JobStore, id: JobId) -> JobRow {
 
 fn count(store: &dyn JobStore, state: State) -> u64 {
     let counts = store.reader().unwrap().counts().unwrap();
-    assert_eq!(counts.iter().map(|(state, _)| *state).collect::<Vec<_>>(), State::ALL);
+    assert_eq!(
+        counts.iter().map(|(state, _)| *state).collect::<Vec<_>>(),
+        State::ALL
+    );
     counts.iter().find(|(s, _)| *s == state).unwrap().1
 }
 
@@ -117,7 +120,13 @@ fn a_job_keeps_everything_it_was_given(disk: &dyn Disk) {
     assert_eq!(submitted.job, expected);
     drop(store);
     let store = disk.open();
-    assert_eq!(row(&*store, expected.id), JobRow { position: Some(0), ..expected });
+    assert_eq!(
+        row(&*store, expected.id),
+        JobRow {
+            position: Some(0),
+            ..expected
+        }
+    );
 }
 
 fn a_job_runs_and_completes(disk: &dyn Disk) {
@@ -132,7 +141,14 @@ fn a_job_runs_and_completes(disk: &dyn Disk) {
     let ended = row(&*store, id);
     assert_eq!((ended.state, ended.attempts), (State::Completed, 1));
     assert_eq!(ended.result.as_deref(), Some(&b"yes"[..]));
-    assert_eq!(ended.usage, Some(Usage { prompt_tokens: 5, completion_tokens: 7, total_tokens: 12 }));
+    assert_eq!(
+        ended.usage,
+        Some(Usage {
+            prompt_tokens: 5,
+            completion_tokens: 7,
+            total_tokens: 12
+        })
+    );
     assert_eq!((ended.finished_at_ms, ended.position), (Some(20), None));
 }
 
@@ -151,9 +167,15 @@ fn order_is_priority_then_id(disk: &dyn Disk) {
     let mut store = disk.open();
     let mut ids = Vec::new();
     for priority in [0, 5, -5, 5, 0] {
-        ids.push(store.accept(NewJob { priority, ..detached("a") }));
+        ids.push(store.accept(NewJob {
+            priority,
+            ..detached("a")
+        }));
     }
-    let positions: Vec<_> = ids.iter().map(|id| row(&*store, *id).position.unwrap()).collect();
+    let positions: Vec<_> = ids
+        .iter()
+        .map(|id| row(&*store, *id).position.unwrap())
+        .collect();
     assert_eq!(positions, [2, 0, 4, 1, 3]);
     let claimed: Vec<_> = (0..5).map(|_| store.claim(0).unwrap().id).collect();
     assert_eq!(claimed, [ids[1], ids[3], ids[0], ids[4], ids[2]]);
@@ -161,14 +183,27 @@ fn order_is_priority_then_id(disk: &dyn Disk) {
 
 fn positions_are_exact_up_to_a_thousand(disk: &dyn Disk) {
     let mut store = disk.open();
-    let submit = || Change::Submit { job: detached("a"), max_jobs: 10_000 };
+    let submit = || Change::Submit {
+        job: detached("a"),
+        max_jobs: 10_000,
+    };
     let group: Vec<_> = (0..1_003).map(|_| submit()).collect();
     store.apply(&group, 0).unwrap();
     for (id, position) in [(1, 0), (1_001, 1_000), (1_002, 1_001), (1_003, 1_001)] {
         assert_eq!(row(&*store, JobId(id)).position, Some(position));
     }
     // Half of those before it by priority, half by id.
-    store.apply(&[Change::Submit { job: NewJob { priority: 1, ..detached("b") }, max_jobs: 10_000 }], 0)
+    store
+        .apply(
+            &[Change::Submit {
+                job: NewJob {
+                    priority: 1,
+                    ..detached("b")
+                },
+                max_jobs: 10_000,
+            }],
+            0,
+        )
         .unwrap();
     assert_eq!(row(&*store, JobId(1_000)).position, Some(1_000));
     assert_eq!(row(&*store, JobId(1_001)).position, Some(1_001));
@@ -179,7 +214,11 @@ fn the_same_key_finds_the_same_job(disk: &dyn Disk) {
     let job = keyed(detached("a"), "k");
     let first = store.submit(job.clone()).unwrap();
     // Another seed and time are no other request: the client did not choose them.
-    let again = NewJob { seed: 1, created_at_ms: 9, ..job.clone() };
+    let again = NewJob {
+        seed: 1,
+        created_at_ms: 9,
+        ..job.clone()
+    };
     let second = store.submit(again).unwrap();
     assert!(second.existed);
     assert_eq!(second.job, first.job);
@@ -198,10 +237,22 @@ fn another_request_with_the_same_key_conflicts(disk: &dyn Disk) {
     let job = keyed(detached("a"), "k");
     store.accept(job.clone());
     let others = [
-        NewJob { body: b"{}".to_vec(), ..job.clone() },
-        NewJob { endpoint: Endpoint::ChatCompletions, ..job.clone() },
-        NewJob { priority: 1, ..job.clone() },
-        NewJob { metadata: Some(String::new()), ..job.clone() },
+        NewJob {
+            body: b"{}".to_vec(),
+            ..job.clone()
+        },
+        NewJob {
+            endpoint: Endpoint::ChatCompletions,
+            ..job.clone()
+        },
+        NewJob {
+            priority: 1,
+            ..job.clone()
+        },
+        NewJob {
+            metadata: Some(String::new()),
+            ..job.clone()
+        },
     ];
     for other in others {
         assert_eq!(store.submit(other).unwrap_err(), Error::IdempotencyConflict);
@@ -213,7 +264,13 @@ fn keys_belong_to_submitters(disk: &dyn Disk) {
     let mut store = disk.open();
     let job = keyed(detached("a"), "k");
     let mine = store.accept(job.clone());
-    let theirs = store.submit(NewJob { uid: 1001, body: b"{}".to_vec(), ..job }).unwrap();
+    let theirs = store
+        .submit(NewJob {
+            uid: 1001,
+            body: b"{}".to_vec(),
+            ..job
+        })
+        .unwrap();
     assert!(!theirs.existed);
     assert_ne!(theirs.job.id, mine);
     assert_ne!(store.accept(detached("a")), store.accept(detached("a")));
@@ -229,8 +286,13 @@ fn a_full_queue_refuses(disk: &dyn Disk) {
     assert_eq!(refused, Err(Error::Full { limit: 2 }));
     // A running job still counts; one that was accepted is found although the queue is full.
     let id = store.claim(0).unwrap().id;
-    assert_eq!(store.one(submit(detached("c")), 0), Err(Error::Full { limit: 2 }));
-    let Applied::Submitted(again) = store.one(submit(kept), 0).unwrap() else { panic!() };
+    assert_eq!(
+        store.one(submit(detached("c")), 0),
+        Err(Error::Full { limit: 2 })
+    );
+    let Applied::Submitted(again) = store.one(submit(kept), 0).unwrap() else {
+        panic!()
+    };
     assert!(again.existed);
     assert!(store.finish(id, completed("yes"), 0));
     store.one(submit(detached("c")), 0).unwrap();
@@ -250,11 +312,20 @@ fn a_refused_change_leaves_its_neighbours_alone(disk: &dyn Disk) {
         submit(detached("e")),
     ];
     let applied = store.apply(&group, 0).unwrap();
-    let refused: Vec<_> = applied.iter().map(|answer| answer.as_ref().err().cloned()).collect();
+    let refused: Vec<_> = applied
+        .iter()
+        .map(|answer| answer.as_ref().err().cloned())
+        .collect();
     let full = Some(Error::Full { limit: 3 });
     let (conflict, unknown) = (Some(Error::IdempotencyConflict), Some(Error::NotFound));
     assert_eq!(refused, [None, conflict, unknown, None, None, None, full]);
-    assert_eq!((count(&*store, State::Queued), count(&*store, State::Running)), (2, 1));
+    assert_eq!(
+        (
+            count(&*store, State::Queued),
+            count(&*store, State::Running)
+        ),
+        (2, 1)
+    );
 }
 
 fn a_result_is_published_once(disk: &dyn Disk) {
@@ -295,7 +366,10 @@ fn cancel_of_an_ended_job_changes_nothing(disk: &dyn Disk) {
     let first = store.cancel(id, 5).unwrap();
     let second = store.cancel(id, 6).unwrap();
     assert_eq!(first.job, second.job);
-    assert_eq!((first.before, second.before), (State::Queued, State::Cancelled));
+    assert_eq!(
+        (first.before, second.before),
+        (State::Queued, State::Cancelled)
+    );
 }
 
 fn requeue_does_not_count_as_an_attempt(disk: &dyn Disk) {
@@ -306,7 +380,10 @@ fn requeue_does_not_count_as_an_attempt(disk: &dyn Disk) {
     assert_eq!(row(&*store, first).attempts, 1);
     assert_eq!(store.requeue(&[second, first, JobId(99)]), [first]);
     let back = row(&*store, first);
-    assert_eq!((back.state, back.attempts, back.started_at_ms), (State::Queued, 0, None));
+    assert_eq!(
+        (back.state, back.attempts, back.started_at_ms),
+        (State::Queued, 0, None)
+    );
     assert_eq!(back.position, Some(0));
     assert!(!store.finish(first, completed("from before"), 4));
     assert_eq!(store.claim(5).unwrap().id, first);
@@ -316,14 +393,20 @@ fn a_crash_requeues_detached_jobs(disk: &dyn Disk) {
     let mut store = disk.open();
     let running = store.accept(detached("a"));
     let queued = store.accept(detached("b"));
-    let ended = store.accept(NewJob { priority: 9, ..detached("c") });
+    let ended = store.accept(NewJob {
+        priority: 9,
+        ..detached("c")
+    });
     store.claim(0);
     store.finish(ended, completed("yes"), 1);
     store.claim(2);
     drop(store);
     let mut store = disk.open();
     let back = row(&*store, running);
-    assert_eq!((back.state, back.attempts, back.started_at_ms), (State::Queued, 1, None));
+    assert_eq!(
+        (back.state, back.attempts, back.started_at_ms),
+        (State::Queued, 1, None)
+    );
     assert_eq!(row(&*store, queued).state, State::Queued);
     assert_eq!(row(&*store, ended).result.as_deref(), Some(&b"yes"[..]));
     assert_eq!(store.recover(3).unwrap(), [running, queued]);
@@ -333,8 +416,14 @@ fn a_crash_requeues_detached_jobs(disk: &dyn Disk) {
 
 fn a_crash_cancels_attached_jobs_without_a_key(disk: &dyn Disk) {
     let mut store = disk.open();
-    let running = store.accept(NewJob { priority: 2, ..attached("a") });
-    let running_keyed = store.accept(NewJob { priority: 1, ..keyed(attached("b"), "b") });
+    let running = store.accept(NewJob {
+        priority: 2,
+        ..attached("a")
+    });
+    let running_keyed = store.accept(NewJob {
+        priority: 1,
+        ..keyed(attached("b"), "b")
+    });
     let queued = store.accept(attached("c"));
     let queued_keyed = store.accept(keyed(attached("d"), "d"));
     store.claim(0);
@@ -343,7 +432,10 @@ fn a_crash_cancels_attached_jobs_without_a_key(disk: &dyn Disk) {
     let store = disk.open();
     for id in [running, queued] {
         let cancelled = row(&*store, id);
-        assert_eq!((cancelled.state, cancelled.finished_at_ms), (State::Cancelled, Some(500)));
+        assert_eq!(
+            (cancelled.state, cancelled.finished_at_ms),
+            (State::Cancelled, Some(500))
+        );
     }
     for id in [running_keyed, queued_keyed] {
         assert_eq!(row(&*store, id).state, State::Queued);
@@ -394,11 +486,24 @@ fn purge_follows_retention(disk: &dyn Disk) {
         }
         ids.push(id);
     }
-    let retention = Retention { detached_before_ms: 200, attached_before_ms: 300 };
-    let purge = Change::Purge { retention, limit: 10 };
+    let retention = Retention {
+        detached_before_ms: 200,
+        attached_before_ms: 300,
+    };
+    let purge = Change::Purge {
+        retention,
+        limit: 10,
+    };
     assert_eq!(store.one(purge.clone(), 0), Ok(Applied::Purged(2)));
     assert_eq!(store.one(purge, 0), Ok(Applied::Purged(0)));
-    let left = store.reader().unwrap().list(&Filter { limit: 9, ..Filter::default() }).unwrap();
+    let left = store
+        .reader()
+        .unwrap()
+        .list(&Filter {
+            limit: 9,
+            ..Filter::default()
+        })
+        .unwrap();
     let left: Vec<_> = left.into_iter().map(|row| row.id).collect();
     assert_eq!(left, [ids[4], ids[3], ids[1]]);
 }
@@ -406,23 +511,62 @@ fn purge_follows_retention(disk: &dyn Disk) {
 fn lists_are_filtered_and_newest_first(disk: &dyn Disk) {
     let mut store = disk.open();
     for n in 0..6 {
-        store.accept(NewJob { uid: 1000 + n % 2, ..detached("a") });
+        store.accept(NewJob {
+            uid: 1000 + n % 2,
+            ..detached("a")
+        });
     }
     store.cancel(JobId(4), 0).unwrap();
     store.claim(0);
     store.finish(JobId(1), completed("yes"), 0);
     let list = |filter: Filter| -> Vec<i64> {
         let rows = store.reader().unwrap().list(&filter).unwrap();
-        assert!(rows.iter().all(|row| row.result.is_none() && row.position.is_none()));
+        assert!(
+            rows.iter()
+                .all(|row| row.result.is_none() && row.position.is_none())
+        );
         rows.into_iter().map(|row| row.id.0).collect()
     };
-    let all = Filter { limit: usize::MAX, ..Filter::default() };
+    let all = Filter {
+        limit: usize::MAX,
+        ..Filter::default()
+    };
     assert_eq!(list(all.clone()), [6, 5, 4, 3, 2, 1]);
-    assert_eq!(list(Filter { limit: 2, ..Filter::default() }), [6, 5]);
-    assert_eq!(list(Filter { limit: 0, ..Filter::default() }), [] as [i64; 0]);
-    assert_eq!(list(Filter { before: Some(JobId(3)), ..all.clone() }), [2, 1]);
-    assert_eq!(list(Filter { uid: Some(1001), ..all.clone() }), [6, 4, 2]);
-    assert_eq!(list(Filter { state: Some(State::Queued), ..all.clone() }), [6, 5, 3, 2]);
+    assert_eq!(
+        list(Filter {
+            limit: 2,
+            ..Filter::default()
+        }),
+        [6, 5]
+    );
+    assert_eq!(
+        list(Filter {
+            limit: 0,
+            ..Filter::default()
+        }),
+        [] as [i64; 0]
+    );
+    assert_eq!(
+        list(Filter {
+            before: Some(JobId(3)),
+            ..all.clone()
+        }),
+        [2, 1]
+    );
+    assert_eq!(
+        list(Filter {
+            uid: Some(1001),
+            ..all.clone()
+        }),
+        [6, 4, 2]
+    );
+    assert_eq!(
+        list(Filter {
+            state: Some(State::Queued),
+            ..all.clone()
+        }),
+        [6, 5, 3, 2]
+    );
     let narrow = Filter {
         state: Some(State::Queued),
         before: Some(JobId(6)),
@@ -446,27 +590,38 @@ fn unknown_jobs_are_not_found(disk: &dyn Disk) {
 /// A change with small numbers, so that random ones meet; `None` is a crash.
 fn change() -> impl Strategy<Value = Option<Change>> {
     let id = || (1..12_i64).prop_map(JobId);
-    let submit = (0..2_u8, -1..2_i32, prop::option::of(0..3_u8), 0..2_u32, any::<bool>(), 2..9_u64)
-        .prop_map(|(body, priority, key, uid, attached, max_jobs)| Change::Submit {
-            job: NewJob {
-                priority,
-                idempotency_key: key.map(|key| key.to_string()),
-                uid,
-                attached,
-                ..detached(&body.to_string())
+    let submit = (
+        0..2_u8,
+        -1..2_i32,
+        prop::option::of(0..3_u8),
+        0..2_u32,
+        any::<bool>(),
+        2..9_u64,
+    )
+        .prop_map(
+            |(body, priority, key, uid, attached, max_jobs)| Change::Submit {
+                job: NewJob {
+                    priority,
+                    idempotency_key: key.map(|key| key.to_string()),
+                    uid,
+                    attached,
+                    ..detached(&body.to_string())
+                },
+                max_jobs,
             },
-            max_jobs,
-        });
+        );
     let finish = (id(), any::<bool>()).prop_map(|(id, good)| Change::Finish {
         id,
         completion: if good { completed("yes") } else { failed("no") },
     });
-    let purge = (0..60_i64, 0..60_i64).prop_map(|(detached_before_ms, attached_before_ms)| {
-        Change::Purge {
-            retention: Retention { detached_before_ms, attached_before_ms },
+    let purge =
+        (0..60_i64, 0..60_i64).prop_map(|(detached_before_ms, attached_before_ms)| Change::Purge {
+            retention: Retention {
+                detached_before_ms,
+                attached_before_ms,
+            },
             limit: 100,
-        }
-    });
+        });
     prop_oneof![
         6 => submit.prop_map(Some),
         5 => Just(Some(Change::Claim)),
@@ -522,7 +677,9 @@ fn peek(dir: &Path) -> rusqlite::Connection {
 fn a_newer_schema_is_refused_and_the_file_untouched() {
     let root = tempfile::tempdir().unwrap();
     drop(SqliteStore::open(root.path()).unwrap());
-    peek(root.path()).pragma_update(None, "user_version", 2).unwrap();
+    peek(root.path())
+        .pragma_update(None, "user_version", 2)
+        .unwrap();
     let file = root.path().join("queue.db");
     let before = std::fs::read(&file).unwrap();
     let refused = SqliteStore::open(root.path()).err().unwrap().to_string();
@@ -543,7 +700,10 @@ fn a_newer_schema_that_is_still_in_the_log_is_refused_too() {
     // Leave the log behind as a killed daemon does.
     let newer = peek(root.path());
     newer
-        .set_db_config(rusqlite::config::DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)
+        .set_db_config(
+            rusqlite::config::DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE,
+            true,
+        )
         .unwrap();
     newer.pragma_update(None, "user_version", 2).unwrap();
     drop(newer);
@@ -559,7 +719,11 @@ fn a_newer_schema_that_is_still_in_the_log_is_refused_too() {
 fn a_foreign_file_is_refused_and_untouched() {
     let root = tempfile::tempdir().unwrap();
     let file = root.path().join("queue.db");
-    std::fs::write(&file, "these are not the jobs you are looking for".repeat(30)).unwrap();
+    std::fs::write(
+        &file,
+        "these are not the jobs you are looking for".repeat(30),
+    )
+    .unwrap();
     let before = std::fs::read(&file).unwrap();
     let refused = SqliteStore::open(root.path()).err().unwrap().to_string();
     let expected = format!("job store {}: file is not a database", file.display());
@@ -567,9 +731,14 @@ fn a_foreign_file_is_refused_and_untouched() {
     assert!(std::fs::read(&file).unwrap() == before);
 
     std::fs::remove_file(&file).unwrap();
-    peek(root.path()).execute_batch("CREATE TABLE mine(x)").unwrap();
+    peek(root.path())
+        .execute_batch("CREATE TABLE mine(x)")
+        .unwrap();
     let refused = SqliteStore::open(root.path()).err().unwrap().to_string();
-    assert!(refused.ends_with("is a database of another program"), "{refused}");
+    assert!(
+        refused.ends_with("is a database of another program"),
+        "{refused}"
+    );
 }
 
 #[test]
@@ -577,8 +746,13 @@ fn a_damaged_page_is_found_after_an_unclean_end() {
     let root = tempfile::tempdir().unwrap();
     let mut store = SqliteStore::open(root.path()).unwrap();
     store.recover(0).unwrap();
-    let submit = |_| Change::Submit { job: detached("a"), max_jobs: 1_000 };
-    store.apply(&(0..500).map(submit).collect::<Vec<_>>(), 0).unwrap();
+    let submit = |_| Change::Submit {
+        job: detached("a"),
+        max_jobs: 1_000,
+    };
+    store
+        .apply(&(0..500).map(submit).collect::<Vec<_>>(), 0)
+        .unwrap();
     drop(store);
     let file = root.path().join("queue.db");
     let mut bytes = std::fs::read(&file).unwrap();
@@ -590,7 +764,10 @@ fn a_damaged_page_is_found_after_an_unclean_end() {
     std::fs::write(root.path().join("queue.db-wal"), [0; 32]).unwrap();
     let refused = SqliteStore::open(root.path()).err().unwrap().to_string();
     let start = format!("job store {}: ", file.display());
-    assert!(refused.starts_with(&start) && !refused.contains('\n'), "{refused}");
+    assert!(
+        refused.starts_with(&start) && !refused.contains('\n'),
+        "{refused}"
+    );
 }
 
 #[test]
@@ -603,7 +780,10 @@ fn the_end_of_a_job_is_final_even_for_sql() {
     let refused = peek(root.path())
         .execute("UPDATE job SET state = 'queued', finished_at_ms = NULL", [])
         .unwrap_err();
-    assert_eq!(refused.to_string(), "a job that has ended never changes its state");
+    assert_eq!(
+        refused.to_string(),
+        "a job that has ended never changes its state"
+    );
 }
 
 #[test]

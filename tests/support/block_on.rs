@@ -15,7 +15,7 @@ impl Wake for Unpark {
 }
 
 /// Parks the thread while the future waits.
-pub fn block_on<T>(future: impl Future<Output = T>) -> T {
+pub(crate) fn block_on<T>(future: impl Future<Output = T>) -> T {
     let waker = Waker::from(Arc::new(Unpark(std::thread::current())));
     let mut context = Context::from_waker(&waker);
     let mut future = pin!(future);
@@ -28,6 +28,6 @@ pub fn block_on<T>(future: impl Future<Output = T>) -> T {
 }
 
 /// Polls once.
-pub fn poll_once<T>(future: impl Future<Output = T>) -> Poll<T> {
+pub(crate) fn poll_once<T>(future: impl Future<Output = T>) -> Poll<T> {
     pin!(future).poll(&mut Context::from_waker(Waker::noop()))
 }

@@ -1,5 +1,5 @@
 //! Helpers of the behaviour tests.
 
-pub mod block_on;
-pub mod queue;
-pub mod queue_oracle;
+pub(crate) mod block_on;
+pub(crate) mod queue;
+pub(crate) mod queue_oracle;

@@ -6,7 +6,7 @@ use woolly::queue::{
 };
 
 /// A detached job whose body is `{"prompt":"<name>"}`.
-pub fn detached(name: &str) -> NewJob {
+pub(crate) fn detached(name: &str) -> NewJob {
     NewJob {
         endpoint: Endpoint::Completions,
         body: format!("{{\"prompt\":\"{name}\"}}").into_bytes(),
@@ -20,28 +20,45 @@ pub fn detached(name: &str) -> NewJob {
     }
 }
 
-pub fn attached(name: &str) -> NewJob {
-    NewJob { attached: true, ..detached(name) }
+pub(crate) fn attached(name: &str) -> NewJob {
+    NewJob {
+        attached: true,
+        ..detached(name)
+    }
 }
 
-pub fn keyed(job: NewJob, key: &str) -> NewJob {
-    NewJob { idempotency_key: Some(key.to_owned()), ..job }
+pub(crate) fn keyed(job: NewJob, key: &str) -> NewJob {
+    NewJob {
+        idempotency_key: Some(key.to_owned()),
+        ..job
+    }
 }
 
-pub fn completed(text: &str) -> Completion {
-    Completion::Completed { result: text.as_bytes().to_vec(), usage: Usage::new(5, 7) }
+pub(crate) fn completed(text: &str) -> Completion {
+    Completion::Completed {
+        result: text.as_bytes().to_vec(),
+        usage: Usage::new(5, 7),
+    }
 }
 
-pub fn failed(error: &str) -> Completion {
-    Completion::Failed { error: error.to_owned() }
+pub(crate) fn failed(error: &str) -> Completion {
+    Completion::Failed {
+        error: error.to_owned(),
+    }
 }
 
 /// Single changes, each in a group of its own, with the answer unpacked.
-pub trait Single {
+pub(crate) trait Single {
     fn one(&mut self, change: Change, now_ms: i64) -> Result<Applied, Error>;
 
     fn submit(&mut self, job: NewJob) -> Result<Submitted, Error> {
-        match self.one(Change::Submit { job, max_jobs: 1_000_000 }, 0)? {
+        match self.one(
+            Change::Submit {
+                job,
+                max_jobs: 1_000_000,
+            },
+            0,
+        )? {
             Applied::Submitted(submitted) => Ok(submitted),
             other => panic!("{other:?}"),
         }

@@ -11,7 +11,7 @@ use woolly::queue::{
 
 /// What outlives a daemon.
 #[derive(Default)]
-pub struct Disk {
+pub(crate) struct Disk {
     jobs: BTreeMap<i64, Stored>,
     last_id: i64,
 }
@@ -23,8 +23,8 @@ struct Stored {
 
 /// A store over a shared disk; a new one over the same disk is the next daemon.
 #[derive(Clone, Default)]
-pub struct Oracle {
-    pub disk: Arc<Mutex<Disk>>,
+pub(crate) struct Oracle {
+    pub(crate) disk: Arc<Mutex<Disk>>,
 }
 
 impl JobReader for Oracle {
@@ -46,14 +46,33 @@ impl JobReader for Oracle {
                 && filter.before.is_none_or(|before| row.id < before)
                 && filter.uid.is_none_or(|uid| row.uid == uid)
         };
-        let rows = disk.jobs.values().rev().map(|stored| &stored.row).filter(fits);
-        Ok(rows.take(filter.limit).map(|row| JobRow { result: None, ..row.clone() }).collect())
+        let rows = disk
+            .jobs
+            .values()
+            .rev()
+            .map(|stored| &stored.row)
+            .filter(fits);
+        Ok(rows
+            .take(filter.limit)
+            .map(|row| JobRow {
+                result: None,
+                ..row.clone()
+            })
+            .collect())
     }
 
     fn counts(&mut self) -> Result<Vec<(State, u64)>, Error> {
         let disk = self.disk.lock().unwrap();
-        let count = |state| disk.jobs.values().filter(|job| job.row.state == state).count() as u64;
-        Ok(State::ALL.into_iter().map(|state| (state, count(state))).collect())
+        let count = |state| {
+            disk.jobs
+                .values()
+                .filter(|job| job.row.state == state)
+                .count() as u64
+        };
+        Ok(State::ALL
+            .into_iter()
+            .map(|state| (state, count(state)))
+            .collect())
     }
 }
 
@@ -72,7 +91,10 @@ impl JobStore for Oracle {
                 row.started_at_ms = None;
             }
         }
-        let queued = disk.jobs.values().filter(|job| job.row.state == State::Queued);
+        let queued = disk
+            .jobs
+            .values()
+            .filter(|job| job.row.state == State::Queued);
         Ok(queued.map(|job| job.row.id).collect())
     }
 
@@ -82,7 +104,10 @@ impl JobStore for Oracle {
         now_ms: i64,
     ) -> Result<Vec<Result<Applied, Error>>, Error> {
         let mut disk = self.disk.lock().unwrap();
-        Ok(group.iter().map(|change| disk.apply(change, now_ms)).collect())
+        Ok(group
+            .iter()
+            .map(|change| disk.apply(change, now_ms))
+            .collect())
     }
 
     fn reader(&self) -> Result<Box<dyn JobReader>, Error> {
@@ -97,17 +122,19 @@ impl JobStore for Oracle {
 impl Disk {
     /// Queued jobs as they would run.
     fn order(&self) -> Vec<JobId> {
-        let mut queued: Vec<_> =
-            self.jobs.values().map(|job| &job.row).filter(|row| row.state == State::Queued).collect();
+        let mut queued: Vec<_> = self
+            .jobs
+            .values()
+            .map(|job| &job.row)
+            .filter(|row| row.state == State::Queued)
+            .collect();
         queued.sort_by_key(|row| (-i64::from(row.priority), row.id));
         queued.into_iter().map(|row| row.id).collect()
     }
 
     fn apply(&mut self, change: &Change, now_ms: i64) -> Result<Applied, Error> {
         match change {
-            Change::Submit { job, max_jobs } => {
-                self.submit(job, *max_jobs).map(Applied::Submitted)
-            }
+            Change::Submit { job, max_jobs } => self.submit(job, *max_jobs).map(Applied::Submitted),
             Change::Claim => {
                 let Some(id) = self.order().first().copied() else {
                     return Ok(Applied::Claimed(None));
@@ -125,7 +152,9 @@ impl Disk {
                 })))
             }
             Change::Finish { id, completion } => {
-                let Some(row) = self.running(*id) else { return Ok(Applied::Finished(false)) };
+                let Some(row) = self.running(*id) else {
+                    return Ok(Applied::Finished(false));
+                };
                 row.finished_at_ms = Some(now_ms);
                 match completion {
                     Completion::Completed { result, usage } => {
@@ -159,7 +188,10 @@ impl Disk {
                     row.state = State::Cancelled;
                     row.finished_at_ms = Some(now_ms);
                 }
-                let job = JobRow { result: None, ..row.clone() };
+                let job = JobRow {
+                    result: None,
+                    ..row.clone()
+                };
                 Ok(Applied::Cancelled(Cancelled { job, before }))
             }
             Change::Delivered(id) => {
@@ -199,15 +231,29 @@ impl Disk {
         };
         if let Some(Stored { row, job: old }) = self.jobs.values().find(same_key) {
             let request = |job: &NewJob| {
-                (job.endpoint, job.body.clone(), job.priority, job.metadata.clone())
+                (
+                    job.endpoint,
+                    job.body.clone(),
+                    job.priority,
+                    job.metadata.clone(),
+                )
             };
             if request(old) != request(job) {
                 return Err(Error::IdempotencyConflict);
             }
-            let job = JobRow { result: None, ..row.clone() };
+            let job = JobRow {
+                result: None,
+                ..row.clone()
+            };
             return Ok(Submitted { job, existed: true });
         }
-        if self.jobs.values().filter(|job| !job.row.state.is_terminal()).count() as u64 >= max_jobs {
+        if self
+            .jobs
+            .values()
+            .filter(|job| !job.row.state.is_terminal())
+            .count() as u64
+            >= max_jobs
+        {
             return Err(Error::Full { limit: max_jobs });
         }
         self.last_id += 1;
@@ -229,7 +275,16 @@ impl Disk {
             error: None,
             position: None,
         };
-        self.jobs.insert(self.last_id, Stored { row: row.clone(), job: job.clone() });
-        Ok(Submitted { job: row, existed: false })
+        self.jobs.insert(
+            self.last_id,
+            Stored {
+                row: row.clone(),
+                job: job.clone(),
+            },
+        );
+        Ok(Submitted {
+            job: row,
+            existed: false,
+        })
     }
 }

@@ -126,7 +126,10 @@ fn quick_check(db: &Connection, faults: &Faults) -> Result<(), Error> {
         "ok" => Ok(()),
         // A headline and a line per damage: one of these is enough to know.
         damage => {
-            let first = damage.lines().find(|line| !line.starts_with("***")).unwrap_or(damage);
+            let first = damage
+                .lines()
+                .find(|line| !line.starts_with("***"))
+                .unwrap_or(damage);
             Err(faults.store(format!("is damaged: {first}")))
         }
     }
