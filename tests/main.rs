@@ -1,4 +1,8 @@
 //! All behaviour tests in one binary.
+#![allow(
+    clippy::unwrap_used,
+    reason = "a test that cannot go on should stop, helpers included"
+)]
 
 mod queue_crash;
 mod queue_handle;

@@ -385,6 +385,69 @@ fn a_fault_of_the_store_ends_it() {
     assert_eq!(test.calls.load(Ordering::SeqCst), calls);
 }
 
+/// A store that waits inside `apply` until the test lets it go on, and tells the size of each group.
+struct Gated {
+    store: Oracle,
+    groups: async_channel::Sender<usize>,
+    go: async_channel::Receiver<()>,
+}
+
+impl JobStore for Gated {
+    fn recover(&mut self, now_ms: i64) -> Result<Vec<JobId>, Error> {
+        self.store.recover(now_ms)
+    }
+
+    fn apply(&mut self, group: &[Change], now: i64) -> Result<Vec<Result<Applied, Error>>, Error> {
+        self.groups.send_blocking(group.len()).unwrap();
+        self.go.recv_blocking().unwrap();
+        self.store.apply(group, now)
+    }
+
+    fn reader(&self) -> Result<Box<dyn JobReader>, Error> {
+        self.store.reader()
+    }
+
+    fn close(self: Box<Self>) -> Result<(), Error> {
+        Ok(())
+    }
+}
+
+#[test]
+fn what_arrives_during_a_commit_forms_the_next_group() {
+    let (groups_in, groups) = async_channel::bounded(9);
+    let (go, go_out) = async_channel::bounded(9);
+    let store = Gated {
+        store: Oracle::default(),
+        groups: groups_in,
+        go: go_out,
+    };
+    // The look for old jobs at open.
+    go.send_blocking(()).unwrap();
+    let queue = Queue::over(Box::new(store), &CONFIG).unwrap();
+    assert_eq!(groups.recv_blocking(), Ok(1));
+
+    let mut first = Box::pin(queue.submit(detached("a")));
+    assert_eq!(poll_once(first.as_mut()), Poll::Pending);
+    assert_eq!(groups.recv_blocking(), Ok(1));
+    let mut rest: Vec<_> = (0..5)
+        .map(|_| Box::pin(queue.submit(detached("b"))))
+        .collect();
+    rest.iter_mut()
+        .for_each(|submit| assert_eq!(poll_once(submit.as_mut()), Poll::Pending));
+    // Not answered before the commit; a reader does not wait for it.
+    assert_eq!(poll_once(first.as_mut()), Poll::Pending);
+    assert_eq!(block_on(queue.get(JobId(1))), Err(Error::NotFound));
+    go.send_blocking(()).unwrap();
+    assert_eq!(block_on(first).unwrap().job.id, JobId(1));
+    assert_eq!(groups.recv_blocking(), Ok(5));
+    go.send_blocking(()).unwrap();
+    let ids: Vec<_> = rest
+        .into_iter()
+        .map(|submit| block_on(submit).unwrap().job.id.0)
+        .collect();
+    assert_eq!(ids, [2, 3, 4, 5, 6]);
+}
+
 fn token(job: i64, sequence: usize, id: u32) -> Arc<SequenceEvent> {
     let event = Event::Token(Token {
         id,
