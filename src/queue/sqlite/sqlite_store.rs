@@ -126,7 +126,7 @@ impl JobStore for SqliteStore {
             Err(error) => match self.faults.of(error) {
                 // SQLite undoes a whole transaction when the disk is full. Perhaps only one of the group
                 // was too large: its neighbours get another chance, each in a transaction of its own.
-                Error::NoSpace { .. } if group.len() > 1 => group
+                Error::NoSpace { .. } => group
                     .iter()
                     .map(|change| self.apply_alone(change, now_ms))
                     .collect(),
