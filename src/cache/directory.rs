@@ -54,15 +54,21 @@ pub struct Summary {
 impl Directory {
     /// Creates the directory, readable by its owner only, unless it exists.
     pub fn open(path: &Path) -> Result<Self, Error> {
-        DirBuilder::new().recursive(true).mode(0o700).create(path).or_else(|error| {
-            match error.kind() {
+        DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(path)
+            .or_else(|error| match error.kind() {
                 io::ErrorKind::AlreadyExists | io::ErrorKind::NotADirectory => {
-                    Err(Error::NotADirectory { path: path.to_path_buf() })
+                    Err(Error::NotADirectory {
+                        path: path.to_path_buf(),
+                    })
                 }
                 _ => Err(Error::writing(path, "create it", 0, error)),
-            }
-        })?;
-        Ok(Directory { path: path.to_path_buf() })
+            })?;
+        Ok(Directory {
+            path: path.to_path_buf(),
+        })
     }
 
     pub fn path(&self) -> &Path {
@@ -82,7 +88,11 @@ impl Directory {
         progress: &dyn Progress,
     ) -> Result<Found, Error> {
         if let Some(Ok(tensors)) = self.find(key) {
-            return Ok(Found { tensors, from_cache: true, replaced: None });
+            return Ok(Found {
+                tensors,
+                from_cache: true,
+                replaced: None,
+            });
         }
         let _lock = self.lock(&key.source)?;
         self.find_or_build_locked(key, contents, progress)
@@ -98,11 +108,18 @@ impl Directory {
         progress: &dyn Progress,
     ) -> Result<Found, Error> {
         let identity = source.identity().map_err(|error| self.unreadable(error))?;
-        let key = |blake3| Key { source: blake3, source_bytes: source.bytes().len() as u64 };
+        let key = |blake3| Key {
+            source: blake3,
+            source_bytes: source.bytes().len() as u64,
+        };
         if let Some(blake3) = fingerprint::recall(&self.path, &identity)
             && let Some(Ok(tensors)) = self.find(&key(blake3))
         {
-            return Ok(Found { tensors, from_cache: true, replaced: None });
+            return Ok(Found {
+                tensors,
+                from_cache: true,
+                replaced: None,
+            });
         }
         // The lock has the name of the file's state: its content is not known yet.
         let lock = self.lock(&identity.digest());
@@ -112,7 +129,11 @@ impl Directory {
         if lock.is_err()
             && let Some(Ok(tensors)) = self.find(&key)
         {
-            return Ok(Found { tensors, from_cache: true, replaced: None });
+            return Ok(Found {
+                tensors,
+                from_cache: true,
+                replaced: None,
+            });
         }
         let _lock = lock?;
         let found = self.find_or_build_locked(&key, contents, progress)?;
@@ -129,11 +150,16 @@ impl Directory {
         for file in fs::read_dir(&self.path).map_err(|error| self.unreadable(error))? {
             let file = file.map_err(|error| self.unreadable(error))?;
             let path = file.path();
-            if path.extension().is_none_or(|extension| extension != EXTENSION) {
+            if path
+                .extension()
+                .is_none_or(|extension| extension != EXTENSION)
+            {
                 continue;
             }
             // A file that went away between listing and asking is not listed.
-            let Ok(metadata) = file.metadata() else { continue };
+            let Ok(metadata) = file.metadata() else {
+                continue;
+            };
             entries.push(Entry {
                 name: file.file_name().to_string_lossy().into_owned(),
                 bytes: metadata.len(),
@@ -161,7 +187,13 @@ impl Directory {
         progress: &dyn Progress,
     ) -> Result<Found, Error> {
         let replaced = match self.find(key) {
-            Some(Ok(tensors)) => return Ok(Found { tensors, from_cache: true, replaced: None }),
+            Some(Ok(tensors)) => {
+                return Ok(Found {
+                    tensors,
+                    from_cache: true,
+                    replaced: None,
+                });
+            }
             Some(Err(error)) => Some(error),
             None => None,
         };
@@ -172,7 +204,11 @@ impl Directory {
                 .map_err(|error| Error::writing(&self.path, "remove a refused file", 0, error))?;
         }
         writer::build(&self.path, key, contents, progress)?;
-        Ok(Found { tensors: MappedTensors::open(&path, Some(key))?, from_cache: false, replaced })
+        Ok(Found {
+            tensors: MappedTensors::open(&path, Some(key))?,
+            from_cache: false,
+            replaced,
+        })
     }
 
     fn lock(&self, name: &str) -> Result<Lock, Error> {
@@ -181,7 +217,11 @@ impl Directory {
     }
 
     fn unreadable(&self, source: io::Error) -> Error {
-        Error::Directory { path: self.path.clone(), action: "read", source }
+        Error::Directory {
+            path: self.path.clone(),
+            action: "read",
+            source,
+        }
     }
 }
 
@@ -193,7 +233,10 @@ impl Summary {
             source_bytes: tensors.key().source_bytes,
             layout: super::LAYOUT,
             tensors: specs.len(),
-            parameters: specs.iter().map(|spec| (spec.rows * spec.cols) as u64).sum(),
+            parameters: specs
+                .iter()
+                .map(|spec| (spec.rows * spec.cols) as u64)
+                .sum(),
         }
     }
 }

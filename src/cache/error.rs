@@ -7,7 +7,11 @@ use std::path::{Path, PathBuf};
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     #[error("cache directory {}: cannot {action}: {source}", path.display())]
-    Directory { path: PathBuf, action: &'static str, source: io::Error },
+    Directory {
+        path: PathBuf,
+        action: &'static str,
+        source: io::Error,
+    },
     #[error("cache directory {}: it is not a directory", path.display())]
     NotADirectory { path: PathBuf },
     #[error("cache directory {}: cannot {action}: no permission to write there", path.display())]
@@ -17,7 +21,11 @@ pub enum Error {
     #[error("cache file {}: {problem}", path.display())]
     Refused { path: PathBuf, problem: Problem },
     #[error("cache file {}: cannot {action}: {source}", path.display())]
-    File { path: PathBuf, action: &'static str, source: io::Error },
+    File {
+        path: PathBuf,
+        action: &'static str,
+        source: io::Error,
+    },
     #[error("tensor {name}: {problem}, so it cannot be stored")]
     Tensor { name: String, problem: &'static str },
     #[error("cannot allocate {bytes} bytes for weights: {source}")]
@@ -28,7 +36,12 @@ pub enum Error {
 
 impl Error {
     /// The error of writing in `path`, in the words that help: permission, room, or the system's own.
-    pub(super) fn writing(path: &Path, action: &'static str, bytes: u64, source: io::Error) -> Self {
+    pub(super) fn writing(
+        path: &Path,
+        action: &'static str,
+        bytes: u64,
+        source: io::Error,
+    ) -> Self {
         let path = path.to_path_buf();
         match source.kind() {
             io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
@@ -37,7 +50,11 @@ impl Error {
             io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
                 Error::NoSpace { path, bytes }
             }
-            _ => Error::Directory { path, action, source },
+            _ => Error::Directory {
+                path,
+                action,
+                source,
+            },
         }
     }
 }
@@ -60,7 +77,11 @@ pub enum Problem {
     #[error("the header has no {0}")]
     MissingKey(String),
     #[error("the header's {key} is {found}, expected {expected}")]
-    WrongValue { key: String, found: String, expected: String },
+    WrongValue {
+        key: String,
+        found: String,
+        expected: String,
+    },
     #[error("tensor {0}: element type, shape and size do not agree")]
     Shape(String),
     #[error("tensor {0} does not begin where the one before it ends")]

@@ -46,14 +46,22 @@ impl Identity {
 
     /// Whether a later change is sure to show in the times.
     fn is_settled(&self, now: SystemTime) -> bool {
-        let now = now.duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos().cast_signed();
+        let now = now
+            .duration_since(UNIX_EPOCH)
+            .unwrap_or_default()
+            .as_nanos()
+            .cast_signed();
         now - self.changed_ns.max(self.modified_ns) >= SETTLED.as_nanos().cast_signed()
     }
 }
 
 /// BLAKE3 of `bytes` in hex, computed on all threads of the current rayon pool.
 pub(super) fn hash(bytes: &[u8]) -> String {
-    blake3::Hasher::new().update_rayon(bytes).finalize().to_hex().to_string()
+    blake3::Hasher::new()
+        .update_rayon(bytes)
+        .finalize()
+        .to_hex()
+        .to_string()
 }
 
 #[derive(Serialize, Deserialize)]
@@ -74,7 +82,10 @@ pub(super) fn recall(directory: &Path, identity: &Identity) -> Option<String> {
 
 /// Remembers a hash. Best effort: without the record, the next start reads the file again.
 pub(super) fn remember(directory: &Path, identity: &Identity, blake3: &str, now: SystemTime) {
-    let record = Record { identity: *identity, blake3: blake3.to_owned() };
+    let record = Record {
+        identity: *identity,
+        blake3: blake3.to_owned(),
+    };
     if identity.is_settled(now)
         && let Ok(text) = serde_json::to_vec(&record)
     {
@@ -92,7 +103,13 @@ mod tests {
     use super::*;
 
     fn identity() -> Identity {
-        Identity { device: 1, inode: 2, size: 3, modified_ns: 4, changed_ns: 5_000_000_000 }
+        Identity {
+            device: 1,
+            inode: 2,
+            size: 3,
+            modified_ns: 4,
+            changed_ns: 5_000_000_000,
+        }
     }
 
     fn after(seconds: u64) -> SystemTime {
@@ -107,9 +124,18 @@ mod tests {
         assert_eq!(recall(directory.path(), &identity()), Some(blake3));
 
         for changed in [
-            Identity { size: 4, ..identity() },
-            Identity { modified_ns: 5, ..identity() },
-            Identity { changed_ns: 6, ..identity() },
+            Identity {
+                size: 4,
+                ..identity()
+            },
+            Identity {
+                modified_ns: 5,
+                ..identity()
+            },
+            Identity {
+                changed_ns: 6,
+                ..identity()
+            },
         ] {
             assert_eq!(recall(directory.path(), &changed), None);
         }

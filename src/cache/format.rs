@@ -115,18 +115,30 @@ impl Header {
             Layout::Rows => 1,
             Layout::Vector => 2,
         });
-        let mut header = Header { key, data_start: 0, places: vec![], pads: vec![], file_bytes: 0 };
+        let mut header = Header {
+            key,
+            data_start: 0,
+            places: vec![],
+            pads: vec![],
+            file_bytes: 0,
+        };
         let mut names = std::collections::HashSet::new();
         for spec in specs {
-            let refuse = |problem| Error::Tensor { name: spec.name.clone(), problem };
+            let refuse = |problem| Error::Tensor {
+                name: spec.name.clone(),
+                problem,
+            };
             if spec.name.is_empty() || spec.name == METADATA || spec.name.starts_with(PAD_PREFIX) {
                 return Err(refuse("its name is reserved"));
             }
             if !names.insert(spec.name.clone()) {
                 return Err(refuse("its name occurs twice"));
             }
-            let bytes = stored_bytes(&spec).ok_or_else(|| refuse("its size is zero or overflows"))?;
-            header.append(spec.clone(), bytes).ok_or_else(|| refuse("the file's size overflows"))?;
+            let bytes =
+                stored_bytes(&spec).ok_or_else(|| refuse("its size is zero or overflows"))?;
+            header
+                .append(spec.clone(), bytes)
+                .ok_or_else(|| refuse("the file's size overflows"))?;
         }
         // The number of digits of the offsets in the header is final here, because offsets inside the
         // header count from the beginning of the data.
@@ -138,9 +150,17 @@ impl Header {
     fn append(&mut self, spec: TensorSpec, bytes: u64) -> Option<()> {
         let start = self.file_bytes.checked_next_multiple_of(TENSOR_ALIGNMENT)?;
         if start > self.file_bytes {
-            self.pads.push(Pad { offset: self.file_bytes, bytes: start - self.file_bytes });
+            self.pads.push(Pad {
+                offset: self.file_bytes,
+                bytes: start - self.file_bytes,
+            });
         }
-        self.places.push(Place { spec, offset: start, bytes, checksum: 0 });
+        self.places.push(Place {
+            spec,
+            offset: start,
+            bytes,
+            checksum: 0,
+        });
         self.file_bytes = start.checked_add(bytes)?;
         // Room for any header that safetensors would accept.
         (self.file_bytes < u64::MAX / 2).then_some(())
@@ -149,8 +169,12 @@ impl Header {
     fn shift(&mut self, data_start: u64) {
         self.data_start = data_start;
         self.file_bytes += data_start;
-        self.places.iter_mut().for_each(|place| place.offset += data_start);
-        self.pads.iter_mut().for_each(|pad| pad.offset += data_start);
+        self.places
+            .iter_mut()
+            .for_each(|place| place.offset += data_start);
+        self.pads
+            .iter_mut()
+            .for_each(|pad| pad.offset += data_start);
     }
 
     /// The bytes of the file before the data.
@@ -175,9 +199,18 @@ impl Header {
         put(KEY_SOURCE.into(), self.key.source.clone());
         put(KEY_SOURCE_BYTES.into(), self.key.source_bytes.to_string());
         for place in &self.places {
-            put(format!("{CHECKSUM_PREFIX}{}", place.spec.name), format!("{:032x}", place.checksum));
+            put(
+                format!("{CHECKSUM_PREFIX}{}", place.spec.name),
+                format!("{:032x}", place.checksum),
+            );
         }
-        for TensorSpec { name, layout, rows, cols } in self.places.iter().map(|place| &place.spec) {
+        for TensorSpec {
+            name,
+            layout,
+            rows,
+            cols,
+        } in self.places.iter().map(|place| &place.spec)
+        {
             if *layout == Layout::Panels && rows % PANEL_ROWS != 0 {
                 put(format!("{SHAPE_PREFIX}{name}"), format!("{rows},{cols}"));
             }
@@ -201,7 +234,11 @@ impl Header {
 
     fn info(&self, dtype: Dtype, shape: Vec<usize>, offset: u64, bytes: u64) -> Value {
         let start = (offset - self.data_start) as usize;
-        let info = TensorInfo { dtype, shape, data_offsets: (start, start + bytes as usize) };
+        let info = TensorInfo {
+            dtype,
+            shape,
+            data_offsets: (start, start + bytes as usize),
+        };
         serde_json::to_value(info).expect("a type name and integers are JSON")
     }
 }

@@ -3,7 +3,10 @@
 //! Invariant: files are mapped read-only, and only regular files. Cache files are replaced by rename
 //! and never changed in place, so what is mapped does not change. A file that someone truncates
 //! under the map ends the process with SIGBUS.
-#![allow(unsafe_code, reason = "a file map is unsafe by nature: another process may change the file")]
+#![allow(
+    unsafe_code,
+    reason = "a file map is unsafe by nature: another process may change the file"
+)]
 
 use std::collections::HashMap;
 use std::fs::{File, OpenOptions};
@@ -30,14 +33,22 @@ impl MappedFile {
     pub fn open(path: &Path) -> io::Result<Self> {
         // Without O_NONBLOCK, opening a FIFO would wait for a writer.
         let flags = OFlags::NONBLOCK.bits().cast_signed();
-        Self::map(OpenOptions::new().read(true).custom_flags(flags).open(path)?)
+        Self::map(
+            OpenOptions::new()
+                .read(true)
+                .custom_flags(flags)
+                .open(path)?,
+        )
     }
 
     /// Maps a file that is already open.
     pub(super) fn map(file: File) -> io::Result<Self> {
         let metadata = file.metadata()?;
         if !metadata.is_file() {
-            return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is not a regular file"));
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidInput,
+                "it is not a regular file",
+            ));
         }
         if metadata.len() == 0 {
             return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "it is empty"));
@@ -70,7 +81,9 @@ pub struct MappedTensors {
 
 impl std::fmt::Debug for MappedTensors {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("MappedTensors").field("path", &self.path).finish_non_exhaustive()
+        f.debug_struct("MappedTensors")
+            .field("path", &self.path)
+            .finish_non_exhaustive()
     }
 }
 
@@ -83,7 +96,10 @@ impl MappedTensors {
             action: "map it",
             source,
         })?;
-        let refuse = |problem| Error::Refused { path: path.to_path_buf(), problem };
+        let refuse = |problem| Error::Refused {
+            path: path.to_path_buf(),
+            problem,
+        };
         let header = read::header(file.bytes()).map_err(refuse)?;
         if let Some(key) = key.filter(|key| **key != header.key) {
             return Err(refuse(Problem::WrongValue {
@@ -95,7 +111,12 @@ impl MappedTensors {
         let names = header.places.iter().map(|place| place.spec.name.clone());
         let index = names.zip(0..).collect();
         let path = path.to_path_buf();
-        Ok(MappedTensors { path, file, header, index })
+        Ok(MappedTensors {
+            path,
+            file,
+            header,
+            index,
+        })
     }
 
     /// Its spec and its values, panel padding included.
@@ -111,12 +132,19 @@ impl MappedTensors {
     /// The tensor at a position that [`MappedTensors::position`] gave.
     pub fn at(&self, index: usize) -> (&TensorSpec, &[f32]) {
         let place = &self.header.places[index];
-        (&place.spec, bytemuck::cast_slice(self.slice(place.offset, place.bytes)))
+        (
+            &place.spec,
+            bytemuck::cast_slice(self.slice(place.offset, place.bytes)),
+        )
     }
 
     /// In file order.
     pub fn specs(&self) -> Vec<TensorSpec> {
-        self.header.places.iter().map(|place| place.spec.clone()).collect()
+        self.header
+            .places
+            .iter()
+            .map(|place| place.spec.clone())
+            .collect()
     }
 
     pub fn key(&self) -> &Key {
@@ -140,10 +168,18 @@ impl MappedTensors {
         };
         self.header.places.par_iter().try_for_each(|place| {
             let found = format::tensor_checksum(self.slice(place.offset, place.bytes));
-            if found == place.checksum { Ok(()) } else { Err(refuse(&place.spec.name)) }
+            if found == place.checksum {
+                Ok(())
+            } else {
+                Err(refuse(&place.spec.name))
+            }
         })?;
         let mut pads = self.header.pads.iter();
-        match pads.position(|pad| self.slice(pad.offset, pad.bytes).iter().any(|&byte| byte != 0)) {
+        match pads.position(|pad| {
+            self.slice(pad.offset, pad.bytes)
+                .iter()
+                .any(|&byte| byte != 0)
+        }) {
             Some(number) => Err(refuse(&format!("{}{number}", format::PAD_PREFIX))),
             None => Ok(()),
         }

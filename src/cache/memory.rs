@@ -33,31 +33,46 @@ impl MemoryTensors {
             let end = spec
                 .stored_len()
                 .filter(|&len| len > 0)
-                .and_then(|len| len.checked_next_multiple_of(ALIGNMENT_VALUES)?.checked_add(total))
+                .and_then(|len| {
+                    len.checked_next_multiple_of(ALIGNMENT_VALUES)?
+                        .checked_add(total)
+                })
                 .filter(|&end| end.checked_mul(size_of::<f32>()).is_some());
             let Some(end) = end else {
                 let problem = "its size is zero or overflows";
-                return Err(Error::Tensor { name: spec.name, problem });
+                return Err(Error::Tensor {
+                    name: spec.name,
+                    problem,
+                });
             };
             places.push((spec, total));
             total = end;
         }
         let bytes = total * size_of::<f32>();
-        let mut map = MmapMut::map_anon(bytes.max(1))
-            .map_err(|source| Error::Memory { bytes: bytes as u64, source })?;
+        let mut map = MmapMut::map_anon(bytes.max(1)).map_err(|source| Error::Memory {
+            bytes: bytes as u64,
+            source,
+        })?;
         // Faulting 4 KiB pages costs more than computing the values; a kernel without large pages
         // refuses the advice, which changes nothing but the time.
         let _ = map.advise(Advice::HugePage);
 
         progress.begin(bytes as u64);
         let values: &mut [f32] = bytemuck::cast_slice_mut(&mut map[..bytes]);
-        carve(values, &places).into_par_iter().with_max_len(1).for_each(|(strip, out)| {
-            contents.fill(&places[strip.tensor].0, strip.first_row, out);
-            progress.advance(size_of_val(out) as u64);
-        });
+        carve(values, &places)
+            .into_par_iter()
+            .with_max_len(1)
+            .for_each(|(strip, out)| {
+                contents.fill(&places[strip.tensor].0, strip.first_row, out);
+                progress.advance(size_of_val(out) as u64);
+            });
         progress.finish();
 
-        let index = places.iter().map(|(spec, _)| spec.name.clone()).zip(0..).collect();
+        let index = places
+            .iter()
+            .map(|(spec, _)| spec.name.clone())
+            .zip(0..)
+            .collect();
         Ok(MemoryTensors { map, places, index })
     }
 
@@ -81,7 +96,10 @@ impl MemoryTensors {
 
     /// Bytes of all values, panel padding included.
     pub fn value_bytes(&self) -> u64 {
-        self.places.iter().filter_map(|(spec, _)| format::stored_bytes(spec)).sum()
+        self.places
+            .iter()
+            .filter_map(|(spec, _)| format::stored_bytes(spec))
+            .sum()
     }
 }
 

@@ -22,7 +22,9 @@ const MAX_HEADER: u64 = 256 << 20;
 /// Reads and checks the header at the beginning of `file`, which is the whole file.
 pub(super) fn header(file: &[u8]) -> Result<Header, Problem> {
     let bytes = header_bytes(file)?;
-    let (_, text) = bytes.split_at_checked(format::LENGTH_BYTES).ok_or(Problem::TooShort)?;
+    let (_, text) = bytes
+        .split_at_checked(format::LENGTH_BYTES)
+        .ok_or(Problem::TooShort)?;
     let members: Members = serde_json::from_slice(text).map_err(duplicate_or_json)?;
     let metadata = Metadata(members.metadata);
 
@@ -33,12 +35,21 @@ pub(super) fn header(file: &[u8]) -> Result<Header, Problem> {
         source_bytes: metadata.number(format::KEY_SOURCE_BYTES)?,
     };
     let data_start = bytes.len() as u64;
-    let mut header = Header { key, data_start, places: vec![], pads: vec![], file_bytes: data_start };
+    let mut header = Header {
+        key,
+        data_start,
+        places: vec![],
+        pads: vec![],
+        file_bytes: data_start,
+    };
     for (name, info) in members.tensors {
         append(&mut header, &metadata, name, info)?;
     }
     if header.file_bytes != file.len() as u64 {
-        return Err(Problem::Length { found: file.len() as u64, expected: header.file_bytes });
+        return Err(Problem::Length {
+            found: file.len() as u64,
+            expected: header.file_bytes,
+        });
     }
     Ok(header)
 }
@@ -51,9 +62,13 @@ fn header_bytes(file: &[u8]) -> Result<&[u8], Problem> {
     let start = start
         .filter(|&start| length <= MAX_HEADER && start.is_multiple_of(format::DATA_ALIGNMENT))
         .ok_or(Problem::HeaderLength(length))?;
-    let bytes = file.get(..start as usize).ok_or(Problem::HeaderLength(length))?;
+    let bytes = file
+        .get(..start as usize)
+        .ok_or(Problem::HeaderLength(length))?;
 
-    let (_, json) = bytes.split_at_checked(format::LENGTH_BYTES).ok_or(Problem::TooShort)?;
+    let (_, json) = bytes
+        .split_at_checked(format::LENGTH_BYTES)
+        .ok_or(Problem::TooShort)?;
     let digits = json
         .strip_prefix(format::OPENING)
         .and_then(|rest| rest.get(..format::CHECKSUM_DIGITS))
@@ -83,7 +98,10 @@ fn append(
         if info.dtype != Dtype::U8 || bytes == 0 || bytes >= format::TENSOR_ALIGNMENT {
             return Err(Problem::Shape(name));
         }
-        header.pads.push(Pad { offset: range.start, bytes });
+        header.pads.push(Pad {
+            offset: range.start,
+            bytes,
+        });
         return Ok(());
     }
     let spec = spec(metadata, &name, &info)?;
@@ -100,7 +118,12 @@ fn append(
         found: checksum.to_owned(),
         expected: "32 hex digits".to_owned(),
     })?;
-    header.places.push(Place { spec, offset: range.start, bytes, checksum });
+    header.places.push(Place {
+        spec,
+        offset: range.start,
+        bytes,
+        checksum,
+    });
     Ok(())
 }
 
@@ -113,7 +136,12 @@ fn range(data_start: u64, start: usize, end: usize) -> Option<Range<u64>> {
 /// Layout and logical size from the shape in the file and, for padded panels, from the metadata.
 fn spec(metadata: &Metadata, name: &str, info: &TensorInfo) -> Result<TensorSpec, Problem> {
     let shape_error = || Problem::Shape(name.to_owned());
-    let spec = |layout, rows, cols| TensorSpec { name: name.to_owned(), layout, rows, cols };
+    let spec = |layout, rows, cols| TensorSpec {
+        name: name.to_owned(),
+        layout,
+        rows,
+        cols,
+    };
     match *info.shape.as_slice() {
         [cols] => Ok(spec(Layout::Vector, 1, cols)),
         [rows, cols] => Ok(spec(Layout::Rows, rows, cols)),
@@ -147,7 +175,8 @@ impl Metadata {
     }
 
     fn get(&self, key: &str) -> Result<&str, Problem> {
-        self.find(key).ok_or_else(|| Problem::MissingKey(key.to_owned()))
+        self.find(key)
+            .ok_or_else(|| Problem::MissingKey(key.to_owned()))
     }
 
     fn number(&self, key: &str) -> Result<u64, Problem> {
@@ -157,12 +186,20 @@ impl Metadata {
 
     fn expect(&self, key: &str, expected: &str) -> Result<(), Problem> {
         let found = self.get(key)?;
-        if found == expected { Ok(()) } else { Err(wrong(key, found, expected)) }
+        if found == expected {
+            Ok(())
+        } else {
+            Err(wrong(key, found, expected))
+        }
     }
 }
 
 fn wrong(key: &str, found: &str, expected: &str) -> Problem {
-    Problem::WrongValue { key: key.to_owned(), found: found.to_owned(), expected: expected.to_owned() }
+    Problem::WrongValue {
+        key: key.to_owned(),
+        found: found.to_owned(),
+        expected: expected.to_owned(),
+    }
 }
 
 /// The members of the header in file order, each name once.
@@ -199,7 +236,10 @@ impl<'de> Deserialize<'de> for Members {
             }
 
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Members, A::Error> {
-                let mut members = Members { metadata: vec![], tensors: vec![] };
+                let mut members = Members {
+                    metadata: vec![],
+                    tensors: vec![],
+                };
                 let mut names = HashSet::new();
                 while let Some(name) = map.next_key::<String>()? {
                     if !names.insert(name.clone()) {

@@ -27,15 +27,25 @@ impl Temporary {
         if Path::new("/proc/self/fd").exists()
             && let Ok(fd) = rustix::fs::open(directory, flags, Mode::from_raw_mode(MODE))
         {
-            return Ok(Temporary { file: File::from(fd), path: None });
+            return Ok(Temporary {
+                file: File::from(fd),
+                path: None,
+            });
         }
         let path = (0..u32::MAX)
             .map(|n| directory.join(format!(".building-{}-{n}", std::process::id())))
             .find(|path| !path.exists())
             .ok_or(io::ErrorKind::AlreadyExists)?;
-        let file =
-            OpenOptions::new().read(true).write(true).create_new(true).mode(MODE).open(&path)?;
-        Ok(Temporary { file, path: Some(path) })
+        let file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create_new(true)
+            .mode(MODE)
+            .open(&path)?;
+        Ok(Temporary {
+            file,
+            path: Some(path),
+        })
     }
 
     pub(super) fn file(&self) -> &File {

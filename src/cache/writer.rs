@@ -37,8 +37,10 @@ pub(super) fn build(
     write_tensors(temporary.file(), &header, contents, progress)
         .map_err(failed("write a cache file"))?;
     // The disk is busy with the values while the checksums are computed from the page cache.
-    let (synced, checksums) =
-        rayon::join(|| temporary.file().sync_data(), || checksums(temporary.file(), &header));
+    let (synced, checksums) = rayon::join(
+        || temporary.file().sync_data(),
+        || checksums(temporary.file(), &header),
+    );
     synced.map_err(failed("write a cache file"))?;
     let checksums = checksums.map_err(failed("read back a cache file"))?;
     for (place, checksum) in header.places.iter_mut().zip(checksums) {
@@ -86,15 +88,18 @@ fn write_tensors(
         progress.advance(bytes.len() as u64);
         Ok(())
     };
-    (0..rayon::current_num_threads()).into_par_iter().with_max_len(1).try_for_each(|_| {
-        let mut buffer = vec![0.0; STRIP_VALUES];
-        while let Some(strip) = strips.get(next.fetch_add(1, Ordering::Relaxed)) {
-            // After a failure, the others stop at their next strip.
-            write(strip, &mut buffer)
-                .inspect_err(|_| next.store(strips.len(), Ordering::Relaxed))?;
-        }
-        Ok(())
-    })
+    (0..rayon::current_num_threads())
+        .into_par_iter()
+        .with_max_len(1)
+        .try_for_each(|_| {
+            let mut buffer = vec![0.0; STRIP_VALUES];
+            while let Some(strip) = strips.get(next.fetch_add(1, Ordering::Relaxed)) {
+                // After a failure, the others stop at their next strip.
+                write(strip, &mut buffer)
+                    .inspect_err(|_| next.store(strips.len(), Ordering::Relaxed))?;
+            }
+            Ok(())
+        })
 }
 
 /// The checksum of every tensor, from the file as written.
@@ -104,5 +109,10 @@ fn checksums(file: &File, header: &Header) -> io::Result<Vec<u128>> {
         let range = place.offset as usize..(place.offset + place.bytes) as usize;
         format::tensor_checksum(&map.bytes()[range])
     };
-    Ok(header.places.par_iter().with_max_len(1).map(checksum).collect())
+    Ok(header
+        .places
+        .par_iter()
+        .with_max_len(1)
+        .map(checksum)
+        .collect())
 }

@@ -33,13 +33,34 @@ impl<'a> Conversion<'a> {
         header: &'a Header,
     ) -> Result<Self, Error> {
         // Only rows of the token table are looked up, unless it is the output matrix too.
-        let untied = header.tensors.iter().any(|info| info.name == "output.weight");
+        let untied = header
+            .tensors
+            .iter()
+            .any(|info| info.name == "output.weight");
         let specs = header.tensors.iter().map(|info| {
-            let (name, table) = (info.name.clone(), untied && info.name == "token_embd.weight");
+            let (name, table) = (
+                info.name.clone(),
+                untied && info.name == "token_embd.weight",
+            );
             match *info.dimensions.as_slice() {
-                [cols] => Ok(TensorSpec { name, layout: Layout::Vector, rows: 1, cols }),
-                [cols, rows] if table => Ok(TensorSpec { name, layout: Layout::Rows, rows, cols }),
-                [cols, rows] => Ok(TensorSpec { name, layout: Layout::Panels, rows, cols }),
+                [cols] => Ok(TensorSpec {
+                    name,
+                    layout: Layout::Vector,
+                    rows: 1,
+                    cols,
+                }),
+                [cols, rows] if table => Ok(TensorSpec {
+                    name,
+                    layout: Layout::Rows,
+                    rows,
+                    cols,
+                }),
+                [cols, rows] => Ok(TensorSpec {
+                    name,
+                    layout: Layout::Panels,
+                    rows,
+                    cols,
+                }),
                 ref more => {
                     let problem = format!("it has {} dimensions; 1 or 2 are supported", more.len());
                     Err(Error::Tensor { name, problem })
@@ -47,8 +68,18 @@ impl<'a> Conversion<'a> {
             }
         });
         let specs = specs.collect::<Result<_, _>>()?;
-        let infos = header.tensors.iter().map(|info| (info.name.as_str(), info)).collect();
-        Ok(Conversion { path, file, identity, specs, infos })
+        let infos = header
+            .tensors
+            .iter()
+            .map(|info| (info.name.as_str(), info))
+            .collect();
+        Ok(Conversion {
+            path,
+            file,
+            identity,
+            specs,
+            infos,
+        })
     }
 }
 

@@ -22,7 +22,11 @@ pub enum Error {
     #[error("metadata key {key} is missing")]
     MissingKey { key: String },
     #[error("metadata key {key}: expected {expected}, found {found}")]
-    KeyType { key: String, expected: &'static str, found: &'static str },
+    KeyType {
+        key: String,
+        expected: &'static str,
+        found: &'static str,
+    },
     #[error("synthetic weights: {0}")]
     Synthetic(String),
 }

@@ -53,14 +53,26 @@ fn open_gguf(
     progress: &dyn Progress,
     start: Instant,
 ) -> Result<Loaded, Error> {
-    let unreadable = |source| Error::Open { path: path.to_path_buf(), source };
+    let unreadable = |source| Error::Open {
+        path: path.to_path_buf(),
+        source,
+    };
     let file = MappedFile::open(path).map_err(unreadable)?;
     let identity = file.identity().map_err(unreadable)?;
-    let header = Header::read(file.bytes())
-        .map_err(|source| Error::Gguf { path: path.to_path_buf(), source })?;
-    if header.metadata.unsigned("split.count")?.is_some_and(|count| count > 1) {
+    let header = Header::read(file.bytes()).map_err(|source| Error::Gguf {
+        path: path.to_path_buf(),
+        source,
+    })?;
+    if header
+        .metadata
+        .unsigned("split.count")?
+        .is_some_and(|count| count > 1)
+    {
         let problem = "it is one part of a split model; expected a whole GGUF file".to_owned();
-        return Err(Error::File { path: path.to_path_buf(), problem });
+        return Err(Error::File {
+            path: path.to_path_buf(),
+            problem,
+        });
     }
     let conversion = Conversion::new(path, &file, identity, &header)?;
     let found = Directory::open(cache_dir)?.find_or_build_from(&file, &conversion, progress)?;
@@ -74,7 +86,10 @@ fn open_synthetic(
     start: Instant,
 ) -> Result<Loaded, Error> {
     let synthetic = Synthetic::new(sizes)?;
-    let key = Key { source: synthetic.fingerprint.clone(), source_bytes: 0 };
+    let key = Key {
+        source: synthetic.fingerprint.clone(),
+        source_bytes: 0,
+    };
     if sizes.persist {
         let directory = Directory::open(cache_dir)?;
         let found = directory.find_or_build(&key, &synthetic, progress)?;
@@ -83,7 +98,12 @@ fn open_synthetic(
     let store = WeightStore::memory(MemoryTensors::fill(&synthetic, progress)?);
     let report = report(&store, false, start);
     let metadata = Arc::new(synthetic.metadata);
-    Ok(Loaded { store, metadata, fingerprint: key.stem(), report })
+    Ok(Loaded {
+        store,
+        metadata,
+        fingerprint: key.stem(),
+        report,
+    })
 }
 
 fn from_file(found: Found, metadata: Arc<Metadata>, start: Instant) -> Loaded {
@@ -93,7 +113,12 @@ fn from_file(found: Found, metadata: Arc<Metadata>, start: Instant) -> Loaded {
     let fingerprint = found.tensors.key().stem();
     let store = WeightStore::mapped(found.tensors);
     let report = report(&store, found.from_cache, start);
-    Loaded { store, metadata, fingerprint, report }
+    Loaded {
+        store,
+        metadata,
+        fingerprint,
+        report,
+    }
 }
 
 fn report(store: &WeightStore, from_cache: bool, start: Instant) -> LoadReport {
@@ -101,7 +126,10 @@ fn report(store: &WeightStore, from_cache: bool, start: Instant) -> LoadReport {
     LoadReport {
         from_cache,
         elapsed: start.elapsed(),
-        parameters: specs.iter().map(|spec| (spec.rows * spec.cols) as u64).sum(),
+        parameters: specs
+            .iter()
+            .map(|spec| (spec.rows * spec.cols) as u64)
+            .sum(),
         bytes: store.value_bytes(),
     }
 }

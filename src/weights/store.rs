@@ -43,18 +43,28 @@ impl Storage {
 
 impl WeightStore {
     pub(super) fn mapped(tensors: MappedTensors) -> Self {
-        WeightStore { storage: Arc::new(Storage::Mapped(tensors)) }
+        WeightStore {
+            storage: Arc::new(Storage::Mapped(tensors)),
+        }
     }
 
     pub(super) fn memory(tensors: MemoryTensors) -> Self {
-        WeightStore { storage: Arc::new(Storage::Memory(tensors)) }
+        WeightStore {
+            storage: Arc::new(Storage::Memory(tensors)),
+        }
     }
 
     /// The tensor with this name, or an error that names it.
     pub fn get(&self, name: &str) -> Result<Tensor, Error> {
         match self.storage.position(name) {
-            Some(position) => Ok(Tensor { storage: self.storage.clone(), position }),
-            None => Err(Error::Tensor { name: name.to_owned(), problem: "it is missing".into() }),
+            Some(position) => Ok(Tensor {
+                storage: self.storage.clone(),
+                position,
+            }),
+            None => Err(Error::Tensor {
+                name: name.to_owned(),
+                problem: "it is missing".into(),
+            }),
         }
     }
 
@@ -75,7 +85,10 @@ impl WeightStore {
             "expected {rows} rows of {cols} values as {layout:?}, found {} rows of {} as {:?}",
             found.rows, found.cols, found.layout
         );
-        Err(Error::Tensor { name: name.to_owned(), problem })
+        Err(Error::Tensor {
+            name: name.to_owned(),
+            problem,
+        })
     }
 
     pub fn contains(&self, name: &str) -> bool {

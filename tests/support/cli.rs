@@ -8,12 +8,12 @@ use std::process::{Child, Command, Output, Stdio};
 
 use serde_json::Value;
 
-pub(crate) const WOOLLYCTL: &str = env!("CARGO_BIN_EXE_woollyctl");
-pub(crate) const WOOLLY: &str = env!("CARGO_BIN_EXE_woolly");
+pub const WOOLLYCTL: &str = env!("CARGO_BIN_EXE_woollyctl");
+pub const WOOLLY: &str = env!("CARGO_BIN_EXE_woolly");
 const WOOLLYD: &str = env!("CARGO_BIN_EXE_woollyd");
 
 /// A program with pipes on all sides and nothing from the caller's environment that could lead it astray.
-pub(crate) fn command(program: &str, arguments: &[impl AsRef<OsStr>]) -> Command {
+pub fn command(program: &str, arguments: &[impl AsRef<OsStr>]) -> Command {
     let mut command = Command::new(program);
     command
         .args(arguments)
@@ -25,7 +25,7 @@ pub(crate) fn command(program: &str, arguments: &[impl AsRef<OsStr>]) -> Command
 }
 
 /// `woollyctl` with its socket.
-pub(crate) fn ctl(socket: &Path, arguments: &[&str]) -> Command {
+pub fn ctl(socket: &Path, arguments: &[&str]) -> Command {
     let mut command = command(WOOLLYCTL, arguments);
     command.arg("--socket").arg(socket);
     command
@@ -33,22 +33,22 @@ pub(crate) fn ctl(socket: &Path, arguments: &[&str]) -> Command {
 
 /// What a finished program said.
 #[derive(Debug)]
-pub(crate) struct Said {
-    pub(crate) code: Option<i32>,
-    pub(crate) out: String,
-    pub(crate) err: String,
+pub struct Said {
+    pub code: Option<i32>,
+    pub out: String,
+    pub err: String,
 }
 
 impl Said {
     #[track_caller]
-    pub(crate) fn ends_with(self, code: i32) -> Self {
+    pub fn ends_with(self, code: i32) -> Self {
         assert_eq!(self.code, Some(code), "{self:#?}");
         self
     }
 
     /// Every line of standard output as JSON.
     #[track_caller]
-    pub(crate) fn json_lines(&self) -> Vec<Value> {
+    pub fn json_lines(&self) -> Vec<Value> {
         let parse =
             |line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{line:?}: {error}"));
         self.out.lines().map(parse).collect()
@@ -65,12 +65,12 @@ impl From<Output> for Said {
     }
 }
 
-pub(crate) fn say(mut command: Command) -> Said {
+pub fn say(mut command: Command) -> Said {
     command.output().unwrap().into()
 }
 
 /// Runs a program with text on its standard input.
-pub(crate) fn say_with_input(mut command: Command, input: &str) -> Said {
+pub fn say_with_input(mut command: Command, input: &str) -> Said {
     let mut child = command.stdin(Stdio::piped()).spawn().unwrap();
     child
         .stdin
@@ -81,21 +81,21 @@ pub(crate) fn say_with_input(mut command: Command, input: &str) -> Said {
     child.wait_with_output().unwrap().into()
 }
 
-pub(crate) fn interrupt(child: &Child) {
+pub fn interrupt(child: &Child) {
     let process = rustix::process::Pid::from_child(child);
     rustix::process::kill_process(process, rustix::process::Signal::INT).unwrap();
 }
 
 /// A real daemon with a tiny synthetic model, in a directory of its own.
-pub(crate) struct Woollyd {
-    pub(crate) socket: PathBuf,
+pub struct Woollyd {
+    pub socket: PathBuf,
     child: Child,
     directory: tempfile::TempDir,
 }
 
 impl Woollyd {
     /// Returns when the daemon serves jobs: it says so on a notify socket, as to systemd.
-    pub(crate) fn start() -> Self {
+    pub fn start() -> Self {
         let directory = tempfile::tempdir().unwrap();
         let config = "[daemon]\nsocket = \"woolly.sock\"\nstate_dir = \"state\"\n\
                       [model]\nsource = \"synthetic\"\n[synthetic]\npreset = \"tiny\"\n\
@@ -110,7 +110,7 @@ impl Woollyd {
     }
 
     /// `kill -9`, then a new daemon on the same state.
-    pub(crate) fn crash_and_restart(&mut self) {
+    pub fn crash_and_restart(&mut self) {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
         self.child = launch(self.directory.path());

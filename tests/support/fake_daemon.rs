@@ -12,16 +12,16 @@ use std::thread::JoinHandle;
 use serde_json::{Value, json};
 
 #[derive(Debug, Clone)]
-pub(crate) struct FakeJob {
-    pub(crate) key: String,
-    pub(crate) endpoint: String,
-    pub(crate) body: Value,
-    pub(crate) status: &'static str,
+pub struct FakeJob {
+    pub key: String,
+    pub endpoint: String,
+    pub body: Value,
+    pub status: &'static str,
 }
 
 /// What happens to be observed from outside, in order.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Seen {
+pub enum Seen {
     /// A submit, and whether its key was new.
     Submitted {
         new: bool,
@@ -52,16 +52,16 @@ struct Shared {
     seen: Mutex<Sender<Seen>>,
 }
 
-pub(crate) struct FakeDaemon {
-    pub(crate) socket: PathBuf,
-    pub(crate) seen: Receiver<Seen>,
+pub struct FakeDaemon {
+    pub socket: PathBuf,
+    pub seen: Receiver<Seen>,
     shared: Arc<Shared>,
     listener: Option<JoinHandle<()>>,
     _directory: tempfile::TempDir,
 }
 
 impl FakeDaemon {
-    pub(crate) fn start() -> Self {
+    pub fn start() -> Self {
         let directory = tempfile::tempdir().unwrap();
         let (sender, seen) = channel();
         let shared = Arc::new(Shared {
@@ -81,7 +81,7 @@ impl FakeDaemon {
         daemon
     }
 
-    pub(crate) fn jobs(&self) -> Vec<FakeJob> {
+    pub fn jobs(&self) -> Vec<FakeJob> {
         self.shared.state.lock().unwrap().jobs.clone()
     }
 
@@ -90,30 +90,30 @@ impl FakeDaemon {
         self.shared.changed.notify_all();
     }
 
-    pub(crate) fn hold(&self, hold: bool) {
+    pub fn hold(&self, hold: bool) {
         self.set(|state| state.hold = hold);
     }
 
-    pub(crate) fn break_streams(&self, count: usize) {
+    pub fn break_streams(&self, count: usize) {
         self.set(|state| state.break_streams = count);
     }
 
-    pub(crate) fn full(&self, count: usize) {
+    pub fn full(&self, count: usize) {
         self.set(|state| state.full = count);
     }
 
-    pub(crate) fn swallow_answers(&self, count: usize) {
+    pub fn swallow_answers(&self, count: usize) {
         self.set(|state| state.swallow_answers = count);
     }
 
     /// Every connection breaks and the socket is gone.
-    pub(crate) fn go_away(&mut self) {
+    pub fn go_away(&mut self) {
         self.set(|state| state.away = true);
         std::fs::remove_file(&self.socket).unwrap();
         self.stop_listening();
     }
 
-    pub(crate) fn come_back(&mut self) {
+    pub fn come_back(&mut self) {
         self.set(|state| state.away = false);
         let listener = UnixListener::bind(&self.socket).unwrap();
         let shared = Arc::clone(&self.shared);
@@ -150,7 +150,7 @@ impl Drop for FakeDaemon {
 }
 
 /// The answer to a prompt, in the pieces in which it is streamed.
-pub(crate) fn pieces(body: &Value) -> Vec<String> {
+pub fn pieces(body: &Value) -> Vec<String> {
     let prompt = body["prompt"]
         .as_str()
         .or_else(|| body["messages"].as_array()?.last()?["content"].as_str());
@@ -402,6 +402,6 @@ fn events(shared: &Shared, mut connection: UnixStream, id: &str) -> std::io::Res
 }
 
 /// A path for a file beside the socket.
-pub(crate) fn beside(socket: &Path, name: &str) -> PathBuf {
+pub fn beside(socket: &Path, name: &str) -> PathBuf {
     socket.with_file_name(name)
 }

@@ -1,4 +1,7 @@
-//! Helpers of the behaviour tests.
+//! What several test files need.
 
-pub(crate) mod cli;
-pub(crate) mod fake_daemon;
+pub mod cli;
+pub mod fake_daemon;
+pub mod models;
+pub mod runs;
+pub mod vocabularies;

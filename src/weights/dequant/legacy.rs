@@ -68,7 +68,9 @@ fn five_bits(nibbles: u8, fifth: u32, j: usize) -> (i32, i32) {
 
 /// A block of A + B bytes as its head and its tail.
 fn split<const A: usize, const B: usize>(block: &[u8]) -> (&[u8; A], &[u8; B]) {
-    let parts = block.split_first_chunk().and_then(|(a, b)| Some((a, b.first_chunk()?)));
+    let parts = block
+        .split_first_chunk()
+        .and_then(|(a, b)| Some((a, b.first_chunk()?)));
     parts.expect("the parts add up to the block")
 }
 

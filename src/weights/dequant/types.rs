@@ -93,12 +93,18 @@ const UNSUPPORTED: [(u32, &str); 25] = [
 
 impl TensorType {
     pub fn from_id(id: u32) -> Option<Self> {
-        TABLE.iter().map(|row| row.kind).find(|&kind| kind as u32 == id)
+        TABLE
+            .iter()
+            .map(|row| row.kind)
+            .find(|&kind| kind as u32 == id)
     }
 
     /// The name of a type that the format has and this reader has not.
     pub fn unsupported_name(id: u32) -> Option<&'static str> {
-        UNSUPPORTED.iter().find(|(known, _)| *known == id).map(|(_, name)| *name)
+        UNSUPPORTED
+            .iter()
+            .find(|(known, _)| *known == id)
+            .map(|(_, name)| *name)
     }
 
     /// All readable types, for sentences.
@@ -121,13 +127,18 @@ impl TensorType {
     /// Converts whole blocks: `out` has [`block_values`](Self::block_values) values for every
     /// [`block_bytes`](Self::block_bytes) of `blocks`.
     pub fn dequantize(self, blocks: &[u8], out: &mut [f32]) {
-        debug_assert_eq!(blocks.len() / self.block_bytes(), out.len() / self.block_values());
+        debug_assert_eq!(
+            blocks.len() / self.block_bytes(),
+            out.len() / self.block_values()
+        );
         (self.row().run)(blocks, out);
     }
 
     fn row(self) -> &'static Row {
         const ROWS: &[Row] = &TABLE;
-        ROWS.iter().find(|row| row.kind == self).expect("every type has a row")
+        ROWS.iter()
+            .find(|row| row.kind == self)
+            .expect("every type has a row")
     }
 }
 

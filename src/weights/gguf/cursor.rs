@@ -32,14 +32,18 @@ impl<'a> Cursor<'a> {
     /// The next `count` bytes.
     pub(super) fn take(&mut self, count: usize) -> Result<&'a [u8], Error> {
         let rest = self.bytes.get(self.position..).unwrap_or_default();
-        let taken = rest.get(..count).ok_or(Error::Truncated { position: self.position as u64 })?;
+        let taken = rest.get(..count).ok_or(Error::Truncated {
+            position: self.position as u64,
+        })?;
         self.position += count;
         Ok(taken)
     }
 
     pub(super) fn array<const N: usize>(&mut self) -> Result<[u8; N], Error> {
         let position = self.position as u64;
-        self.take(N)?.try_into().map_err(|_| Error::Truncated { position })
+        self.take(N)?
+            .try_into()
+            .map_err(|_| Error::Truncated { position })
     }
 
     number!(u8, u8);
@@ -57,13 +61,21 @@ impl<'a> Cursor<'a> {
     pub(super) fn string(&mut self, limit: u64, what: &str) -> Result<&'a str, Error> {
         let length = self.u64()?;
         if length > limit {
-            return Err(Error::StringTooLong { what: what.to_owned(), length, limit });
+            return Err(Error::StringTooLong {
+                what: what.to_owned(),
+                length,
+                limit,
+            });
         }
         if length > self.remaining() as u64 {
-            return Err(Error::Truncated { position: self.position as u64 });
+            return Err(Error::Truncated {
+                position: self.position as u64,
+            });
         }
         let bytes = self.take(length as usize)?;
-        std::str::from_utf8(bytes).map_err(|_| Error::NotUtf8 { what: what.to_owned() })
+        std::str::from_utf8(bytes).map_err(|_| Error::NotUtf8 {
+            what: what.to_owned(),
+        })
     }
 }
 
@@ -87,6 +99,13 @@ mod tests {
         assert_eq!(error, Error::Truncated { position: 8 });
         let bytes = [0xff; 12];
         let error = Cursor::new(&bytes).string(100, "a key").unwrap_err();
-        assert!(matches!(error, Error::StringTooLong { length: u64::MAX, limit: 100, .. }));
+        assert!(matches!(
+            error,
+            Error::StringTooLong {
+                length: u64::MAX,
+                limit: 100,
+                ..
+            }
+        ));
     }
 }

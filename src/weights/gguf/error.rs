@@ -12,11 +12,19 @@ pub enum Error {
     #[error("it is truncated: it ends inside the header, after byte {position}")]
     Truncated { position: u64 },
     #[error("it declares {count} {what}, more than the {limit} that are read")]
-    TooMany { what: &'static str, count: u64, limit: u64 },
+    TooMany {
+        what: &'static str,
+        count: u64,
+        limit: u64,
+    },
     #[error("it is truncated: it declares {count} {what}, more than its size can hold")]
     CountBeyondFile { what: String, count: u64 },
     #[error("{what} has {length} bytes, more than the {limit} that are read")]
-    StringTooLong { what: String, length: u64, limit: u64 },
+    StringTooLong {
+        what: String,
+        length: u64,
+        limit: u64,
+    },
     #[error("{what} is not UTF-8")]
     NotUtf8 { what: String },
     #[error("key {index} of the metadata is empty")]
@@ -54,13 +62,31 @@ pub enum Error {
     #[error("tensor {name} has the unknown type {id}")]
     UnknownTensorType { name: String, id: u32 },
     #[error("tensor {name} has the type {found}, which is not supported; supported: {supported}")]
-    UnsupportedTensorType { name: String, found: &'static str, supported: String },
+    UnsupportedTensorType {
+        name: String,
+        found: &'static str,
+        supported: String,
+    },
     #[error("tensor {name} has rows of {columns} values, not a multiple of its block of {block}")]
-    PartialBlock { name: String, columns: u64, block: u64 },
+    PartialBlock {
+        name: String,
+        columns: u64,
+        block: u64,
+    },
     #[error("tensor {name} begins at offset {offset}, not a multiple of the alignment {alignment}")]
-    UnalignedOffset { name: String, offset: u64, alignment: u64 },
-    #[error("tensor {name} begins at offset {offset}, expected {expected}, where the one before it ends")]
-    NotContiguous { name: String, offset: u64, expected: u64 },
+    UnalignedOffset {
+        name: String,
+        offset: u64,
+        alignment: u64,
+    },
+    #[error(
+        "tensor {name} begins at offset {offset}, expected {expected}, where the one before it ends"
+    )]
+    NotContiguous {
+        name: String,
+        offset: u64,
+        expected: u64,
+    },
     #[error("it is truncated: tensor {name} ends at byte {end}, and the file has {size} bytes")]
     TensorBeyondFile { name: String, end: u64, size: u64 },
     #[error("{extra} bytes follow the last tensor")]

@@ -57,7 +57,10 @@ impl Header {
         let needed = key_count * MIN_PAIR_BYTES + tensor_count * MIN_TENSOR_BYTES;
         if needed > cursor.remaining() as u64 {
             let count = key_count + tensor_count;
-            return Err(Error::CountBeyondFile { what: "keys and tensors".to_owned(), count });
+            return Err(Error::CountBeyondFile {
+                what: "keys and tensors".to_owned(),
+                count,
+            });
         }
 
         let metadata = metadata(&mut cursor, key_count)?;
@@ -71,7 +74,12 @@ impl Header {
             }
             infos.push(info);
         }
-        let tensors = place(infos, cursor.position() as u64, alignment, file.len() as u64)?;
+        let tensors = place(
+            infos,
+            cursor.position() as u64,
+            alignment,
+            file.len() as u64,
+        )?;
         Ok(Header { metadata, tensors })
     }
 }
@@ -92,7 +100,11 @@ fn version(file: &[u8], cursor: &mut Cursor) -> Result<(), Error> {
 }
 
 fn limit(what: &'static str, count: u64, limit: u64) -> Result<(), Error> {
-    if count > limit { Err(Error::TooMany { what, count, limit }) } else { Ok(()) }
+    if count > limit {
+        Err(Error::TooMany { what, count, limit })
+    } else {
+        Ok(())
+    }
 }
 
 fn metadata(cursor: &mut Cursor, count: u64) -> Result<Metadata, Error> {
@@ -113,7 +125,9 @@ fn metadata(cursor: &mut Cursor, count: u64) -> Result<Metadata, Error> {
         }
         pairs.push((key.to_owned(), value::read(cursor, key)?));
         if cursor.position() as u64 - start > MAX_METADATA_BYTES {
-            return Err(Error::MetadataTooLarge { limit: MAX_METADATA_BYTES });
+            return Err(Error::MetadataTooLarge {
+                limit: MAX_METADATA_BYTES,
+            });
         }
     }
     Ok(Metadata::from_pairs(pairs))
@@ -164,21 +178,41 @@ fn tensor(cursor: &mut Cursor, index: u64) -> Result<Unplaced, Error> {
     let (block, block_bytes) = (kind.block_values() as u64, kind.block_bytes() as u64);
     let columns = dimensions.first().copied().unwrap_or_default() as u64;
     if !columns.is_multiple_of(block) {
-        return Err(Error::PartialBlock { name, columns, block });
+        return Err(Error::PartialBlock {
+            name,
+            columns,
+            block,
+        });
     }
-    let size = (values / block).checked_mul(block_bytes).ok_or_else(overflow)?;
-    Ok(Unplaced { name, dimensions, kind, size, offset: cursor.u64()? })
+    let size = (values / block)
+        .checked_mul(block_bytes)
+        .ok_or_else(overflow)?;
+    Ok(Unplaced {
+        name,
+        dimensions,
+        kind,
+        size,
+        offset: cursor.u64()?,
+    })
 }
 
 fn tensor_name(cursor: &mut Cursor, index: u64) -> Result<String, Error> {
     let name = match cursor.string(MAX_NAME_BYTES, &format!("the name of tensor {index}")) {
         Err(Error::StringTooLong { length, limit, .. }) => {
-            return Err(Error::TensorNameLength { index, length, limit });
+            return Err(Error::TensorNameLength {
+                index,
+                length,
+                limit,
+            });
         }
         other => other?,
     };
     if name.is_empty() {
-        return Err(Error::TensorNameLength { index, length: 0, limit: MAX_NAME_BYTES });
+        return Err(Error::TensorNameLength {
+            index,
+            length: 0,
+            limit: MAX_NAME_BYTES,
+        });
     }
     if name.contains(['/', '\\']) || name.contains("..") || name.chars().any(char::is_control) {
         return Err(Error::TensorName { index });
@@ -193,7 +227,10 @@ fn tensor_type(name: &str, id: u32) -> Result<TensorType, Error> {
             found,
             supported: TensorType::names(),
         },
-        None => Error::UnknownTensorType { name: name.to_owned(), id },
+        None => Error::UnknownTensorType {
+            name: name.to_owned(),
+            id,
+        },
     })
 }
 
@@ -211,22 +248,46 @@ fn place(
     let data_start = header_end.next_multiple_of(alignment);
     let mut expected: u64 = 0;
     let mut tensors = Vec::with_capacity(infos.len());
-    for Unplaced { name, dimensions, kind, size, offset } in infos {
+    for Unplaced {
+        name,
+        dimensions,
+        kind,
+        size,
+        offset,
+    } in infos
+    {
         if !offset.is_multiple_of(alignment) {
-            return Err(Error::UnalignedOffset { name, offset, alignment });
+            return Err(Error::UnalignedOffset {
+                name,
+                offset,
+                alignment,
+            });
         }
         if offset != expected {
-            return Err(Error::NotContiguous { name, offset, expected });
+            return Err(Error::NotContiguous {
+                name,
+                offset,
+                expected,
+            });
         }
         let overflow = || Error::TensorSize { name: name.clone() };
         let start = data_start.checked_add(offset).ok_or_else(overflow)?;
         let end = start.checked_add(size).ok_or_else(overflow)?;
         if end > file_size {
-            return Err(Error::TensorBeyondFile { name, end, size: file_size });
+            return Err(Error::TensorBeyondFile {
+                name,
+                end,
+                size: file_size,
+            });
         }
         // Both ends lie within the file, so these cannot overflow either.
         expected = (offset + size).next_multiple_of(alignment);
-        tensors.push(TensorInfo { name, dimensions, kind, bytes: start as usize..end as usize });
+        tensors.push(TensorInfo {
+            name,
+            dimensions,
+            kind,
+            bytes: start as usize..end as usize,
+        });
     }
     // Some writers leave the padding of the last tensor out.
     match file_size.checked_sub(data_start + expected) {

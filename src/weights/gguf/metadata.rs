@@ -95,7 +95,9 @@ impl Metadata {
     /// Any non-negative integer type.
     pub fn unsigned(&self, key: &str) -> Result<Option<u64>, Error> {
         self.typed(key, "a non-negative integer", |value| {
-            value.integer().and_then(|integer| u64::try_from(integer).ok())
+            value
+                .integer()
+                .and_then(|integer| u64::try_from(integer).ok())
         })
     }
 
@@ -131,15 +133,21 @@ impl Metadata {
     }
 
     pub fn floats(&self, key: &str) -> Result<Option<&[f32]>, Error> {
-        self.typed(key, "an array of 32-bit floating-point numbers", |value| match value {
-            Value::F32s(numbers) => Some(numbers.as_slice()),
-            _ => None,
-        })
+        self.typed(
+            key,
+            "an array of 32-bit floating-point numbers",
+            |value| match value {
+                Value::F32s(numbers) => Some(numbers.as_slice()),
+                _ => None,
+            },
+        )
     }
 
     /// The value or an error that names the missing key.
     pub fn require<T>(&self, key: &str, value: Result<Option<T>, Error>) -> Result<T, Error> {
-        value?.ok_or_else(|| Error::MissingKey { key: key.to_owned() })
+        value?.ok_or_else(|| Error::MissingKey {
+            key: key.to_owned(),
+        })
     }
 
     fn typed<'a, T>(
@@ -148,12 +156,18 @@ impl Metadata {
         expected: &'static str,
         convert: impl FnOnce(&'a Value) -> Option<T>,
     ) -> Result<Option<T>, Error> {
-        let Some(value) = self.get(key) else { return Ok(None) };
+        let Some(value) = self.get(key) else {
+            return Ok(None);
+        };
         match convert(value) {
             Some(converted) => Ok(Some(converted)),
             None => {
                 let (key, found) = (key.to_owned(), value.kind());
-                Err(Error::KeyType { key, expected, found })
+                Err(Error::KeyType {
+                    key,
+                    expected,
+                    found,
+                })
             }
         }
     }
@@ -176,19 +190,27 @@ mod tests {
         assert_eq!(metadata().unsigned("count").unwrap(), Some(7));
         assert_eq!(metadata().unsigned("missing").unwrap(), None);
         let error = metadata().unsigned("negative").unwrap_err().to_string();
-        assert_eq!(error, "metadata key negative: expected a non-negative integer, found a negative integer");
+        assert_eq!(
+            error,
+            "metadata key negative: expected a non-negative integer, found a negative integer"
+        );
     }
 
     #[test]
     fn a_value_of_another_type_is_an_error_that_names_the_key() {
         let error = metadata().float("name").unwrap_err().to_string();
-        assert_eq!(error, "metadata key name: expected a floating-point number, found a string");
+        assert_eq!(
+            error,
+            "metadata key name: expected a floating-point number, found a string"
+        );
     }
 
     #[test]
     fn a_required_key_that_is_missing_is_named() {
         let metadata = metadata();
-        let error = metadata.require("no.such", metadata.string("no.such")).unwrap_err();
+        let error = metadata
+            .require("no.such", metadata.string("no.such"))
+            .unwrap_err();
         assert_eq!(error.to_string(), "metadata key no.such is missing");
     }
 }

@@ -43,7 +43,12 @@ pub(super) fn read(cursor: &mut Cursor, key: &str) -> Result<Value, Error> {
         id::U64 => Value::U64(cursor.u64()?),
         id::I64 => Value::I64(cursor.i64()?),
         id::F64 => Value::F64(cursor.f64()?),
-        _ => return Err(Error::UnknownValueType { key: key.to_owned(), id: type_id }),
+        _ => {
+            return Err(Error::UnknownValueType {
+                key: key.to_owned(),
+                id: type_id,
+            });
+        }
     })
 }
 
@@ -51,7 +56,11 @@ fn array(cursor: &mut Cursor, key: &str) -> Result<Value, Error> {
     let type_id = cursor.u32()?;
     let count = cursor.u64()?;
     if count > MAX_ARRAY {
-        return Err(Error::ArrayTooLong { key: key.to_owned(), count, limit: MAX_ARRAY });
+        return Err(Error::ArrayTooLong {
+            key: key.to_owned(),
+            count,
+            limit: MAX_ARRAY,
+        });
     }
     let element_bytes = match type_id {
         id::U8 | id::I8 | id::BOOL => 1,
@@ -59,11 +68,23 @@ fn array(cursor: &mut Cursor, key: &str) -> Result<Value, Error> {
         id::U32 | id::I32 | id::F32 => 4,
         // A string takes at least its length.
         id::U64 | id::I64 | id::F64 | id::STRING => 8,
-        id::ARRAY => return Err(Error::NestedArray { key: key.to_owned() }),
-        _ => return Err(Error::UnknownValueType { key: key.to_owned(), id: type_id }),
+        id::ARRAY => {
+            return Err(Error::NestedArray {
+                key: key.to_owned(),
+            });
+        }
+        _ => {
+            return Err(Error::UnknownValueType {
+                key: key.to_owned(),
+                id: type_id,
+            });
+        }
     };
     if count.saturating_mul(element_bytes) > cursor.remaining() as u64 {
-        return Err(Error::CountBeyondFile { what: format!("elements in {key}"), count });
+        return Err(Error::CountBeyondFile {
+            what: format!("elements in {key}"),
+            count,
+        });
     }
     let count = count as usize;
     Ok(match type_id {
@@ -96,7 +117,10 @@ fn boolean(cursor: &mut Cursor, key: &str) -> Result<bool, Error> {
     match cursor.u8()? {
         0 => Ok(false),
         1 => Ok(true),
-        byte => Err(Error::NotBoolean { key: key.to_owned(), byte }),
+        byte => Err(Error::NotBoolean {
+            key: key.to_owned(),
+            byte,
+        }),
     }
 }
 

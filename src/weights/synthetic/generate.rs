@@ -50,12 +50,17 @@ impl Stream {
             // Xavier-uniform: the variance of sums of inputs, and of gradients, stays near 1.
             Layout::Panels | Layout::Rows => (0.0, (6.0 / (spec.rows + spec.cols) as f64).sqrt()),
         };
-        Stream { key, center, scale: (spread * UNIT) as f32 }
+        Stream {
+            key,
+            center,
+            scale: (spread * UNIT) as f32,
+        }
     }
 
     /// The state whose mix is word `index / 2`.
     fn state(&self, index: usize) -> u64 {
-        self.key.wrapping_add(GAMMA.wrapping_mul(index as u64 / 2 + 1))
+        self.key
+            .wrapping_add(GAMMA.wrapping_mul(index as u64 / 2 + 1))
     }
 
     /// 24 signed bits, moved to the middle between two integers, so that no value is zero.
@@ -104,7 +109,11 @@ impl Stream {
         for (k, line) in lines.iter_mut().enumerate() {
             for lane in 0..PANEL_ROWS {
                 let row = first + lane;
-                line[lane] = if row < rows { self.at(row * cols + k) } else { 0.0 };
+                line[lane] = if row < rows {
+                    self.at(row * cols + k)
+                } else {
+                    0.0
+                };
             }
         }
     }
@@ -122,13 +131,20 @@ mod tests {
     use super::*;
 
     fn spec(layout: Layout, rows: usize, cols: usize) -> TensorSpec {
-        TensorSpec { name: "blk.0.attn_q.weight".into(), layout, rows, cols }
+        TensorSpec {
+            name: "blk.0.attn_q.weight".into(),
+            layout,
+            rows,
+            cols,
+        }
     }
 
     /// Rows 0..rows of a tensor from its panels.
     fn unpack(panels: &[f32], rows: usize, cols: usize) -> Vec<f32> {
         let at = |row: usize, k: usize| panels[(row / 16 * cols + k) * 16 + row % 16];
-        (0..rows).flat_map(|row| (0..cols).map(move |k| at(row, k))).collect()
+        (0..rows)
+            .flat_map(|row| (0..cols).map(move |k| at(row, k)))
+            .collect()
     }
 
     #[test]
@@ -148,7 +164,10 @@ mod tests {
             fill(42, &spec(Layout::Panels, rows, cols), 0, &mut panels);
             assert_eq!(unpack(&panels, rows, cols), by_rows, "{rows} x {cols}");
             let padding = rows.next_multiple_of(16) * cols - rows * cols;
-            assert_eq!(panels.iter().filter(|&&value| value == 0.0).count(), padding);
+            assert_eq!(
+                panels.iter().filter(|&&value| value == 0.0).count(),
+                padding
+            );
         }
     }
 
@@ -169,7 +188,12 @@ mod tests {
     #[test]
     fn seed_and_name_both_matter() {
         let values = |seed, name: &str| {
-            let spec = TensorSpec { name: name.into(), layout: Layout::Rows, rows: 4, cols: 4 };
+            let spec = TensorSpec {
+                name: name.into(),
+                layout: Layout::Rows,
+                rows: 4,
+                cols: 4,
+            };
             let mut out = [0.0; 16];
             fill(seed, &spec, 0, &mut out);
             out

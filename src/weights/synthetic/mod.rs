@@ -32,7 +32,10 @@ impl Synthetic {
     /// Fails on sizes that are zero or overflow, and on vocabularies without room for the byte tokenizer.
     pub(super) fn new(sizes: &config::Synthetic) -> Result<Self, Error> {
         let specs = shapes::specs(sizes)?;
-        let parameters = specs.iter().map(|spec| (spec.rows * spec.cols) as u64).sum();
+        let parameters = specs
+            .iter()
+            .map(|spec| (spec.rows * spec.cols) as u64)
+            .sum();
         // Every parameter by its name, so that a new one makes a new fingerprint.
         let config::Synthetic {
             vocab_size,

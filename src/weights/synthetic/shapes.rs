@@ -20,7 +20,15 @@ pub(super) fn specs(sizes: &config::Synthetic) -> Result<Vec<TensorSpec>, Error>
         tied,
         ..
     } = sizes;
-    let all = [vocab, hidden, num_layers, num_heads, num_kv_heads, context_length, ff];
+    let all = [
+        vocab,
+        hidden,
+        num_layers,
+        num_heads,
+        num_kv_heads,
+        context_length,
+        ff,
+    ];
     if all.contains(&0) {
         return Err(Error::Synthetic("every size must be at least 1".into()));
     }
@@ -40,7 +48,12 @@ pub(super) fn specs(sizes: &config::Synthetic) -> Result<Vec<TensorSpec>, Error>
 
     let mut specs = vec![];
     let mut add = |name: &str, layout, rows, cols| {
-        specs.push(TensorSpec { name: name.to_owned(), layout, rows, cols });
+        specs.push(TensorSpec {
+            name: name.to_owned(),
+            layout,
+            rows,
+            cols,
+        });
     };
     add("token_embd.weight", table, vocab, hidden);
     for layer in 0..num_layers {
@@ -61,8 +74,13 @@ pub(super) fn specs(sizes: &config::Synthetic) -> Result<Vec<TensorSpec>, Error>
     if !tied {
         add("output.weight", Layout::Panels, vocab, hidden);
     }
-    match specs.iter().try_fold(0usize, |sum, spec| sum.checked_add(spec.stored_len()?)) {
+    match specs
+        .iter()
+        .try_fold(0usize, |sum, spec| sum.checked_add(spec.stored_len()?))
+    {
         Some(_) => Ok(specs),
-        None => Err(Error::Synthetic("the number of parameters overflows".into())),
+        None => Err(Error::Synthetic(
+            "the number of parameters overflows".into(),
+        )),
     }
 }
