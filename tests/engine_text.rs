@@ -65,7 +65,7 @@ fn engine_text_zero_tokens_only_evaluate_the_prompt() {
             ..params()
         },
     );
-    assert_eq!(output.ids(), []);
+    assert_eq!(output.ids(), Vec::<u32>::new());
     assert_eq!(output.finish(), (FinishReason::Length, ""));
     assert_eq!(model.counts.positions.load(Ordering::SeqCst), 20);
     assert_eq!(

@@ -10,6 +10,11 @@
 
 mod cache_format;
 mod chat_template;
+mod cli_batch;
+mod cli_cache;
+mod cli_daemon;
+mod cli_run;
+mod cli_submit;
 mod config;
 mod dequant;
 mod engine_failures;

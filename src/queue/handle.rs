@@ -17,19 +17,6 @@ use super::store::{Applied, Change, JobStore};
 use super::writer::{GROUP, Request, Writer, attached_job};
 use super::{Claimed, Completion, Error, Filter, JobRow, LiveLog, NewJob, SqliteStore, Submitted};
 
-<<<<<<< HEAD
-/// How a running job ends.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Completion {
-    /// The response body of the endpoint.
-    Completed {
-        result: Vec<u8>,
-        usage: Usage,
-    },
-    Failed {
-        error: String,
-    },
-=======
 /// Reads waiting for the reading thread. Full: the caller waits.
 const READS: usize = 64;
 
@@ -40,7 +27,6 @@ const NO_SPACE_PAUSE: Duration = Duration::from_secs(1);
 #[derive(Clone)]
 pub struct Queue {
     inner: Arc<Inner>,
->>>>>>> part-queue
 }
 
 struct Inner {

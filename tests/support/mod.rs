@@ -1,6 +1,8 @@
 //! What several test files need.
 
 pub mod block_on;
+pub mod cli;
+pub mod fake_daemon;
 pub mod gguf_file;
 pub mod models;
 pub mod queue;
