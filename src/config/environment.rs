@@ -44,7 +44,13 @@ impl Environment {
                 .filter(|path| path.is_absolute())
         };
         // systemd separates several directories by colons; the first is ours.
-        let handed_out = |name| absolute(name)?.to_str()?.split(':').next().map(PathBuf::from);
+        let handed_out = |name| {
+            absolute(name)?
+                .to_str()?
+                .split(':')
+                .next()
+                .map(PathBuf::from)
+        };
         let home = absolute("HOME").unwrap_or_else(|| PathBuf::from("/"));
         let ours = |base: PathBuf| base.join(DIRECTORY);
         let user =

@@ -75,8 +75,9 @@ fn serve(
         match control.recv() {
             Ok(Control::Failed(failure)) => break Err(failure),
             Ok(Control::Stop) | Err(mpsc::RecvError) => {
-                systemd::stopping();
+                // In this order: who hears of the stop must find that new work is refused.
                 front.drain();
+                systemd::stopping();
                 break drain(
                     &engine_room,
                     control,

@@ -1,0 +1,4 @@
+//! Helpers of several behaviour tests.
+
+pub(crate) mod daemon;
+pub(crate) mod http;
