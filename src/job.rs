@@ -171,9 +171,14 @@ pub struct Token {
 pub enum Event {
     Token(Token),
     /// The sequence ended; `text` is what was still held back.
-    Finished { reason: FinishReason, text: String },
+    Finished {
+        reason: FinishReason,
+        text: String,
+    },
     /// The sequence cannot go on; the job fails with this sentence.
-    Failed { message: String },
+    Failed {
+        message: String,
+    },
     /// The sequence stopped because its job was cancelled or the engine is stopping.
     Stopped,
 }
@@ -213,7 +218,11 @@ pub struct Usage {
 impl Usage {
     /// Every prompt is counted once, also when `n` sequences share it (`distinct_prompts` gives the sum).
     pub fn new(prompt_tokens: u64, completion_tokens: u64) -> Self {
-        Usage { prompt_tokens, completion_tokens, total_tokens: prompt_tokens + completion_tokens }
+        Usage {
+            prompt_tokens,
+            completion_tokens,
+            total_tokens: prompt_tokens + completion_tokens,
+        }
     }
 }
 

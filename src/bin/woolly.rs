@@ -1,1 +1,10 @@
-fn main() {}
+//! A model in this process, without a daemon.
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use woolly::cli::Woolly;
+
+fn main() -> ExitCode {
+    Woolly::parse().run()
+}

@@ -1,7 +1,34 @@
 //! Named FP32 tensors in one safetensors file: built once under an opaque fingerprint, then mapped.
 //!
+//! - [`format`]: the layout of the file, its plan and its header; `read` reads headers back.
+//! - [`fingerprint`]: what a source file is, known without reading it again at each start.
+//! - `strip`: tensors cut into pieces that threads fill independently.
+//! - `writer`: temporary file, parallel fill, checksums, fsync, publication.
+//! - [`mapped`] and [`memory`]: tensors by name in a mapped file or in anonymous memory.
+//! - [`directory`]: finding, building and listing cache files; one builder at a time.
+//!
+//! A damaged or foreign file is refused with the reason and built again; a failed build leaves
+//! nothing behind.
+//!
 //! Invariant: knows nothing of GGUF, quantization or transformers.
 
+mod contents;
+mod directory;
+mod error;
+mod fingerprint;
+mod format;
+mod lock;
 pub mod mapped;
+mod memory;
+mod read;
+mod strip;
+mod temporary;
+mod writer;
 
+pub use contents::{Contents, Progress};
+pub use directory::{Directory, Entry, Found, Summary};
+pub use error::{Error, Problem};
+pub use fingerprint::Identity;
+pub use format::{FORMAT_VERSION, Key, LAYOUT};
 pub use mapped::{MappedFile, MappedTensors};
+pub use memory::MemoryTensors;

@@ -1,1 +1,41 @@
 //! The verbs of `woollyctl` and `woolly`, one file each.
+//!
+//! `woollyctl` speaks HTTP/1.1 to the daemon's Unix socket and holds no state of its own: what it must not
+//! lose lies in the daemon's queue, under an idempotency key that the client can derive again. `woolly run`
+//! computes in its own process and knows no daemon.
+//!
+//! Invariant: nothing here decides what a request means; the daemon does. Answers go to standard output,
+//! everything else (progress, warnings, errors) to standard error.
+
+mod batch;
+mod batch_input;
+mod batch_output;
+mod cache;
+mod cancel;
+mod client;
+mod ctl;
+mod error;
+mod follow;
+mod generation;
+mod health;
+mod interrupt;
+mod list;
+mod progress;
+mod reconnect;
+mod render;
+mod run;
+mod run_chat;
+mod run_report;
+mod run_session;
+mod sampling;
+mod settings;
+mod sse;
+mod status;
+mod submit;
+mod wait;
+mod watch;
+mod wire;
+
+pub use ctl::Ctl;
+pub use error::{Error, exit};
+pub use run::Woolly;

@@ -105,6 +105,19 @@ pub enum IsaChoice {
     Neon,
 }
 
+impl IsaChoice {
+    /// As written in the file.
+    pub fn name(self) -> &'static str {
+        match self {
+            IsaChoice::Auto => "auto",
+            IsaChoice::Portable => "portable",
+            IsaChoice::Avx2 => "avx2",
+            IsaChoice::Avx512 => "avx512",
+            IsaChoice::Neon => "neon",
+        }
+    }
+}
+
 /// The decode workers; `count * threads_per_worker` is at most the CPUs the process may use.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Workers {

@@ -1,12 +1,22 @@
 //! The pool: a bounded channel of tasks in, a bounded channel of events out.
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::thread::JoinHandle;
 
+use crate::compute::Isa;
 use crate::config;
-use crate::job::{JobId, SamplingParams, SequenceEvent};
-use crate::model::{Error, Model};
+use crate::job::{Event, JobId, SamplingParams, SequenceEvent};
+use crate::model::{Error, KV_BLOCK_TOKENS, Model, Runner};
 use crate::text::Tokenizer;
+
+use super::scheduler::Limits;
+use super::stepper::{Shape, Stepper, Vocabulary};
+use super::worker::{Shared, lead};
+
+/// Positions that the KV memory of a worker must hold at least, or the whole context where that is
+/// shorter. Less could hardly run a prompt.
+const MIN_POSITIONS: usize = 64;
 
 /// One sequence to run.
 #[derive(Clone)]
@@ -20,40 +30,192 @@ pub struct Task {
     pub cancelled: Arc<AtomicBool>,
 }
 
-/// The decode workers. Dropping it without [`Pool::stop`] stops them as well.
-pub struct Pool {}
+impl Task {
+    pub(super) fn is_cancelled(&self) -> bool {
+        self.cancelled.load(Ordering::Relaxed)
+    }
+}
+
+/// The decode workers. Dropping it without [`Pool::stop`] stops them as well, without waiting.
+pub struct Pool {
+    shared: Arc<Shared>,
+    tasks: async_channel::Sender<Task>,
+    threads: Vec<JoinHandle<()>>,
+    slots: usize,
+    max_positions: usize,
+}
 
 impl Pool {
     /// Starts all workers. Every task ends with exactly one `Finished`, `Failed` or `Stopped` event.
     /// `events` should be bounded: when it is full the workers wait, which slows decoding to the
     /// speed at which results are recorded and loses nothing.
     pub fn start(
-        _model: Arc<Model>,
-        _tokenizer: Arc<Tokenizer>,
-        _compute: &config::Compute,
-        _workers: &config::Workers,
-        _events: async_channel::Sender<SequenceEvent>,
+        model: Arc<Model>,
+        tokenizer: Arc<Tokenizer>,
+        compute: &config::Compute,
+        workers: &config::Workers,
+        events: async_channel::Sender<SequenceEvent>,
     ) -> Result<Self, Error> {
-        todo!()
+        let shape = Shape {
+            vocab: model.vocab(),
+            context: model.context(),
+        };
+        let blocks = kv_blocks(workers, model.kv_block_bytes(), shape.context)?;
+        let isa = Isa::by_name(compute.isa.name())?;
+        let threads = workers.threads_per_worker;
+        // Each running sequence may decode one token beside the prompt tokens of the step.
+        let max_batch = workers.slots + workers.prefill_chunk;
+        let build =
+            move |worker| Runner::new(model.clone(), isa, worker, threads, blocks, max_batch);
+        Self::start_with(workers, shape, tokenizer, build, events)
+    }
+
+    /// Starts the workers on anything that can run steps; `build` is called with the worker's number
+    /// on its own thread, and again after a panic.
+    pub fn start_with<S: Stepper + 'static>(
+        workers: &config::Workers,
+        shape: Shape,
+        vocabulary: Arc<dyn Vocabulary>,
+        build: impl Fn(usize) -> Result<S, Error> + Send + Sync + 'static,
+        events: async_channel::Sender<SequenceEvent>,
+    ) -> Result<Self, Error> {
+        let slots = workers.count * workers.slots;
+        // Full: `submit` waits. One task per slot is enough to keep every worker busy.
+        let (tasks, receiver) = async_channel::bounded(slots);
+        let shared = Arc::new(Shared {
+            tasks: receiver,
+            events,
+            vocabulary,
+            shape,
+            limits: Limits {
+                slots: workers.slots,
+                prefill_chunk: workers.prefill_chunk,
+            },
+            alive: AtomicUsize::new(workers.count),
+            stopping: AtomicBool::new(false),
+        });
+        // One message per worker, so nobody ever waits to send.
+        let (ready, started) = async_channel::bounded(workers.count);
+        let build = Arc::new(build);
+        let mut pool = Pool {
+            shared,
+            tasks,
+            threads: Vec::new(),
+            slots,
+            max_positions: shape.context,
+        };
+        for index in 0..workers.count {
+            let (shared, build, ready) = (pool.shared.clone(), build.clone(), ready.clone());
+            let thread = std::thread::Builder::new()
+                .name(format!("woolly-w{index}-t0"))
+                .spawn(move || lead(index, &shared, &*build, ready))
+                .map_err(Error::Thread)?;
+            pool.threads.push(thread);
+        }
+        drop(ready);
+        for _ in 0..workers.count {
+            let positions = started
+                .recv_blocking()
+                .unwrap_or_else(|_| Err(Error::WorkerDied))?;
+            pool.max_positions = pool.max_positions.min(positions);
+        }
+        Ok(pool)
     }
 
     /// Hands a sequence to the next free worker; blocks while the task channel is full.
-    pub fn submit(&self, _task: Task) {
-        todo!()
+    pub fn submit(&self, task: Task) {
+        if let Err(refused) = self.tasks.send_blocking(task) {
+            self.shared.emit(&refused.0, Event::Stopped);
+        }
     }
 
     /// Sequences that can run at once over all workers.
     pub fn slots(&self) -> usize {
-        todo!()
+        self.slots
     }
 
     /// Positions that one sequence can ever get: the context, or less when the KV pool is smaller.
     pub fn max_positions(&self) -> usize {
-        todo!()
+        self.max_positions
     }
 
-    /// Stops after the current step: running sequences end with `Stopped`. Joins the threads.
-    pub fn stop(self) {
-        todo!()
+    /// Stops after the current step: running sequences and waiting tasks end with `Stopped`. Joins
+    /// the threads, so events must be received elsewhere meanwhile, or fit in their channel.
+    pub fn stop(mut self) {
+        self.shared.stop();
+        for thread in self.threads.drain(..) {
+            // A leader catches panics itself; what is left could only repeat what was logged.
+            let _ = thread.join();
+        }
+    }
+}
+
+impl Drop for Pool {
+    fn drop(&mut self) {
+        self.shared.stop();
+    }
+}
+
+/// KV blocks for each worker: its part of `kv_bytes`, but no more than its slots can ever fill.
+fn kv_blocks(
+    workers: &config::Workers,
+    block_bytes: usize,
+    context: usize,
+) -> Result<usize, Error> {
+    let useful = workers
+        .slots
+        .saturating_mul(context.div_ceil(KV_BLOCK_TOKENS));
+    let part = workers.kv_bytes / workers.count as u64 / block_bytes as u64;
+    let blocks = usize::try_from(part).unwrap_or(usize::MAX).min(useful);
+    let positions = MIN_POSITIONS.min(context);
+    let least = positions.div_ceil(KV_BLOCK_TOKENS);
+    if blocks < least {
+        let needed = least as u64 * block_bytes as u64 * workers.count as u64;
+        return Err(Error::KvBudget {
+            bytes: workers.kv_bytes,
+            workers: workers.count,
+            needed,
+            positions,
+        });
+    }
+    Ok(blocks)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn workers(count: usize, slots: usize, kv_bytes: u64) -> config::Workers {
+        config::Workers {
+            count,
+            threads_per_worker: 1,
+            slots,
+            prefill_chunk: 8,
+            kv_bytes,
+        }
+    }
+
+    #[test]
+    fn kv_memory_is_divided_among_workers() {
+        assert_eq!(kv_blocks(&workers(2, 8, 100_000), 1000, 4096).unwrap(), 50);
+        assert_eq!(kv_blocks(&workers(1, 8, 100_999), 1000, 4096).unwrap(), 100);
+    }
+
+    #[test]
+    fn no_more_blocks_than_the_slots_can_fill() {
+        assert_eq!(kv_blocks(&workers(1, 3, u64::MAX), 1, 33).unwrap(), 9);
+    }
+
+    #[test]
+    fn too_little_kv_memory_is_refused_with_what_is_needed() {
+        let error = kv_blocks(&workers(2, 8, 7999), 1000, 4096)
+            .unwrap_err()
+            .to_string();
+        assert_eq!(
+            error,
+            "workers.kv_bytes is 7999, but 2 worker(s) need at least 8000 for 64 positions each"
+        );
+        assert_eq!(kv_blocks(&workers(2, 8, 8000), 1000, 4096).unwrap(), 4);
+        assert_eq!(kv_blocks(&workers(1, 1, 1000), 1000, 10).unwrap(), 1);
     }
 }

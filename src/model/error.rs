@@ -7,6 +7,28 @@ pub enum Error {
     Weights(#[from] crate::weights::Error),
     #[error(transparent)]
     Text(#[from] crate::text::Error),
-    #[error("{0}")]
+    #[error(transparent)]
+    Isa(#[from] crate::compute::UnknownIsa),
+    /// The file asks for something woolly does not compute.
+    #[error("unsupported model: {0}")]
     Unsupported(String),
+    /// A hyper-parameter is missing or impossible.
+    #[error("model metadata: {key} {problem}")]
+    Hyper { key: String, problem: String },
+    #[error("cannot start a worker thread: {0}")]
+    Thread(#[from] std::io::Error),
+    #[error(
+        "workers.kv_bytes is {bytes}, but {workers} worker(s) need at least {needed} for {positions} positions each"
+    )]
+    KvBudget {
+        bytes: u64,
+        workers: usize,
+        needed: u64,
+        positions: usize,
+    },
+    /// A worker thread ended before it could say whether it is ready.
+    #[error("a decode worker died while it started")]
+    WorkerDied,
+    #[error("the KV pool of {blocks} blocks needs {bytes} bytes, which this machine does not give")]
+    KvMemory { blocks: usize, bytes: u64 },
 }

@@ -1,22 +1,78 @@
-//! The KV pool of one worker: blocks of 16 positions.
+//! The KV pool of one worker: blocks of 16 positions, handed out to sequences one by one.
+//!
+//! Invariant: a block is zeroed when it is handed out, so that positions which nobody has written
+//! yet weigh exactly nothing (0 times a finite value) in attention.
+
+use crate::compute::attention::{BLOCK, HeadBlock};
+
+use super::Error;
 
 /// Positions in one KV block.
-pub const KV_BLOCK_TOKENS: usize = 16;
+pub const KV_BLOCK_TOKENS: usize = BLOCK;
 
-/// All KV memory of one worker.
-pub struct KvPool {}
+/// What one position stores.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct KvShape {
+    pub layers: usize,
+    pub kv_heads: usize,
+    pub head_dim: usize,
+}
+
+impl KvShape {
+    fn head(self) -> HeadBlock {
+        HeadBlock {
+            head_dim: self.head_dim,
+        }
+    }
+
+    /// FP32 values of one block over all layers and heads.
+    pub fn block_len(self) -> usize {
+        self.layers * self.kv_heads * self.head().len()
+    }
+}
+
+/// All KV memory of one worker: `[block][layer][kv head]` of [`HeadBlock`].
+pub struct KvPool {
+    shape: KvShape,
+    data: Vec<f32>,
+    /// Blocks nobody holds; the last is handed out next.
+    free: Vec<u32>,
+    total: usize,
+}
 
 /// The blocks of one sequence, in position order.
 #[derive(Debug, Default)]
-pub struct BlockTable {}
+pub struct BlockTable {
+    blocks: Vec<u32>,
+}
 
 impl KvPool {
+    /// A pool of `blocks` blocks. Memory comes from the system when a block is first used.
+    pub fn new(shape: KvShape, blocks: usize) -> Result<KvPool, Error> {
+        let refuse = || Error::KvMemory {
+            blocks,
+            bytes: (blocks as u64).saturating_mul(4 * shape.block_len() as u64),
+        };
+        let len = blocks.checked_mul(shape.block_len()).ok_or_else(refuse)?;
+        let count = u32::try_from(blocks).map_err(|_| refuse())?;
+        // Asked for first, because an impossible `vec!` would abort instead of failing.
+        Vec::<f32>::new()
+            .try_reserve_exact(len)
+            .map_err(|_| refuse())?;
+        Ok(KvPool {
+            shape,
+            data: vec![0.0; len],
+            free: (0..count).rev().collect(),
+            total: blocks,
+        })
+    }
+
     pub fn free_blocks(&self) -> usize {
-        todo!()
+        self.free.len()
     }
 
     pub fn total_blocks(&self) -> usize {
-        todo!()
+        self.total
     }
 
     /// Blocks that `positions` need.
@@ -26,19 +82,115 @@ impl KvPool {
 
     /// Grows `table` to hold `positions`; false, with nothing changed, when the pool is too empty.
     #[must_use]
-    pub fn grow(&mut self, _table: &mut BlockTable, _positions: usize) -> bool {
-        todo!()
+    pub fn grow(&mut self, table: &mut BlockTable, positions: usize) -> bool {
+        let missing = Self::blocks_for(positions).saturating_sub(table.blocks.len());
+        if missing > self.free.len() {
+            return false;
+        }
+        let len = self.shape.block_len();
+        for block in self.free.drain(self.free.len() - missing..).rev() {
+            self.data[block as usize * len..][..len].fill(0.0);
+            table.blocks.push(block);
+        }
+        true
     }
 
     /// Gives all blocks of `table` back.
-    pub fn release(&mut self, _table: &mut BlockTable) {
-        todo!()
+    pub fn release(&mut self, table: &mut BlockTable) {
+        self.free.extend(table.blocks.drain(..).rev());
+    }
+
+    /// The part of the sequence's block `index` that one layer's head uses.
+    pub(super) fn head(
+        &self,
+        table: &BlockTable,
+        index: usize,
+        layer: usize,
+        head: usize,
+    ) -> &[f32] {
+        let (start, len) = self.place(table, index, layer, head);
+        &self.data[start..start + len]
+    }
+
+    /// Writes the keys and values `[kv_heads, head_dim]` of one position.
+    pub(super) fn write(
+        &mut self,
+        table: &BlockTable,
+        position: usize,
+        layer: usize,
+        keys: &[f32],
+        values: &[f32],
+    ) {
+        let dim = self.shape.head_dim;
+        let heads = keys.chunks_exact(dim).zip(values.chunks_exact(dim));
+        for (head, (key, value)) in heads.enumerate() {
+            let (start, len) = self.place(table, position / KV_BLOCK_TOKENS, layer, head);
+            let block = &mut self.data[start..start + len];
+            self.shape
+                .head()
+                .write(block, position % KV_BLOCK_TOKENS, key, value);
+        }
+    }
+
+    fn place(&self, table: &BlockTable, index: usize, layer: usize, head: usize) -> (usize, usize) {
+        let len = self.shape.head().len();
+        let block = table.blocks[index] as usize;
+        (
+            ((block * self.shape.layers + layer) * self.shape.kv_heads + head) * len,
+            len,
+        )
     }
 }
 
 impl BlockTable {
     /// Positions that the blocks can hold.
     pub fn capacity(&self) -> usize {
-        todo!()
+        self.blocks.len() * KV_BLOCK_TOKENS
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SHAPE: KvShape = KvShape {
+        layers: 2,
+        kv_heads: 1,
+        head_dim: 8,
+    };
+
+    #[test]
+    fn blocks_are_taken_and_given_back() {
+        let mut pool = KvPool::new(SHAPE, 3).unwrap();
+        let (mut a, mut b) = (BlockTable::default(), BlockTable::default());
+        assert!(pool.grow(&mut a, 17));
+        assert_eq!((a.capacity(), pool.free_blocks()), (32, 1));
+        assert!(pool.grow(&mut a, 32));
+        assert_eq!(pool.free_blocks(), 1);
+        assert!(!pool.grow(&mut b, 17));
+        assert_eq!((b.capacity(), pool.free_blocks()), (0, 1));
+        pool.release(&mut a);
+        assert_eq!((a.capacity(), pool.free_blocks()), (0, 3));
+        assert!(pool.grow(&mut b, 48));
+    }
+
+    #[test]
+    fn a_reused_block_is_zero() {
+        let mut pool = KvPool::new(SHAPE, 1).unwrap();
+        let mut table = BlockTable::default();
+        assert!(pool.grow(&mut table, 1));
+        pool.write(&table, 3, 1, &[7.0; 8], &[9.0; 8]);
+        assert!(pool.head(&table, 0, 1, 0).iter().any(|&v| v == 9.0));
+        pool.release(&mut table);
+        assert!(pool.grow(&mut table, 1));
+        assert!((0..2).all(|layer| pool.head(&table, 0, layer, 0).iter().all(|&v| v == 0.0)));
+    }
+
+    #[test]
+    fn an_impossible_pool_is_refused() {
+        assert!(matches!(
+            KvPool::new(SHAPE, usize::MAX / 4),
+            Err(Error::KvMemory { .. })
+        ));
     }
 }

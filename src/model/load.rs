@@ -1,14 +1,18 @@
 //! From a configuration to a model that can run, with its tokenizer and template.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use crate::config;
+use crate::config::{self, ModelSource};
 use crate::job::ModelInfo;
 use crate::text::{ChatTemplate, Tokenizer};
-use crate::weights::{LoadReport, Progress};
+use crate::weights::{self, LoadReport, Progress};
 
 use super::{Error, Model};
+
+/// Raised with every change that alters results for equal weights: kernels, math functions,
+/// sampling, tokenization. It is part of the fingerprint that stored work is compared with.
+const NUMERIC_REVISION: u32 = 1;
 
 /// Everything a program needs to answer prompts.
 pub struct LoadedModel {
@@ -21,11 +25,75 @@ pub struct LoadedModel {
     pub elapsed: Duration,
 }
 
-/// Opens the weights and binds the model while the tokenizer is built on its own thread.
+/// Opens the weights, then binds the model while the tokenizer is built on its own thread.
+///
+/// # Errors
+/// A sentence that names the file and the part of it that is missing, damaged or not supported.
 pub fn load(
-    _model: &config::Model,
-    _cache: &config::Cache,
-    _progress: &dyn Progress,
+    model: &config::Model,
+    cache: &config::Cache,
+    progress: &dyn Progress,
 ) -> Result<LoadedModel, Error> {
-    todo!()
+    let start = Instant::now();
+    let loaded = weights::open(&model.source, &cache.dir, progress)?;
+    let metadata = &*loaded.metadata;
+    let (bound, text) = std::thread::scope(|scope| {
+        let text = scope.spawn(|| {
+            let template = ChatTemplate::new(metadata, model.chat_template.as_deref())?;
+            Ok((Tokenizer::from_metadata(metadata)?, template))
+        });
+        let bound = Model::bind(&loaded.store, metadata, model.context_length);
+        (bound, text.join())
+    });
+    let bound = bound?;
+    let (tokenizer, template) = match text {
+        Ok(text) => text.map_err(Error::Text)?,
+        Err(panic) => std::panic::resume_unwind(panic),
+    };
+    if tokenizer.vocab_size() > bound.vocab() {
+        return Err(Error::Unsupported(format!(
+            "the tokenizer has {} tokens, the embedding only {} rows",
+            tokenizer.vocab_size(),
+            bound.vocab()
+        )));
+    }
+    let info = ModelInfo {
+        name: model
+            .name
+            .clone()
+            .unwrap_or_else(|| default_name(&model.source, metadata)),
+        context: bound.context(),
+        vocab: bound.vocab(),
+        end_tokens: tokenizer.end_tokens().to_vec(),
+        fingerprint: fingerprint(&loaded.fingerprint),
+    };
+    Ok(LoadedModel {
+        model: Arc::new(bound),
+        tokenizer: Arc::new(tokenizer),
+        template: Arc::new(template),
+        info,
+        report: loaded.report,
+        elapsed: start.elapsed(),
+    })
+}
+
+/// The file's stem, or what a synthetic source calls itself: what users typed, not what an author
+/// once wrote into `general.name`.
+fn default_name(source: &ModelSource, metadata: &weights::Metadata) -> String {
+    match source {
+        ModelSource::Gguf(path) => path.file_stem().map_or_else(
+            || "model".to_owned(),
+            |stem| stem.to_string_lossy().into_owned(),
+        ),
+        ModelSource::Synthetic(_) => match metadata.string("general.name") {
+            Ok(Some(name)) => name.to_owned(),
+            _ => "synthetic".to_owned(),
+        },
+    }
+}
+
+/// Weights (which decide the tokenizer too: both come from one source) and numeric revision.
+fn fingerprint(weights: &str) -> String {
+    let hash = blake3::hash(format!("{weights}/numeric-{NUMERIC_REVISION}").as_bytes());
+    format!("fp_{}", &hash.to_hex()[..16])
 }

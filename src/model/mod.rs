@@ -1,13 +1,23 @@
 //! One transformer described by a spec: binding weights, KV blocks, forward over a batch.
 //!
+//! A model fails at load, with a sentence that says which part is missing or unknown; it never loads
+//! with a part silently ignored. Forward itself cannot fail.
+//!
 //! Invariant: knows nothing of jobs, sampling or scheduling.
 
+mod bind;
 mod error;
+mod forward;
+mod hyper;
 mod kv;
 mod load;
-mod forward;
+mod rope;
+mod scratch;
+mod spec;
 
+pub use bind::Model;
 pub use error::Error;
-pub use forward::{BatchToken, Model, Runner};
-pub use kv::{BlockTable, KV_BLOCK_TOKENS, KvPool};
+pub use forward::{BatchToken, Runner};
+pub use hyper::Hyper;
+pub use kv::{BlockTable, KV_BLOCK_TOKENS, KvPool, KvShape};
 pub use load::{LoadedModel, load};

@@ -29,7 +29,12 @@ pub fn wants_stream(_endpoint: Endpoint, _body: &[u8]) -> bool {
 }
 
 /// Validates and tokenizes a request body. A sequence that cannot fit the context is an error.
-pub fn resolve(_context: &Context<'_>, _endpoint: Endpoint, _body: &[u8], _seed: u64) -> Result<Spec, RequestError> {
+pub fn resolve(
+    _context: &Context<'_>,
+    _endpoint: Endpoint,
+    _body: &[u8],
+    _seed: u64,
+) -> Result<Spec, RequestError> {
     todo!()
 }
 
@@ -38,7 +43,12 @@ pub fn usage(_spec: &Spec, _outcome: &Outcome) -> Usage {
 }
 
 /// The response body of a finished job: JSON text.
-pub fn render(_context: &Context<'_>, _meta: &ResponseMeta, _spec: &Spec, _outcome: &Outcome) -> Vec<u8> {
+pub fn render(
+    _context: &Context<'_>,
+    _meta: &ResponseMeta,
+    _spec: &Spec,
+    _outcome: &Outcome,
+) -> Vec<u8> {
     todo!()
 }
 

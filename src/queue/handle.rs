@@ -11,8 +11,13 @@ use super::{Claimed, Error, Filter, JobRow, LiveLog, NewJob, Submitted};
 #[derive(Debug, Clone, PartialEq)]
 pub enum Completion {
     /// The response body of the endpoint.
-    Completed { result: Vec<u8>, usage: Usage },
-    Failed { error: String },
+    Completed {
+        result: Vec<u8>,
+        usage: Usage,
+    },
+    Failed {
+        error: String,
+    },
 }
 
 /// A handle to the queue. Cheap to clone.

@@ -1,5 +1,7 @@
 //! What can go wrong with text.
 
+use crate::weights;
+
 /// A vocabulary or template that cannot be used, or a template that failed on a conversation.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -7,4 +9,11 @@ pub enum Error {
     Tokenizer(String),
     #[error("chat template: {0}")]
     Template(String),
+}
+
+impl Error {
+    /// A tokenizer key that is missing or of another type.
+    pub(super) fn metadata(error: weights::Error) -> Self {
+        Error::Tokenizer(error.to_string())
+    }
 }

@@ -1,53 +1,225 @@
 //! Token ids from text and bytes from token ids.
 
+use std::ops::Range;
+
 use crate::weights::Metadata;
 
 use super::Error;
+use super::bpe::{self, Bpe};
+use super::byte_tokens;
+use super::pre_tokenizers;
+use super::vocabulary::{Kind, Roles, Vocabulary};
+
+/// The longest text that is encoded at once. Bounds the memory of one call to about a gigabyte, and keeps
+/// the regular expressions far from the ten million backtracking steps at which their engine gives up.
+pub const MAX_TEXT_BYTES: usize = 4 << 20;
 
 /// A vocabulary with its merges and special tokens. Shared between threads.
-pub struct Tokenizer {}
+pub struct Tokenizer {
+    names: Vec<String>,
+    kinds: Vec<Kind>,
+    pieces: Pieces,
+    roles: Roles,
+    /// Bytes of prompt text that one token covers at most.
+    longest: usize,
+    encoder: Encoder,
+}
+
+/// One way from text to ids. Further kinds of vocabularies join here.
+enum Encoder {
+    Bpe(Box<Bpe>),
+    Bytes,
+}
+
+/// The bytes of every token, one after the other.
+struct Pieces {
+    bytes: Vec<u8>,
+    /// Where each token ends.
+    ends: Vec<usize>,
+}
+
+impl Pieces {
+    fn new(pieces: &[Vec<u8>]) -> Self {
+        let mut bytes = Vec::with_capacity(pieces.iter().map(Vec::len).sum());
+        let mut ends = Vec::with_capacity(pieces.len());
+        for piece in pieces {
+            bytes.extend_from_slice(piece);
+            ends.push(bytes.len());
+        }
+        Pieces { bytes, ends }
+    }
+
+    fn get(&self, id: u32) -> &[u8] {
+        let id = id as usize;
+        let start = id
+            .checked_sub(1)
+            .and_then(|before| self.ends.get(before))
+            .copied()
+            .unwrap_or(0);
+        let end = self.ends.get(id).copied().unwrap_or(start);
+        self.bytes.get(start..end).unwrap_or(&[])
+    }
+}
 
 impl Tokenizer {
     /// Builds from `tokenizer.ggml.*`; an unknown model or pre-tokenizer is an error that names it.
-    pub fn from_metadata(_metadata: &Metadata) -> Result<Self, Error> {
-        todo!()
+    pub fn from_metadata(metadata: &Metadata) -> Result<Self, Error> {
+        let key = "tokenizer.ggml.model";
+        let model = metadata
+            .require(key, metadata.string(key))
+            .map_err(Error::metadata)?;
+        match model {
+            "gpt2" => Self::gpt2(metadata),
+            "woolly-bytes" => {
+                let vocabulary = byte_tokens::vocabulary(metadata)?;
+                let pieces = byte_tokens::pieces(&vocabulary);
+                Ok(Self::new(vocabulary, &pieces, Encoder::Bytes))
+            }
+            other => Err(Error::Tokenizer(format!(
+                "{key} is {other:?}; known are \"gpt2\" and \"woolly-bytes\""
+            ))),
+        }
+    }
+
+    fn gpt2(metadata: &Metadata) -> Result<Self, Error> {
+        let key = "tokenizer.ggml.pre";
+        let name = metadata
+            .string(key)
+            .map_err(Error::metadata)?
+            .unwrap_or("default");
+        let pre = pre_tokenizers::find(name).ok_or_else(|| {
+            Error::Tokenizer(format!(
+                "{key} is {name:?}; known are {}",
+                pre_tokenizers::names()
+            ))
+        })?;
+        let vocabulary = Vocabulary::from_metadata(metadata, pre.adds_bos)?;
+        let encoder = Encoder::Bpe(Box::new(Bpe::new(metadata, &vocabulary, pre)?));
+        let pieces = bpe::pieces(&vocabulary);
+        Ok(Self::new(vocabulary, &pieces, encoder))
+    }
+
+    fn new(vocabulary: Vocabulary, pieces: &[Vec<u8>], encoder: Encoder) -> Self {
+        // A control token covers its name in the text, though it prints as nothing.
+        let longest_piece = pieces.iter().map(Vec::len).max().unwrap_or(0);
+        let longest_name = vocabulary.names.iter().map(String::len).max().unwrap_or(0);
+        let longest = match encoder {
+            Encoder::Bpe(_) => longest_piece.max(longest_name).max(1),
+            Encoder::Bytes => 1,
+        };
+        Tokenizer {
+            names: vocabulary.names,
+            kinds: vocabulary.kinds,
+            pieces: Pieces::new(pieces),
+            roles: vocabulary.roles,
+            longest,
+            encoder,
+        }
     }
 
     /// `add_special` adds BOS and EOS as the file says; `parse_special` lets control tokens in `text`
-    /// become their ids, otherwise they are text.
-    pub fn encode(&self, _text: &str, _add_special: bool, _parse_special: bool) -> Result<Vec<u32>, Error> {
-        todo!()
+    /// become their ids, otherwise they are text. Fails on text above [`MAX_TEXT_BYTES`].
+    pub fn encode(
+        &self,
+        text: &str,
+        add_special: bool,
+        parse_special: bool,
+    ) -> Result<Vec<u32>, Error> {
+        if text.len() > MAX_TEXT_BYTES {
+            return Err(Error::Tokenizer(format!(
+                "a text of {} bytes is too long; at most {MAX_TEXT_BYTES} are encoded at once",
+                text.len()
+            )));
+        }
+        let mut ids = match &self.encoder {
+            Encoder::Bpe(bpe) => bpe.encode(text, parse_special)?,
+            Encoder::Bytes => byte_tokens::encode(text),
+        };
+        if add_special {
+            if let Some(bos) = self.roles.bos.filter(|_| self.roles.add_bos) {
+                ids.insert(0, bos);
+            }
+            ids.extend(self.roles.eos.filter(|_| self.roles.add_eos));
+        }
+        Ok(ids)
+    }
+
+    /// A lower bound on the tokens of `text`, without encoding it: what refuses a huge prompt early.
+    pub fn fewest_tokens(&self, text: &str) -> usize {
+        text.len().div_ceil(self.longest)
+    }
+
+    /// Where control tokens stand in `text` when they are parsed, in order.
+    pub(super) fn control_spans(&self, text: &str) -> Vec<(Range<usize>, u32)> {
+        match &self.encoder {
+            Encoder::Bpe(bpe) => bpe.control_spans(text),
+            Encoder::Bytes => Vec::new(),
+        }
+    }
+
+    /// The texts that become control tokens when they are parsed.
+    pub(super) fn control_names(&self) -> impl Iterator<Item = &str> {
+        let parses = matches!(self.encoder, Encoder::Bpe(_));
+        let entries = self.names.iter().zip(&self.kinds);
+        entries
+            .filter(move |(_, kind)| parses && kind.is_control())
+            .map(|(name, _)| name.as_str())
     }
 
     /// All text of `ids`; control tokens print as nothing unless `special`; invalid UTF-8 becomes U+FFFD.
-    pub fn decode(&self, _ids: &[u32], _special: bool) -> String {
-        todo!()
+    pub fn decode(&self, ids: &[u32], special: bool) -> String {
+        let mut bytes = Vec::with_capacity(ids.len() * 4);
+        for id in ids {
+            let control = self
+                .kinds
+                .get(*id as usize)
+                .is_some_and(|kind| kind.is_control());
+            bytes.extend_from_slice(if special && control {
+                self.name(*id).as_bytes()
+            } else {
+                self.bytes(*id)
+            });
+        }
+        String::from_utf8_lossy(&bytes).into_owned()
     }
 
     /// The bytes one token prints as; empty for control tokens and ids out of range.
-    pub fn bytes(&self, _id: u32) -> &[u8] {
-        todo!()
+    pub fn bytes(&self, id: u32) -> &[u8] {
+        self.pieces.get(id)
     }
 
     /// The vocabulary entry as written in the file, control tokens included; for logs and logprobs.
-    pub fn name(&self, _id: u32) -> &str {
-        todo!()
+    /// Empty for ids out of range.
+    pub fn name(&self, id: u32) -> &str {
+        self.names.get(id as usize).map_or("", String::as_str)
     }
 
     pub fn vocab_size(&self) -> usize {
-        todo!()
+        self.names.len()
     }
 
     pub fn bos(&self) -> Option<u32> {
-        todo!()
+        self.roles.bos
     }
 
     pub fn eos(&self) -> Option<u32> {
-        todo!()
+        self.roles.eos
+    }
+
+    /// Whether `encode` with `add_special` puts BOS before the text.
+    pub fn adds_bos(&self) -> bool {
+        self.roles.add_bos
+    }
+
+    /// Whether the token is a control token: it has a name but prints as nothing.
+    pub fn is_control(&self, id: u32) -> bool {
+        self.kinds
+            .get(id as usize)
+            .is_some_and(|kind| kind.is_control())
     }
 
     /// Every end-of-generation token, ascending.
     pub fn end_tokens(&self) -> &[u32] {
-        todo!()
+        &self.roles.ends
     }
 }

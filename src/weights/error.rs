@@ -1,8 +1,32 @@
 //! What can go wrong with weights; each sentence names the file.
 
+use std::io;
+use std::path::PathBuf;
+
+use super::gguf;
+use crate::cache;
+
 /// Failure to read, convert or map weights.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
+    #[error("model file {}: cannot read it: {source}; expected a GGUF file", path.display())]
+    Open { path: PathBuf, source: io::Error },
+    #[error("model file {}: {source}", path.display())]
+    Gguf { path: PathBuf, source: gguf::Error },
+    #[error("model file {}: {problem}", path.display())]
+    File { path: PathBuf, problem: String },
+    #[error(transparent)]
+    Cache(#[from] cache::Error),
     #[error("tensor {name}: {problem}")]
     Tensor { name: String, problem: String },
+    #[error("metadata key {key} is missing")]
+    MissingKey { key: String },
+    #[error("metadata key {key}: expected {expected}, found {found}")]
+    KeyType {
+        key: String,
+        expected: &'static str,
+        found: &'static str,
+    },
+    #[error("synthetic weights: {0}")]
+    Synthetic(String),
 }

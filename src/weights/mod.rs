@@ -3,12 +3,16 @@
 //!
 //! Invariant: does not know what a transformer computes; names and shapes are data here.
 
+mod convert;
+pub mod dequant;
 mod error;
 pub mod gguf;
 mod source;
 mod store;
+mod synthetic;
 
+pub use crate::cache::Progress;
 pub use error::Error;
 pub use gguf::Metadata;
-pub use source::{LoadReport, Loaded, Progress, open};
+pub use source::{LoadReport, Loaded, open};
 pub use store::{Tensor, WeightStore};

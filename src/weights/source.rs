@@ -2,19 +2,15 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use crate::cache::{Directory, Found, Key, MappedFile, MemoryTensors};
 use crate::config;
 
-use super::{Error, Metadata, WeightStore};
-
-/// Watches a conversion. Methods are called from several threads.
-pub trait Progress: Sync {
-    /// A conversion of this many output bytes begins.
-    fn begin(&self, total_bytes: u64);
-    fn advance(&self, bytes: u64);
-    fn finish(&self);
-}
+use super::convert::Conversion;
+use super::gguf::Header;
+use super::synthetic::Synthetic;
+use super::{Error, Metadata, Progress, WeightStore};
 
 /// Weights ready to bind, and what they cost.
 pub struct Loaded {
@@ -38,10 +34,102 @@ pub struct LoadReport {
 }
 
 /// Opens `source`; a GGUF file is converted into `cache_dir` unless a valid cache file is there.
+/// Synthetic weights live in memory, or in `cache_dir` when they are to persist.
 pub fn open(
-    _source: &config::ModelSource,
-    _cache_dir: &Path,
-    _progress: &dyn Progress,
+    source: &config::ModelSource,
+    cache_dir: &Path,
+    progress: &dyn Progress,
 ) -> Result<Loaded, Error> {
-    todo!()
+    let start = Instant::now();
+    match source {
+        config::ModelSource::Gguf(path) => open_gguf(path, cache_dir, progress, start),
+        config::ModelSource::Synthetic(sizes) => open_synthetic(sizes, cache_dir, progress, start),
+    }
+}
+
+fn open_gguf(
+    path: &Path,
+    cache_dir: &Path,
+    progress: &dyn Progress,
+    start: Instant,
+) -> Result<Loaded, Error> {
+    let unreadable = |source| Error::Open {
+        path: path.to_path_buf(),
+        source,
+    };
+    let file = MappedFile::open(path).map_err(unreadable)?;
+    let identity = file.identity().map_err(unreadable)?;
+    let header = Header::read(file.bytes()).map_err(|source| Error::Gguf {
+        path: path.to_path_buf(),
+        source,
+    })?;
+    if header
+        .metadata
+        .unsigned("split.count")?
+        .is_some_and(|count| count > 1)
+    {
+        let problem = "it is one part of a split model; expected a whole GGUF file".to_owned();
+        return Err(Error::File {
+            path: path.to_path_buf(),
+            problem,
+        });
+    }
+    let conversion = Conversion::new(path, &file, identity, &header)?;
+    let found = Directory::open(cache_dir)?.find_or_build_from(&file, &conversion, progress)?;
+    Ok(from_file(found, Arc::new(header.metadata), start))
+}
+
+fn open_synthetic(
+    sizes: &config::Synthetic,
+    cache_dir: &Path,
+    progress: &dyn Progress,
+    start: Instant,
+) -> Result<Loaded, Error> {
+    let synthetic = Synthetic::new(sizes)?;
+    let key = Key {
+        source: synthetic.fingerprint.clone(),
+        source_bytes: 0,
+    };
+    if sizes.persist {
+        let directory = Directory::open(cache_dir)?;
+        let found = directory.find_or_build(&key, &synthetic, progress)?;
+        return Ok(from_file(found, Arc::new(synthetic.metadata), start));
+    }
+    let store = WeightStore::memory(MemoryTensors::fill(&synthetic, progress)?);
+    let report = report(&store, false, start);
+    let metadata = Arc::new(synthetic.metadata);
+    Ok(Loaded {
+        store,
+        metadata,
+        fingerprint: key.stem(),
+        report,
+    })
+}
+
+fn from_file(found: Found, metadata: Arc<Metadata>, start: Instant) -> Loaded {
+    if let Some(reason) = &found.replaced {
+        tracing::warn!("built the cache file again: {reason}");
+    }
+    let fingerprint = found.tensors.key().stem();
+    let store = WeightStore::mapped(found.tensors);
+    let report = report(&store, found.from_cache, start);
+    Loaded {
+        store,
+        metadata,
+        fingerprint,
+        report,
+    }
+}
+
+fn report(store: &WeightStore, from_cache: bool, start: Instant) -> LoadReport {
+    let specs = store.specs();
+    LoadReport {
+        from_cache,
+        elapsed: start.elapsed(),
+        parameters: specs
+            .iter()
+            .map(|spec| (spec.rows * spec.cols) as u64)
+            .sum(),
+        bytes: store.value_bytes(),
+    }
 }

@@ -1,45 +1,124 @@
 //! Named weights, whatever holds them: a mapped cache file or synthetic memory.
 
+use std::sync::Arc;
+
+use crate::cache::{MappedTensors, MemoryTensors};
 use crate::tensor::{Layout, TensorSpec};
 
 use super::Error;
 
 /// All tensors of one model. Cheap to clone.
 #[derive(Clone)]
-pub struct WeightStore {}
+pub struct WeightStore {
+    storage: Arc<Storage>,
+}
 
 /// One tensor of a [`WeightStore`]; keeps the storage alive. Cheap to clone.
 #[derive(Clone)]
-pub struct Tensor {}
+pub struct Tensor {
+    storage: Arc<Storage>,
+    position: usize,
+}
+
+enum Storage {
+    Mapped(MappedTensors),
+    Memory(MemoryTensors),
+}
+
+impl Storage {
+    fn position(&self, name: &str) -> Option<usize> {
+        match self {
+            Storage::Mapped(tensors) => tensors.position(name),
+            Storage::Memory(tensors) => tensors.position(name),
+        }
+    }
+
+    fn at(&self, position: usize) -> (&TensorSpec, &[f32]) {
+        match self {
+            Storage::Mapped(tensors) => tensors.at(position),
+            Storage::Memory(tensors) => tensors.at(position),
+        }
+    }
+}
 
 impl WeightStore {
+    pub(super) fn mapped(tensors: MappedTensors) -> Self {
+        WeightStore {
+            storage: Arc::new(Storage::Mapped(tensors)),
+        }
+    }
+
+    pub(super) fn memory(tensors: MemoryTensors) -> Self {
+        WeightStore {
+            storage: Arc::new(Storage::Memory(tensors)),
+        }
+    }
+
     /// The tensor with this name, or an error that names it.
-    pub fn get(&self, _name: &str) -> Result<Tensor, Error> {
-        todo!()
+    pub fn get(&self, name: &str) -> Result<Tensor, Error> {
+        match self.storage.position(name) {
+            Some(position) => Ok(Tensor {
+                storage: self.storage.clone(),
+                position,
+            }),
+            None => Err(Error::Tensor {
+                name: name.to_owned(),
+                problem: "it is missing".into(),
+            }),
+        }
     }
 
     /// The same, checked against the shape and layout the model expects.
-    pub fn expect(&self, _name: &str, _layout: Layout, _rows: usize, _cols: usize) -> Result<Tensor, Error> {
-        todo!()
+    pub fn expect(
+        &self,
+        name: &str,
+        layout: Layout,
+        rows: usize,
+        cols: usize,
+    ) -> Result<Tensor, Error> {
+        let tensor = self.get(name)?;
+        let found = tensor.spec();
+        if (found.layout, found.rows, found.cols) == (layout, rows, cols) {
+            return Ok(tensor);
+        }
+        let problem = format!(
+            "expected {rows} rows of {cols} values as {layout:?}, found {} rows of {} as {:?}",
+            found.rows, found.cols, found.layout
+        );
+        Err(Error::Tensor {
+            name: name.to_owned(),
+            problem,
+        })
     }
 
-    pub fn contains(&self, _name: &str) -> bool {
-        todo!()
+    pub fn contains(&self, name: &str) -> bool {
+        self.storage.position(name).is_some()
     }
 
     /// In storage order.
     pub fn specs(&self) -> Vec<TensorSpec> {
-        todo!()
+        match &*self.storage {
+            Storage::Mapped(tensors) => tensors.specs(),
+            Storage::Memory(tensors) => tensors.specs(),
+        }
+    }
+
+    /// FP32 bytes mapped or allocated for values, panel padding included.
+    pub fn value_bytes(&self) -> u64 {
+        match &*self.storage {
+            Storage::Mapped(tensors) => tensors.value_bytes(),
+            Storage::Memory(tensors) => tensors.value_bytes(),
+        }
     }
 }
 
 impl Tensor {
     pub fn spec(&self) -> &TensorSpec {
-        todo!()
+        self.storage.at(self.position).0
     }
 
     /// All stored values, panel padding included; 64-byte aligned.
     pub fn values(&self) -> &[f32] {
-        todo!()
+        self.storage.at(self.position).1
     }
 }

@@ -12,7 +12,7 @@ use tempfile::TempDir;
 use super::http::Client;
 
 /// A tiny synthetic model and one thread: an answer takes milliseconds.
-pub(crate) const TINY: &str = r#"
+pub const TINY: &str = r#"
 [model]
 name = "tiny"
 source = "synthetic"
@@ -24,7 +24,7 @@ kv_bytes = "16MiB"
 "#;
 
 /// The same with room for long answers, so that a test can do something while one is generated.
-pub(crate) const LONG: &str = r#"
+pub const LONG: &str = r#"
 [model]
 name = "long"
 source = "synthetic"
@@ -41,12 +41,12 @@ const FILE: &str = "woolly.toml";
 const SOCKET: &str = "w.sock";
 
 /// A directory with a configuration, in which daemons come and go.
-pub(crate) struct Home {
+pub struct Home {
     directory: TempDir,
 }
 
 /// A running daemon; dropping it kills it.
-pub(crate) struct Daemon {
+pub struct Daemon {
     child: Child,
     notify: UnixDatagram,
     socket: PathBuf,
@@ -56,12 +56,12 @@ pub(crate) struct Daemon {
 
 impl Home {
     /// `config` is appended to a `[daemon]` table with all paths in the directory.
-    pub(crate) fn new(config: &str) -> Self {
+    pub fn new(config: &str) -> Self {
         Home::with_daemon_keys("", config)
     }
 
     /// The same with more keys in `[daemon]`.
-    pub(crate) fn with_daemon_keys(keys: &str, config: &str) -> Self {
+    pub fn with_daemon_keys(keys: &str, config: &str) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let paths = format!(
             "[daemon]\nsocket = \"{SOCKET}\"\nstate_dir = \"state\"\n{keys}\n[cache]\ndir = \"cache\"\n"
@@ -70,11 +70,11 @@ impl Home {
         Home { directory }
     }
 
-    pub(crate) fn path(&self) -> &Path {
+    pub fn path(&self) -> &Path {
         self.directory.path()
     }
 
-    pub(crate) fn socket(&self) -> PathBuf {
+    pub fn socket(&self) -> PathBuf {
         self.path().join(SOCKET)
     }
 
@@ -89,13 +89,13 @@ impl Home {
     }
 
     /// Runs `woollyd` to its end, for options that end and for starts that fail.
-    pub(crate) fn run(&self, options: &[&str]) -> Output {
+    pub fn run(&self, options: &[&str]) -> Output {
         self.command(options).output().unwrap()
     }
 
     /// Starts a daemon and returns when it has said `READY=1`.
     #[track_caller]
-    pub(crate) fn start(&self) -> Daemon {
+    pub fn start(&self) -> Daemon {
         let mut daemon = self.spawn();
         if !daemon.wait_for("READY=1") {
             let (status, log) = daemon.end();
@@ -133,13 +133,13 @@ impl Home {
 }
 
 impl Daemon {
-    pub(crate) fn client(&self) -> Client {
+    pub fn client(&self) -> Client {
         Client::new(&self.socket)
     }
 
     /// Waits until the daemon tells the service manager `word`; false when it ends first.
     #[must_use]
-    pub(crate) fn wait_for(&mut self, word: &str) -> bool {
+    pub fn wait_for(&mut self, word: &str) -> bool {
         let mut message = [0; 4096];
         loop {
             let length = self.notify.recv(&mut message).unwrap();
@@ -153,12 +153,12 @@ impl Daemon {
         }
     }
 
-    pub(crate) fn signal(&self, signal: Signal) {
+    pub fn signal(&self, signal: Signal) {
         kill_process(Pid::from_child(&self.child), signal).unwrap();
     }
 
     /// Waits for the end; the exit status and what was written to standard error.
-    pub(crate) fn end(mut self) -> (ExitStatus, String) {
+    pub fn end(mut self) -> (ExitStatus, String) {
         let status = self.child.wait().unwrap();
         let log = self
             .log
@@ -170,7 +170,7 @@ impl Daemon {
 
     /// SIGTERM, and a clean end.
     #[track_caller]
-    pub(crate) fn stop(self) -> String {
+    pub fn stop(self) -> String {
         self.signal(Signal::TERM);
         let (status, log) = self.end();
         assert_eq!(status.code(), Some(0), "{log}");
@@ -178,7 +178,7 @@ impl Daemon {
     }
 
     /// `kill -9`.
-    pub(crate) fn kill(self) {
+    pub fn kill(self) {
         self.signal(Signal::KILL);
         self.end();
     }

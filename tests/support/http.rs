@@ -8,39 +8,39 @@ use serde_json::Value;
 
 /// Talks to the daemon at one socket, one connection per request.
 #[derive(Debug, Clone)]
-pub(crate) struct Client {
+pub struct Client {
     socket: PathBuf,
 }
 
 #[derive(Debug, Clone)]
-pub(crate) struct Response {
-    pub(crate) status: u16,
+pub struct Response {
+    pub status: u16,
     /// Names in lower case.
-    pub(crate) headers: Vec<(String, String)>,
-    pub(crate) body: Vec<u8>,
+    pub headers: Vec<(String, String)>,
+    pub body: Vec<u8>,
 }
 
 /// The `data:` payloads of server-sent events, as they come.
-pub(crate) struct Stream {
+pub struct Stream {
     lines: BufReader<Box<dyn Read>>,
 }
 
 impl Client {
-    pub(crate) fn new(socket: &Path) -> Self {
+    pub fn new(socket: &Path) -> Self {
         Client {
             socket: socket.to_owned(),
         }
     }
 
-    pub(crate) fn get(&self, path: &str) -> Response {
+    pub fn get(&self, path: &str) -> Response {
         self.send("GET", path, &[], b"")
     }
 
-    pub(crate) fn post(&self, path: &str, body: &Value) -> Response {
+    pub fn post(&self, path: &str, body: &Value) -> Response {
         self.send("POST", path, &[], body.to_string().as_bytes())
     }
 
-    pub(crate) fn send(
+    pub fn send(
         &self,
         method: &str,
         path: &str,
@@ -59,7 +59,7 @@ impl Client {
     }
 
     /// Sends a request and gives back the connection, before anything was answered.
-    pub(crate) fn begin(
+    pub fn begin(
         &self,
         method: &str,
         path: &str,
@@ -87,7 +87,7 @@ impl Client {
 
     /// A request that is answered 200 with server-sent events.
     #[track_caller]
-    pub(crate) fn stream(&self, method: &str, path: &str, body: &[u8]) -> Stream {
+    pub fn stream(&self, method: &str, path: &str, body: &[u8]) -> Stream {
         let mut reader = BufReader::new(self.begin(method, path, &[], body));
         let (status, headers) = head(&mut reader);
         assert_eq!(status, 200, "{method} {path}");
@@ -98,12 +98,12 @@ impl Client {
 }
 
 impl Response {
-    pub(crate) fn json(&self) -> Value {
+    pub fn json(&self) -> Value {
         serde_json::from_slice(&self.body)
             .unwrap_or_else(|error| panic!("{error}: {}", String::from_utf8_lossy(&self.body)))
     }
 
-    pub(crate) fn header(&self, name: &str) -> Option<&str> {
+    pub fn header(&self, name: &str) -> Option<&str> {
         self.headers
             .iter()
             .find(|(known, _)| known == name)
@@ -112,7 +112,7 @@ impl Response {
 
     /// The body, after checking the status.
     #[track_caller]
-    pub(crate) fn expect(self, status: u16) -> Value {
+    pub fn expect(self, status: u16) -> Value {
         assert_eq!(
             self.status,
             status,

@@ -1,4 +1,7 @@
-//! Helpers of several behaviour tests.
+//! What several test files need.
 
-pub(crate) mod daemon;
-pub(crate) mod http;
+pub mod daemon;
+pub mod http;
+pub mod models;
+pub mod runs;
+pub mod vocabularies;

@@ -1,5 +1,14 @@
 //! GGUF versions 2 and 3, read as if an enemy wrote the file.
+//!
+//! Invariant: works on the bytes of the whole file; it opens, maps and dequantizes nothing. A refused
+//! file gives one [`Error`] that says which part is wrong.
 
+mod cursor;
+mod error;
+mod header;
 mod metadata;
+mod value;
 
+pub use error::Error;
+pub use header::{Header, TensorInfo};
 pub use metadata::{Metadata, Value};

@@ -1,0 +1,34 @@
+//! What a builder of tensors provides, and how its progress is watched.
+
+use crate::tensor::TensorSpec;
+
+/// Tensors that can be computed piece by piece, in any order, on any thread.
+pub trait Contents: Sync {
+    /// Every tensor, each name once.
+    fn specs(&self) -> Vec<TensorSpec>;
+
+    /// Writes all of `out`: the stored values of `spec` from `first_row` on. `first_row` is a multiple
+    /// of 16 for panels and `out` is whole panels, or whole rows for the other layouts. Padded rows
+    /// become zeros.
+    fn fill(&self, spec: &TensorSpec, first_row: usize, out: &mut [f32]);
+
+    /// Called after the last `fill` and before anything is published; a sentence refuses the result.
+    fn confirm(&self) -> Result<(), String> {
+        Ok(())
+    }
+}
+
+/// Watches a conversion. Methods are called from several threads.
+pub trait Progress: Sync {
+    /// A conversion of this many output bytes begins.
+    fn begin(&self, total_bytes: u64);
+    fn advance(&self, bytes: u64);
+    fn finish(&self);
+}
+
+/// Nobody watches.
+impl Progress for () {
+    fn begin(&self, _total_bytes: u64) {}
+    fn advance(&self, _bytes: u64) {}
+    fn finish(&self) {}
+}

@@ -1,0 +1,242 @@
+//! The directory of cache files: finding, building, listing.
+
+use std::fs::{self, DirBuilder};
+use std::io;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use super::lock::Lock;
+use super::{Contents, Error, Key, MappedFile, MappedTensors, Progress, fingerprint, writer};
+
+/// Ending of cache files.
+const EXTENSION: &str = "safetensors";
+
+/// A directory that holds cache files, records of source files, and locks while something is built.
+#[derive(Debug, Clone)]
+pub struct Directory {
+    path: PathBuf,
+}
+
+/// A cache file that was there or has been built.
+#[derive(Debug)]
+pub struct Found {
+    pub tensors: MappedTensors,
+    /// Whether it was there.
+    pub from_cache: bool,
+    /// Why a file of the same name was refused and built again.
+    pub replaced: Option<Error>,
+}
+
+/// One cache file of a listing.
+#[derive(Debug)]
+pub struct Entry {
+    pub name: String,
+    pub path: PathBuf,
+    pub bytes: u64,
+    pub modified: SystemTime,
+    /// What the header says, or why the file would be refused.
+    pub summary: Result<Summary, Error>,
+}
+
+/// What a header says about its file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Summary {
+    /// BLAKE3 of the source, in hex.
+    pub source: String,
+    pub source_bytes: u64,
+    pub layout: &'static str,
+    pub tensors: usize,
+    /// Values, panel padding not counted.
+    pub parameters: u64,
+}
+
+impl Directory {
+    /// Creates the directory, readable by its owner only, unless it exists.
+    pub fn open(path: &Path) -> Result<Self, Error> {
+        DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(path)
+            .or_else(|error| match error.kind() {
+                io::ErrorKind::AlreadyExists | io::ErrorKind::NotADirectory => {
+                    Err(Error::NotADirectory {
+                        path: path.to_path_buf(),
+                    })
+                }
+                _ => Err(Error::writing(path, "create it", 0, error)),
+            })?;
+        Ok(Directory {
+            path: path.to_path_buf(),
+        })
+    }
+
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Where the file of `key` is or would be.
+    pub fn file_path(&self, key: &Key) -> PathBuf {
+        self.path.join(key.file_name())
+    }
+
+    /// The valid file of `key`, or what `contents` makes of a source that is not a file.
+    pub fn find_or_build(
+        &self,
+        key: &Key,
+        contents: &dyn Contents,
+        progress: &dyn Progress,
+    ) -> Result<Found, Error> {
+        if let Some(Ok(tensors)) = self.find(key) {
+            return Ok(Found {
+                tensors,
+                from_cache: true,
+                replaced: None,
+            });
+        }
+        let _lock = self.lock(&key.source)?;
+        self.find_or_build_locked(key, contents, progress)
+    }
+
+    /// The valid cache file of the mapped `source`, or what `contents` makes of it. The source is read
+    /// for its hash only when no record of it holds. Works without permission to write when a valid
+    /// file is there.
+    pub fn find_or_build_from(
+        &self,
+        source: &MappedFile,
+        contents: &dyn Contents,
+        progress: &dyn Progress,
+    ) -> Result<Found, Error> {
+        let identity = source.identity().map_err(|error| self.unreadable(error))?;
+        let key = |blake3| Key {
+            source: blake3,
+            source_bytes: source.bytes().len() as u64,
+        };
+        if let Some(blake3) = fingerprint::recall(&self.path, &identity)
+            && let Some(Ok(tensors)) = self.find(&key(blake3))
+        {
+            return Ok(Found {
+                tensors,
+                from_cache: true,
+                replaced: None,
+            });
+        }
+        // The lock has the name of the file's state: its content is not known yet.
+        let lock = self.lock(&identity.digest());
+        let blake3 = fingerprint::recall(&self.path, &identity)
+            .unwrap_or_else(|| fingerprint::hash(source.bytes()));
+        let key = key(blake3);
+        if lock.is_err()
+            && let Some(Ok(tensors)) = self.find(&key)
+        {
+            return Ok(Found {
+                tensors,
+                from_cache: true,
+                replaced: None,
+            });
+        }
+        let _lock = lock?;
+        let found = self.find_or_build_locked(&key, contents, progress)?;
+        let unchanged = source.identity().is_ok_and(|now| now == identity);
+        if unchanged {
+            fingerprint::remember(&self.path, &identity, &key.source, SystemTime::now());
+        }
+        Ok(found)
+    }
+
+    /// Every cache file, by name. Files that would be refused are listed with the reason.
+    pub fn entries(&self) -> Result<Vec<Entry>, Error> {
+        let mut entries = vec![];
+        for file in fs::read_dir(&self.path).map_err(|error| self.unreadable(error))? {
+            let file = file.map_err(|error| self.unreadable(error))?;
+            let path = file.path();
+            if path
+                .extension()
+                .is_none_or(|extension| extension != EXTENSION)
+            {
+                continue;
+            }
+            // A file that went away between listing and asking is not listed.
+            let Ok(metadata) = file.metadata() else {
+                continue;
+            };
+            entries.push(Entry {
+                name: file.file_name().to_string_lossy().into_owned(),
+                bytes: metadata.len(),
+                modified: metadata.modified().unwrap_or(SystemTime::UNIX_EPOCH),
+                summary: MappedTensors::open(&path, None).map(|tensors| Summary::of(&tensors)),
+                path,
+            });
+        }
+        entries.sort_by(|a, b| a.name.cmp(&b.name));
+        Ok(entries)
+    }
+
+    /// `None` without a file of that name; its error when it is refused.
+    fn find(&self, key: &Key) -> Option<Result<MappedTensors, Error>> {
+        match MappedTensors::open(&self.file_path(key), Some(key)) {
+            Err(Error::File { source, .. }) if source.kind() == io::ErrorKind::NotFound => None,
+            other => Some(other),
+        }
+    }
+
+    fn find_or_build_locked(
+        &self,
+        key: &Key,
+        contents: &dyn Contents,
+        progress: &dyn Progress,
+    ) -> Result<Found, Error> {
+        let replaced = match self.find(key) {
+            Some(Ok(tensors)) => {
+                return Ok(Found {
+                    tensors,
+                    from_cache: true,
+                    replaced: None,
+                });
+            }
+            Some(Err(error)) => Some(error),
+            None => None,
+        };
+        let path = self.file_path(key);
+        if replaced.is_some() {
+            // Maps of the refused file stay valid; the name becomes free for the new one.
+            fs::remove_file(&path)
+                .map_err(|error| Error::writing(&self.path, "remove a refused file", 0, error))?;
+        }
+        writer::build(&self.path, key, contents, progress)?;
+        Ok(Found {
+            tensors: MappedTensors::open(&path, Some(key))?,
+            from_cache: false,
+            replaced,
+        })
+    }
+
+    fn lock(&self, name: &str) -> Result<Lock, Error> {
+        Lock::acquire(self.path.join(format!("{name}.lock")))
+            .map_err(|error| Error::writing(&self.path, "create a lock file", 0, error))
+    }
+
+    fn unreadable(&self, source: io::Error) -> Error {
+        Error::Directory {
+            path: self.path.clone(),
+            action: "read",
+            source,
+        }
+    }
+}
+
+impl Summary {
+    fn of(tensors: &MappedTensors) -> Self {
+        let specs = tensors.specs();
+        Summary {
+            source: tensors.key().source.clone(),
+            source_bytes: tensors.key().source_bytes,
+            layout: super::LAYOUT,
+            tensors: specs.len(),
+            parameters: specs
+                .iter()
+                .map(|spec| (spec.rows * spec.cols) as u64)
+                .sum(),
+        }
+    }
+}

@@ -1,0 +1,157 @@
+//! What a source file contains, known without reading it again at each start.
+//!
+//! The BLAKE3 of a file is remembered in a small record in the cache directory, beside the file's
+//! device, inode, size and times. The time of the last status change is among them because a user can
+//! set the modification time back, but not that one.
+
+use std::fs::{self, Metadata};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use serde::{Deserialize, Serialize};
+
+use super::temporary;
+
+/// A file changed this recently may change again within the same tick of its clock (2 s on FAT), so its
+/// record would not notice.
+const SETTLED: Duration = Duration::from_secs(2);
+
+/// Which file, in which state.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Identity {
+    pub device: u64,
+    pub inode: u64,
+    pub size: u64,
+    pub modified_ns: i128,
+    pub changed_ns: i128,
+}
+
+impl Identity {
+    pub fn of(metadata: &Metadata) -> Self {
+        let ns = |s: i64, ns: i64| i128::from(s) * 1_000_000_000 + i128::from(ns);
+        Identity {
+            device: metadata.dev(),
+            inode: metadata.ino(),
+            size: metadata.size(),
+            modified_ns: ns(metadata.mtime(), metadata.mtime_nsec()),
+            changed_ns: ns(metadata.ctime(), metadata.ctime_nsec()),
+        }
+    }
+
+    /// A name for this state of the file, fit for file names.
+    pub(super) fn digest(&self) -> String {
+        blake3::hash(format!("{self:?}").as_bytes()).to_hex()[..32].to_owned()
+    }
+
+    /// Whether a later change is sure to show in the times.
+    fn is_settled(&self, now: SystemTime) -> bool {
+        let now = now
+            .duration_since(UNIX_EPOCH)
+            .unwrap_or_default()
+            .as_nanos()
+            .cast_signed();
+        now - self.changed_ns.max(self.modified_ns) >= SETTLED.as_nanos().cast_signed()
+    }
+}
+
+/// BLAKE3 of `bytes` in hex, computed on all threads of the current rayon pool.
+pub(super) fn hash(bytes: &[u8]) -> String {
+    blake3::Hasher::new()
+        .update_rayon(bytes)
+        .finalize()
+        .to_hex()
+        .to_string()
+}
+
+#[derive(Serialize, Deserialize)]
+struct Record {
+    identity: Identity,
+    blake3: String,
+}
+
+/// The remembered hash of the file in this state. A missing or unreadable record is no record.
+pub(super) fn recall(directory: &Path, identity: &Identity) -> Option<String> {
+    let text = fs::read(record_path(directory, identity)).ok()?;
+    let record: Record = serde_json::from_slice(&text).ok()?;
+    let valid = record.identity == *identity
+        && record.blake3.len() == 64
+        && record.blake3.bytes().all(|byte| byte.is_ascii_hexdigit());
+    valid.then_some(record.blake3)
+}
+
+/// Remembers a hash. Best effort: without the record, the next start reads the file again.
+pub(super) fn remember(directory: &Path, identity: &Identity, blake3: &str, now: SystemTime) {
+    let record = Record {
+        identity: *identity,
+        blake3: blake3.to_owned(),
+    };
+    if identity.is_settled(now)
+        && let Ok(text) = serde_json::to_vec(&record)
+    {
+        let _ = temporary::replace(&record_path(directory, identity), &text);
+    }
+}
+
+/// One record per inode, so that a changed file replaces its own.
+fn record_path(directory: &Path, identity: &Identity) -> PathBuf {
+    directory.join(format!("{:x}-{:x}.source", identity.device, identity.inode))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn identity() -> Identity {
+        Identity {
+            device: 1,
+            inode: 2,
+            size: 3,
+            modified_ns: 4,
+            changed_ns: 5_000_000_000,
+        }
+    }
+
+    fn after(seconds: u64) -> SystemTime {
+        UNIX_EPOCH + Duration::from_secs(seconds)
+    }
+
+    #[test]
+    fn a_record_holds_for_one_state_of_the_file_only() {
+        let directory = tempfile::tempdir().unwrap();
+        let blake3 = hash(b"model");
+        remember(directory.path(), &identity(), &blake3, after(8));
+        assert_eq!(recall(directory.path(), &identity()), Some(blake3));
+
+        for changed in [
+            Identity {
+                size: 4,
+                ..identity()
+            },
+            Identity {
+                modified_ns: 5,
+                ..identity()
+            },
+            Identity {
+                changed_ns: 6,
+                ..identity()
+            },
+        ] {
+            assert_eq!(recall(directory.path(), &changed), None);
+        }
+    }
+
+    #[test]
+    fn a_file_changed_just_now_is_not_remembered() {
+        let directory = tempfile::tempdir().unwrap();
+        remember(directory.path(), &identity(), &hash(b"model"), after(6));
+        assert_eq!(recall(directory.path(), &identity()), None);
+    }
+
+    #[test]
+    fn a_record_that_is_not_hexadecimal_is_none() {
+        let directory = tempfile::tempdir().unwrap();
+        remember(directory.path(), &identity(), "../../etc/passwd", after(8));
+        assert_eq!(recall(directory.path(), &identity()), None);
+    }
+}

@@ -1,0 +1,122 @@
+//! Tensors in anonymous memory, on large pages where the system has them.
+
+use std::collections::HashMap;
+
+use memmap2::{Advice, MmapMut};
+use rayon::prelude::*;
+
+use crate::tensor::TensorSpec;
+
+use super::format::TENSOR_ALIGNMENT;
+use super::strip::{Strip, strips};
+use super::{Contents, Error, Progress, format};
+
+/// Values per strip: 2 MiB, one large page, so that two threads seldom fault the same page.
+const STRIP_VALUES: usize = (2 << 20) / size_of::<f32>();
+/// Tensors begin on multiples of this many values.
+const ALIGNMENT_VALUES: usize = TENSOR_ALIGNMENT as usize / size_of::<f32>();
+
+/// Tensors by name in memory of this process.
+pub struct MemoryTensors {
+    map: MmapMut,
+    /// Spec and position of the first value.
+    places: Vec<(TensorSpec, usize)>,
+    index: HashMap<String, usize>,
+}
+
+impl MemoryTensors {
+    /// Computes all of `contents` on the threads of the current rayon pool.
+    pub fn fill(contents: &dyn Contents, progress: &dyn Progress) -> Result<Self, Error> {
+        let mut places = vec![];
+        let mut total: usize = 0;
+        for spec in contents.specs() {
+            let end = spec
+                .stored_len()
+                .filter(|&len| len > 0)
+                .and_then(|len| {
+                    len.checked_next_multiple_of(ALIGNMENT_VALUES)?
+                        .checked_add(total)
+                })
+                .filter(|&end| end.checked_mul(size_of::<f32>()).is_some());
+            let Some(end) = end else {
+                let problem = "its size is zero or overflows";
+                return Err(Error::Tensor {
+                    name: spec.name,
+                    problem,
+                });
+            };
+            places.push((spec, total));
+            total = end;
+        }
+        let bytes = total * size_of::<f32>();
+        let mut map = MmapMut::map_anon(bytes.max(1)).map_err(|source| Error::Memory {
+            bytes: bytes as u64,
+            source,
+        })?;
+        // Faulting 4 KiB pages costs more than computing the values; a kernel without large pages
+        // refuses the advice, which changes nothing but the time.
+        let _ = map.advise(Advice::HugePage);
+
+        progress.begin(bytes as u64);
+        let values: &mut [f32] = bytemuck::cast_slice_mut(&mut map[..bytes]);
+        carve(values, &places)
+            .into_par_iter()
+            .with_max_len(1)
+            .for_each(|(strip, out)| {
+                contents.fill(&places[strip.tensor].0, strip.first_row, out);
+                progress.advance(size_of_val(out) as u64);
+            });
+        progress.finish();
+
+        let index = places
+            .iter()
+            .map(|(spec, _)| spec.name.clone())
+            .zip(0..)
+            .collect();
+        Ok(MemoryTensors { map, places, index })
+    }
+
+    /// Position of a tensor in storage order.
+    pub fn position(&self, name: &str) -> Option<usize> {
+        self.index.get(name).copied()
+    }
+
+    /// The tensor at a position that [`MemoryTensors::position`] gave: its spec and its values.
+    pub fn at(&self, index: usize) -> (&TensorSpec, &[f32]) {
+        let (spec, start) = &self.places[index];
+        let bytes = format::stored_bytes(spec).map_or(0, |bytes| bytes as usize);
+        let start = start * size_of::<f32>();
+        (spec, bytemuck::cast_slice(&self.map[start..start + bytes]))
+    }
+
+    /// In storage order.
+    pub fn specs(&self) -> Vec<TensorSpec> {
+        self.places.iter().map(|(spec, _)| spec.clone()).collect()
+    }
+
+    /// Bytes of all values, panel padding included.
+    pub fn value_bytes(&self) -> u64 {
+        self.places
+            .iter()
+            .filter_map(|(spec, _)| format::stored_bytes(spec))
+            .sum()
+    }
+}
+
+/// Each strip with its part of the memory.
+fn carve<'a>(
+    mut values: &'a mut [f32],
+    places: &[(TensorSpec, usize)],
+) -> Vec<(Strip, &'a mut [f32])> {
+    let mut taken = 0;
+    let mut parts = vec![];
+    for strip in strips(places.iter().map(|(spec, _)| spec), STRIP_VALUES) {
+        let start = places[strip.tensor].1 + strip.start;
+        let (_, rest) = values.split_at_mut(start - taken);
+        let (part, rest) = rest.split_at_mut(strip.len);
+        values = rest;
+        taken = start + strip.len;
+        parts.push((strip, part));
+    }
+    parts
+}

@@ -1,0 +1,104 @@
+//! A file that does not exist until it is published.
+
+use std::fs::{self, File, OpenOptions};
+use std::io;
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{AtFlags, CWD, Mode, OFlags};
+
+/// Mode of published files: nobody writes to a file that may be mapped.
+const MODE: u32 = 0o400;
+
+/// A new file in the directory of its final name. Dropped unpublished, it leaves nothing behind; a
+/// nameless one does so even when the process is killed.
+pub(super) struct Temporary {
+    file: File,
+    /// `None` for a file without a name.
+    path: Option<PathBuf>,
+}
+
+impl Temporary {
+    /// Creates the file without a name where the file system can do that, else as `.building-<pid>-...`.
+    pub(super) fn create(directory: &Path) -> io::Result<Self> {
+        let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
+        // A nameless file gets its name through /proc.
+        if Path::new("/proc/self/fd").exists()
+            && let Ok(fd) = rustix::fs::open(directory, flags, Mode::from_raw_mode(MODE))
+        {
+            return Ok(Temporary {
+                file: File::from(fd),
+                path: None,
+            });
+        }
+        let path = (0..u32::MAX)
+            .map(|n| directory.join(format!(".building-{}-{n}", std::process::id())))
+            .find(|path| !path.exists())
+            .ok_or(io::ErrorKind::AlreadyExists)?;
+        let file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create_new(true)
+            .mode(MODE)
+            .open(&path)?;
+        Ok(Temporary {
+            file,
+            path: Some(path),
+        })
+    }
+
+    pub(super) fn file(&self) -> &File {
+        &self.file
+    }
+
+    /// Gives the file its final name, after its bytes are on disk, and makes the name durable. A file
+    /// that has the name already stays, and this one goes.
+    pub(super) fn publish(mut self, name: &Path) -> io::Result<()> {
+        self.file.sync_all()?;
+        match self.path.take() {
+            None => {
+                let own = format!("/proc/self/fd/{}", self.file.as_raw_fd());
+                let linked = rustix::fs::linkat(CWD, own, CWD, name, AtFlags::SYMLINK_FOLLOW);
+                match linked {
+                    Err(rustix::io::Errno::EXIST) => {}
+                    other => other?,
+                }
+            }
+            Some(path) => {
+                let renamed = fs::rename(&path, name);
+                if renamed.is_err() {
+                    self.path = Some(path);
+                }
+                renamed?;
+            }
+        }
+        sync_directory(name)
+    }
+}
+
+impl Drop for Temporary {
+    fn drop(&mut self) {
+        if let Some(path) = &self.path {
+            // The failure that led here is reported; a leftover name is only untidy.
+            let _ = fs::remove_file(path);
+        }
+    }
+}
+
+/// Makes the names in the directory of `path` durable.
+fn sync_directory(path: &Path) -> io::Result<()> {
+    File::open(path.parent().unwrap_or(Path::new(".")))?.sync_all()
+}
+
+/// Replaces the small file `name` in one step.
+pub(super) fn replace(name: &Path, bytes: &[u8]) -> io::Result<()> {
+    let directory = name.parent().unwrap_or(Path::new("."));
+    let path = directory.join(format!(".writing-{}", std::process::id()));
+    fs::write(&path, bytes)?;
+    let renamed = fs::rename(&path, name);
+    if renamed.is_err() {
+        let _ = fs::remove_file(&path);
+    }
+    renamed
+}

@@ -1,0 +1,118 @@
+//! Building a cache file: temporary file, room reserved, strips filled and written in parallel,
+//! checksums, header, fsync, publication.
+//!
+//! Nothing is written through a map: on a full disk that would be SIGBUS instead of an error.
+
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use rayon::prelude::*;
+use rustix::fs::FallocateFlags;
+
+use super::format::{self, Header};
+use super::strip::{Strip, strips};
+use super::temporary::Temporary;
+use super::{Contents, Error, Key, MappedFile, Progress};
+
+/// Values per strip: 512 KiB stay in a core's second-level cache from filling to writing.
+const STRIP_VALUES: usize = (512 << 10) / size_of::<f32>();
+
+/// Builds the file `key` in `directory` on the threads of the current rayon pool.
+pub(super) fn build(
+    directory: &Path,
+    key: &Key,
+    contents: &dyn Contents,
+    progress: &dyn Progress,
+) -> Result<(), Error> {
+    let mut header = Header::plan(key.clone(), contents.specs())?;
+    let bytes = header.file_bytes;
+    let failed = |action| move |error| Error::writing(directory, action, bytes, error);
+
+    let temporary = Temporary::create(directory).map_err(failed("create a cache file"))?;
+    reserve(temporary.file(), bytes).map_err(failed("reserve room for a cache file"))?;
+    progress.begin(header.places.iter().map(|place| place.bytes).sum());
+    write_tensors(temporary.file(), &header, contents, progress)
+        .map_err(failed("write a cache file"))?;
+    // The disk is busy with the values while the checksums are computed from the page cache.
+    let (synced, checksums) = rayon::join(
+        || temporary.file().sync_data(),
+        || checksums(temporary.file(), &header),
+    );
+    synced.map_err(failed("write a cache file"))?;
+    let checksums = checksums.map_err(failed("read back a cache file"))?;
+    for (place, checksum) in header.places.iter_mut().zip(checksums) {
+        place.checksum = checksum;
+    }
+    temporary
+        .file()
+        .write_all_at(&header.render(), 0)
+        .map_err(failed("write the header of a cache file"))?;
+    contents.confirm().map_err(Error::Source)?;
+    temporary
+        .publish(&directory.join(key.file_name()))
+        .map_err(failed("give a cache file its name"))?;
+    progress.finish();
+    Ok(())
+}
+
+/// Makes the file its final size, so that a full disk shows before any work.
+fn reserve(file: &File, bytes: u64) -> io::Result<()> {
+    match rustix::fs::fallocate(file, FallocateFlags::empty(), 0, bytes) {
+        Err(rustix::io::Errno::OPNOTSUPP) => file.set_len(bytes),
+        other => Ok(other?),
+    }
+}
+
+/// Each thread takes the next strip, fills it in its own buffer and writes it at its place.
+fn write_tensors(
+    file: &File,
+    header: &Header,
+    contents: &dyn Contents,
+    progress: &dyn Progress,
+) -> io::Result<()> {
+    let strips = strips(header.places.iter().map(|place| &place.spec), STRIP_VALUES);
+    let next = AtomicUsize::new(0);
+    let write = |strip: &Strip, buffer: &mut Vec<f32>| -> io::Result<()> {
+        let place = &header.places[strip.tensor];
+        if buffer.len() < strip.len {
+            buffer.resize(strip.len, 0.0);
+        }
+        let values = &mut buffer[..strip.len];
+        contents.fill(&place.spec, strip.first_row, values);
+        let bytes: &[u8] = bytemuck::cast_slice(values);
+        let offset = place.offset + (strip.start * size_of::<f32>()) as u64;
+        file.write_all_at(bytes, offset)?;
+        progress.advance(bytes.len() as u64);
+        Ok(())
+    };
+    (0..rayon::current_num_threads())
+        .into_par_iter()
+        .with_max_len(1)
+        .try_for_each(|_| {
+            let mut buffer = vec![0.0; STRIP_VALUES];
+            while let Some(strip) = strips.get(next.fetch_add(1, Ordering::Relaxed)) {
+                // After a failure, the others stop at their next strip.
+                write(strip, &mut buffer)
+                    .inspect_err(|_| next.store(strips.len(), Ordering::Relaxed))?;
+            }
+            Ok(())
+        })
+}
+
+/// The checksum of every tensor, from the file as written.
+fn checksums(file: &File, header: &Header) -> io::Result<Vec<u128>> {
+    let map = MappedFile::map(file.try_clone()?)?;
+    let checksum = |place: &format::Place| {
+        let range = place.offset as usize..(place.offset + place.bytes) as usize;
+        format::tensor_checksum(&map.bytes()[range])
+    };
+    Ok(header
+        .places
+        .par_iter()
+        .with_max_len(1)
+        .map(checksum)
+        .collect())
+}

@@ -1,0 +1,258 @@
+//! `woollyctl batch run`: a file of prompts in, a file of answers out.
+//!
+//! Every line is a job of its own that the daemon keeps. This client may be killed at any time: the same
+//! command submits the same idempotency keys, gets the same jobs, and only waits for what is left.
+
+use std::path::PathBuf;
+use std::rc::Rc;
+use std::time::Duration;
+
+use clap::{Args, Subcommand};
+use serde_json::{Value, json};
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+
+use crate::job::State;
+
+use super::batch_input::{self, Format, Request};
+use super::batch_output::{self, Output};
+use super::client::Client;
+use super::interrupt::Interrupt;
+use super::progress::{Meter, Unit};
+use super::reconnect::Link;
+use super::sampling::Sampling;
+use super::{Error, render, watch, wire};
+
+/// Between two attempts when the queue is full and the daemon names no time.
+const FULL_QUEUE_DELAY_S: u64 = 1;
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Batch {
+    /// Submit every line, wait for all of them, and write the answers in the order of the lines
+    Run(Run),
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Input: OpenAI batch lines
+  {\"custom_id\": \"a\", \"method\": \"POST\", \"url\": \"/v1/completions\", \"body\": {\"prompt\": \"...\"}}
+or one prompt a line. Output: one line for each, in the same order, in OpenAI's batch output shape.
+
+Broken off (Ctrl-C, a reboot, a crash of the daemon), the same command goes on where it was: lines that are
+already answered are not computed again while the daemon keeps their jobs.
+
+Examples:
+  woollyctl batch run -i requests.jsonl -o answers.jsonl
+  woollyctl batch run -i prompts.txt -o answers.jsonl --max-tokens 32 --temperature 0")]
+pub(super) struct Run {
+    /// The file of requests or prompts
+    #[arg(short, long, value_name = "FILE")]
+    input: PathBuf,
+
+    /// The file of answers; it appears when all are there
+    #[arg(short, long, value_name = "FILE")]
+    output: PathBuf,
+
+    /// How the lines are meant
+    #[arg(long, value_enum, default_value = "auto")]
+    format: Format,
+
+    /// Keep at most this many lines submitted and unanswered
+    #[arg(long, value_name = "N", default_value_t = 64, value_parser = clap::value_parser!(u16).range(1..=1024))]
+    outstanding: u16,
+
+    /// Go on trying for this many seconds when the daemon is away
+    #[arg(long, value_name = "SECONDS", default_value_t = 120)]
+    retry_for: u64,
+
+    /// A name for this run: under a new name everything is computed again
+    #[arg(long, value_name = "NAME", default_value = "")]
+    run: String,
+
+    #[command(flatten)]
+    sampling: Sampling,
+}
+
+/// What became of one line.
+struct Answered {
+    line: Value,
+    completed: bool,
+    /// The job had already ended when this run submitted it.
+    earlier: bool,
+    prompt_tokens: u64,
+    completion_tokens: u64,
+}
+
+/// Sums over all lines.
+#[derive(Debug, Default)]
+struct Summary {
+    completed: u64,
+    failed: u64,
+    earlier: u64,
+    prompt_tokens: u64,
+    completion_tokens: u64,
+    /// Generated while this run waited.
+    fresh_tokens: u64,
+}
+
+pub(super) async fn run(client: Client, args: Run, json: bool) -> Result<(), Error> {
+    let bytes = std::fs::read(&args.input)
+        .map_err(|problem| Error::file("cannot read", &args.input, &problem))?;
+    let requests = batch_input::read(&bytes, args.format, &args.sampling, &args.run)
+        .map_err(|problem| Error::Failed(format!("{}: {problem}", args.input.display())))?;
+    let mut output = Output::create(&args.output)?;
+    let mut interrupt = Interrupt::install()?;
+    let total = requests.len();
+
+    let meter = Rc::new(Meter::new("batch", Unit::Lines, total as u64));
+    let say = {
+        let meter = Rc::clone(&meter);
+        Box::new(move |line: &str| meter.say(&format!("woollyctl: {line}")))
+    };
+    let link = Rc::new(Link::new(client, Duration::from_secs(args.retry_for), say));
+
+    let started = Instant::now();
+    let mut waiting = requests.into_iter().enumerate();
+    let mut running = JoinSet::new();
+    let mut summary = Summary::default();
+    loop {
+        while running.len() < usize::from(args.outstanding)
+            && let Some((index, request)) = waiting.next()
+        {
+            let link = Rc::clone(&link);
+            running.spawn_local(async move { (index, answer(&link, request).await) });
+        }
+        let ended = tokio::select! {
+            ended = running.join_next() => ended,
+            () = interrupt.wait() => Some(Ok((0, Err(Error::Interrupted)))),
+        };
+        let Some(ended) = ended else { break };
+        let (index, answered) =
+            ended.map_err(|problem| Error::Failed(format!("a line was lost: {problem}")))?;
+        let answered = answered.inspect_err(|_| {
+            let done = summary.completed + summary.failed;
+            meter.finish();
+            link.say(&format!(
+                "{done} of {total} lines are answered; the same command goes on from there"
+            ));
+        })?;
+        summary.add(&answered);
+        output.put(index, answered.line)?;
+        meter.note(format!(", {:.1} tokens/s", summary.rate(started.elapsed())));
+        meter.advance(1);
+    }
+    output.finish()?;
+    meter.finish();
+
+    summary.print(started.elapsed(), &args, json)?;
+    match summary.failed {
+        0 => Ok(()),
+        failed => Err(Error::Failed(format!(
+            "{failed} of {total} lines have no answer; the output says why"
+        ))),
+    }
+}
+
+/// Submits one line and waits for its end. An error is one of the run, not of the line.
+async fn answer(link: &Link, request: Request) -> Result<Answered, Error> {
+    let new_job = wire::new_job(request.endpoint, &request.body);
+    let refused = |status, body: &Value| Answered {
+        line: batch_output::refused(&request.custom_id, &request.key, status, body),
+        completed: false,
+        earlier: false,
+        prompt_tokens: 0,
+        completion_tokens: 0,
+    };
+    let submitted = loop {
+        match link.submit(&new_job, &request.key).await {
+            Ok(job) => break job,
+            // The daemon is there and works: waiting for it is no outage and needs no limit.
+            Err(Error::Refused {
+                status: 429,
+                retry_after_s,
+                ..
+            }) => {
+                let delay = retry_after_s
+                    .unwrap_or(FULL_QUEUE_DELAY_S)
+                    .max(FULL_QUEUE_DELAY_S);
+                tokio::time::sleep(Duration::from_secs(delay)).await;
+            }
+            Err(Error::Refused { status, body, .. }) if status != 503 => {
+                return Ok(refused(status, &body));
+            }
+            Err(error) => return Err(error),
+        }
+    };
+    let earlier = submitted.state.is_terminal();
+    let job = match watch::to_the_end(link, submitted.id, &mut watch::Silent).await {
+        Ok(job) => job,
+        // The job was deleted while this line waited for it.
+        Err(Error::Refused { status, body, .. }) if status != 503 => {
+            return Ok(refused(status, &body));
+        }
+        Err(error) => return Err(error),
+    };
+    let (prompt_tokens, completion_tokens) = job.usage();
+    Ok(Answered {
+        line: batch_output::ended(&request.custom_id, &job),
+        completed: job.state == State::Completed,
+        earlier,
+        prompt_tokens,
+        completion_tokens,
+    })
+}
+
+impl Summary {
+    fn add(&mut self, answered: &Answered) {
+        self.completed += u64::from(answered.completed);
+        self.failed += u64::from(!answered.completed);
+        self.earlier += u64::from(answered.earlier);
+        self.prompt_tokens += answered.prompt_tokens;
+        self.completion_tokens += answered.completion_tokens;
+        if !answered.earlier {
+            self.fresh_tokens += answered.completion_tokens;
+        }
+    }
+
+    /// Generated tokens per second of this run.
+    fn rate(&self, elapsed: Duration) -> f64 {
+        self.fresh_tokens as f64 / elapsed.as_secs_f64().max(1e-3)
+    }
+
+    fn print(&self, elapsed: Duration, args: &Run, json: bool) -> Result<(), Error> {
+        let seconds = elapsed.as_secs_f64();
+        let rate = self.rate(elapsed);
+        let output = args.output.display();
+        if json {
+            let summary = json!({
+                "output": output.to_string(),
+                "completed": self.completed,
+                "failed": self.failed,
+                "answered_earlier": self.earlier,
+                "prompt_tokens": self.prompt_tokens,
+                "completion_tokens": self.completion_tokens,
+                "seconds": seconds,
+                "tokens_per_second": rate,
+            });
+            return Ok(render::json_line(&mut std::io::stdout().lock(), &summary)?);
+        }
+        let Summary {
+            completed,
+            failed,
+            earlier,
+            prompt_tokens,
+            completion_tokens,
+            ..
+        } = self;
+        let earlier = if *earlier > 0 {
+            format!(" ({earlier} answered earlier)")
+        } else {
+            String::new()
+        };
+        eprintln!(
+            "{completed} lines completed{earlier}, {failed} failed; \
+             {prompt_tokens} prompt and {completion_tokens} generated tokens in {seconds:.1} s, \
+             {rate:.1} tokens/s; answers in {output}"
+        );
+        Ok(())
+    }
+}

@@ -1,0 +1,197 @@
+//! The output of `woollyctl batch run`: one line for each input line, in input order, all or nothing.
+//!
+//! Lines go to a temporary file beside the output, which takes its name only when it is complete and on disk:
+//! temp -> fsync -> rename -> fsync directory. A run that is broken off leaves an older output untouched.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, BufWriter, Write};
+use std::path::{Path, PathBuf};
+
+use serde_json::{Value, json};
+
+use crate::job::State;
+
+use super::Error;
+use super::wire::Job;
+
+/// The file while it is written.
+pub(super) struct Output {
+    path: PathBuf,
+    temporary: PathBuf,
+    file: BufWriter<File>,
+    /// The index of the next line to write.
+    next: usize,
+    /// Lines that came before their turn. As many as lie between the slowest job and the last that ended.
+    early: BTreeMap<usize, Value>,
+    finished: bool,
+}
+
+impl Output {
+    pub(super) fn create(path: &Path) -> Result<Self, Error> {
+        let name = path.file_name().ok_or_else(|| {
+            Error::Usage(format!(
+                "the output {} is not the name of a file",
+                path.display()
+            ))
+        })?;
+        if path.is_dir() {
+            return Err(Error::Usage(format!(
+                "the output {} is a directory",
+                path.display()
+            )));
+        }
+        let mut hidden = std::ffi::OsString::from(".");
+        hidden.push(name);
+        hidden.push(format!(".{}.tmp", std::process::id()));
+        let temporary = path.with_file_name(hidden);
+        let file = OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .open(&temporary)
+            .map_err(|problem| Error::file("cannot create", &temporary, &problem))?;
+        Ok(Output {
+            path: path.to_path_buf(),
+            temporary,
+            file: BufWriter::new(file),
+            next: 0,
+            early: BTreeMap::new(),
+            finished: false,
+        })
+    }
+
+    /// Takes the line of input line `index`, in any order.
+    pub(super) fn put(&mut self, index: usize, line: Value) -> Result<(), Error> {
+        self.early.insert(index, line);
+        while let Some(line) = self.early.remove(&self.next) {
+            writeln!(self.file, "{line}").map_err(|problem| self.failed(&problem))?;
+            self.next += 1;
+        }
+        Ok(())
+    }
+
+    /// Gives the file its name.
+    pub(super) fn finish(mut self) -> Result<(), Error> {
+        self.publish().map_err(|problem| self.failed(&problem))?;
+        self.finished = true;
+        Ok(())
+    }
+
+    fn publish(&mut self) -> io::Result<()> {
+        self.file.flush()?;
+        self.file.get_ref().sync_all()?;
+        fs::rename(&self.temporary, &self.path)?;
+        let directory = match self.path.parent() {
+            Some(parent) if parent != Path::new("") => parent,
+            _ => Path::new("."),
+        };
+        File::open(directory)?.sync_all()
+    }
+
+    fn failed(&self, problem: &io::Error) -> Error {
+        Error::file("cannot write", &self.path, problem)
+    }
+}
+
+impl Drop for Output {
+    fn drop(&mut self) {
+        if !self.finished {
+            // Nothing more can be done about a temporary file that does not go away; it is named as such.
+            let _ = fs::remove_file(&self.temporary);
+        }
+    }
+}
+
+/// The output line of a job that has ended.
+pub(super) fn ended(custom_id: &str, job: &Job) -> Value {
+    let (response, error) = match job.state {
+        State::Completed => {
+            let body = job.raw.get("result").cloned().unwrap_or_default();
+            let response =
+                json!({"status_code": 200, "request_id": job.id.to_string(), "body": body});
+            (response, Value::Null)
+        }
+        state => {
+            let code = format!("job_{}", state.as_str());
+            (Value::Null, json!({"code": code, "message": job.problem()}))
+        }
+    };
+    line(format!("batch_req_{}", job.id), custom_id, response, error)
+}
+
+/// The output line of a request that was refused with an HTTP status.
+pub(super) fn refused(custom_id: &str, key: &str, status: u16, body: &Value) -> Value {
+    let response = json!({"status_code": status, "request_id": null, "body": body});
+    line(format!("batch_req_{key}"), custom_id, response, Value::Null)
+}
+
+fn line(id: String, custom_id: &str, response: Value, error: Value) -> Value {
+    json!({"id": id, "custom_id": custom_id, "response": response, "error": error})
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_are_written_in_input_order_and_the_name_appears_at_the_end() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("out.jsonl");
+        let mut output = Output::create(&path).unwrap();
+        for index in [2, 0, 1] {
+            output.put(index, json!({ "n": index })).unwrap();
+        }
+        assert!(!path.exists());
+        output.finish().unwrap();
+        assert_eq!(
+            fs::read_to_string(&path).unwrap(),
+            "{\"n\":0}\n{\"n\":1}\n{\"n\":2}\n"
+        );
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_run_that_is_broken_off_leaves_the_older_output() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("out.jsonl");
+        fs::write(&path, "older").unwrap();
+        let mut output = Output::create(&path).unwrap();
+        output.put(0, json!({})).unwrap();
+        drop(output);
+        assert_eq!(fs::read_to_string(&path).unwrap(), "older");
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_directory_is_no_output() {
+        let dir = tempfile::tempdir().unwrap();
+        assert_eq!(Output::create(dir.path()).err().unwrap().code(), 2);
+        assert_eq!(
+            Output::create(&dir.path().join("missing/out"))
+                .err()
+                .unwrap()
+                .code(),
+            1
+        );
+    }
+
+    #[test]
+    fn lines_have_the_shape_of_a_batch_output() {
+        let result = json!({"choices": [{"text": "x"}]});
+        let job =
+            Job::read(json!({"id": "job_9", "status": "completed", "result": result})).unwrap();
+        let expected = json!({
+            "id": "batch_req_job_9", "custom_id": "a",
+            "response": {"status_code": 200, "request_id": "job_9", "body": result}, "error": null,
+        });
+        assert_eq!(ended("a", &job), expected);
+        let job =
+            Job::read(json!({"id": "job_9", "status": "failed", "error": "no luck"})).unwrap();
+        let expected = json!({"code": "job_failed", "message": "job_9 failed: no luck"});
+        assert_eq!(ended("a", &job)["error"], expected);
+        assert_eq!(
+            refused("a", "k", 400, &json!({}))["response"]["status_code"],
+            400
+        );
+    }
+}

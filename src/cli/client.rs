@@ -1,0 +1,248 @@
+//! HTTP/1.1 over the daemon's Unix socket.
+//!
+//! One connection for each request: on a Unix socket it costs microseconds, and a restart of the daemon is
+//! then simply a failed request, never a half-dead connection in a pool.
+//!
+//! Invariant: never retries; that is [`super::reconnect`]'s decision.
+
+use std::path::{Path, PathBuf};
+
+use http_body_util::{BodyExt, Full, Limited};
+use hyper::body::{Bytes, Incoming};
+use hyper::client::conn::http1;
+use hyper::{Method, Request, Response};
+use hyper_util::rt::TokioIo;
+use serde_json::Value;
+use tokio::net::UnixStream;
+
+use super::{Error, sse, wire};
+
+/// The largest answer that is read: a list of jobs or one result.
+const MAX_ANSWER_BYTES: usize = 256 << 20;
+
+/// The address of a daemon. Cheap to clone.
+#[derive(Debug, Clone)]
+pub(super) struct Client {
+    socket: PathBuf,
+}
+
+/// One answer with a status below 400, or a 503 of `/health`.
+#[derive(Debug)]
+pub(super) struct Answer {
+    pub(super) status: u16,
+    pub(super) body: Value,
+}
+
+/// The events of one job as they come.
+pub(super) struct Events {
+    body: Incoming,
+    parser: sse::Parser,
+    ready: std::collections::VecDeque<String>,
+    socket: String,
+}
+
+impl Client {
+    pub(super) fn new(socket: PathBuf) -> Self {
+        Client { socket }
+    }
+
+    pub(super) fn socket(&self) -> &Path {
+        &self.socket
+    }
+
+    pub(super) async fn get(&self, path: &str) -> Result<Value, Error> {
+        self.json(Method::GET, path, None, None)
+            .await
+            .and_then(refuse)
+    }
+
+    /// `key` becomes the `Idempotency-Key` header: the same request sent again is the same job.
+    pub(super) async fn post(
+        &self,
+        path: &str,
+        body: &Value,
+        key: Option<&str>,
+    ) -> Result<Value, Error> {
+        self.json(Method::POST, path, Some(body), key)
+            .await
+            .and_then(refuse)
+    }
+
+    /// An answer whatever its status.
+    pub(super) async fn get_any(&self, path: &str) -> Result<Answer, Error> {
+        self.json(Method::GET, path, None, None)
+            .await
+            .map(|(answer, _)| answer)
+    }
+
+    /// Opens the event stream at `path`.
+    pub(super) async fn events(&self, path: &str) -> Result<Events, Error> {
+        let response = self.send(Method::GET, path, None, None).await?;
+        if response.status().as_u16() >= 400 {
+            let answer = self.read(response).await?;
+            return Err(refuse(answer).err().unwrap_or(Error::Interrupted));
+        }
+        Ok(Events {
+            body: response.into_body(),
+            parser: sse::Parser::default(),
+            ready: std::collections::VecDeque::new(),
+            socket: self.name(),
+        })
+    }
+
+    async fn json(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<&Value>,
+        key: Option<&str>,
+    ) -> Result<(Answer, Option<u64>), Error> {
+        let response = self.send(method, path, body, key).await?;
+        self.read(response).await
+    }
+
+    async fn send(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<&Value>,
+        key: Option<&str>,
+    ) -> Result<Response<Incoming>, Error> {
+        let stream = UnixStream::connect(&self.socket)
+            .await
+            .map_err(|problem| Error::Connect {
+                socket: self.name(),
+                problem: problem.to_string(),
+            })?;
+        let (mut sender, connection) = http1::handshake(TokioIo::new(stream))
+            .await
+            .map_err(|problem| self.lost(&problem))?;
+        // Ends by itself when the request is answered or the connection breaks, and `sender` reports both.
+        tokio::spawn(connection);
+
+        // The daemon accepts any host on its socket; HTTP/1.1 wants one.
+        let mut request = Request::builder()
+            .method(method)
+            .uri(path)
+            .header("host", "woolly");
+        if body.is_some() {
+            request = request.header("content-type", "application/json");
+        }
+        if let Some(key) = key {
+            request = request.header("idempotency-key", key);
+        }
+        let bytes = body
+            .map(|body| Bytes::from(body.to_string()))
+            .unwrap_or_default();
+        let request = request
+            .body(Full::new(bytes))
+            .map_err(|problem| Error::Usage(format!("{path:?} is no request: {problem}")))?;
+        sender
+            .send_request(request)
+            .await
+            .map_err(|problem| self.lost(&problem))
+    }
+
+    /// Status, JSON body and `Retry-After`.
+    async fn read(&self, response: Response<Incoming>) -> Result<(Answer, Option<u64>), Error> {
+        let status = response.status().as_u16();
+        let retry_after = response
+            .headers()
+            .get("retry-after")
+            .and_then(|value| value.to_str().ok())
+            .and_then(|value| value.parse().ok());
+        let bytes = Limited::new(response.into_body(), MAX_ANSWER_BYTES)
+            .collect()
+            .await
+            .map_err(|problem| Error::Lost {
+                socket: self.name(),
+                problem: problem.to_string(),
+            })?
+            .to_bytes();
+        let body = match serde_json::from_slice(&bytes) {
+            Ok(body) => body,
+            // A refusal in plain text is still a refusal; its text is the best sentence there is.
+            Err(_) if status >= 400 => Value::String(String::from_utf8_lossy(&bytes).into_owned()),
+            Err(problem) => {
+                return Err(Error::Failed(format!(
+                    "woollyd at {} answered no JSON: {problem}",
+                    self.name()
+                )));
+            }
+        };
+        Ok((Answer { status, body }, retry_after))
+    }
+
+    fn name(&self) -> String {
+        self.socket.display().to_string()
+    }
+
+    fn lost(&self, problem: &hyper::Error) -> Error {
+        Error::Lost {
+            socket: self.name(),
+            problem: problem.to_string(),
+        }
+    }
+}
+
+/// Errors of the daemon become [`Error::Refused`] (4xx and 503) or [`Error::Failed`].
+fn refuse((answer, retry_after_s): (Answer, Option<u64>)) -> Result<Value, Error> {
+    let Answer { status, body } = answer;
+    match status {
+        ..400 => Ok(body),
+        400..500 | 503 => {
+            let message =
+                wire::error_message(&body).unwrap_or_else(|| format!("HTTP status {status}"));
+            Err(Error::Refused {
+                status,
+                message,
+                retry_after_s,
+                body,
+            })
+        }
+        _ => {
+            let message = wire::error_message(&body).unwrap_or_default();
+            Err(Error::Failed(format!(
+                "woollyd failed with HTTP status {status}: {message}"
+            )))
+        }
+    }
+}
+
+impl Events {
+    /// The next payload; `None` after `[DONE]`. A stream that ends before it is [`Error::Lost`]: the daemon
+    /// stopped in the middle.
+    pub(super) async fn next(&mut self) -> Result<Option<Value>, Error> {
+        loop {
+            if let Some(data) = self.ready.pop_front() {
+                if data == "[DONE]" {
+                    return Ok(None);
+                }
+                return serde_json::from_str(&data).map(Some).map_err(|problem| {
+                    Error::Failed(format!(
+                        "woollyd at {} sent an event that is no JSON: {problem}",
+                        self.socket
+                    ))
+                });
+            }
+            let lost = |problem: String| Error::Lost {
+                socket: self.socket.clone(),
+                problem,
+            };
+            let frame = match self.body.frame().await {
+                None => return Err(lost("the stream ended early".into())),
+                Some(Err(problem)) => return Err(lost(problem.to_string())),
+                Some(Ok(frame)) => frame,
+            };
+            if let Some(bytes) = frame.data_ref() {
+                let events = self.parser.push(bytes).map_err(|_| {
+                    Error::Failed(format!(
+                        "woollyd at {} sent an event without end",
+                        self.socket
+                    ))
+                })?;
+                self.ready.extend(events);
+            }
+        }
+    }
+}

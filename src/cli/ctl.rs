@@ -1,0 +1,152 @@
+//! The command line of `woollyctl`: one subcommand for each verb, and the flags they share.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::{Parser, Subcommand};
+
+use super::client::Client;
+use super::reconnect::Link;
+use super::{
+    Error, batch, cache, cancel, error, follow, health, list, settings, status, submit, wait,
+};
+
+/// How long a client waits for a daemon that went away while it was talking to it. Longer than a restart
+/// that maps an existing cache, and than most that build one.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// Talk to woollyd, the daemon that works through a queue of prompts
+#[derive(Debug, Parser)]
+#[command(
+    name = "woollyctl",
+    version,
+    propagate_version = true,
+    after_help = "Exit codes: 0 done, 1 failed, 2 usage, 3 cannot connect, 4 refused.
+
+The socket is --socket, else $WOOLLY_HOST (unix:///path/of/the.sock), else where a daemon of this user listens."
+)]
+pub struct Ctl {
+    /// The daemon's Unix socket
+    #[arg(long, global = true, value_name = "PATH")]
+    socket: Option<PathBuf>,
+
+    /// Print JSON: one object, or one object a line
+    #[arg(long, global = true)]
+    json: bool,
+
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// Hand in prompts and print what the model makes of them
+    Submit(submit::Submit),
+    /// Show one job, or the daemon as a whole
+    Status(status::Status),
+    /// List jobs, newest first
+    List(list::List),
+    /// Wait until jobs have ended
+    Wait(wait::Wait),
+    /// Print the text of a job from its beginning, as it comes
+    Follow(follow::Follow),
+    /// Cancel jobs
+    Cancel(cancel::Cancel),
+    /// Work through a file of prompts
+    #[command(subcommand)]
+    Batch(batch::Batch),
+    /// Prepare and list FP32 cache files; needs no daemon
+    #[command(subcommand)]
+    Cache(cache::Cache),
+    /// Tell whether jobs are being served
+    Health(health::Health),
+}
+
+impl Ctl {
+    /// Does what the command line says.
+    pub fn run(self) -> ExitCode {
+        let json = self.json;
+        error::exit("woollyctl", json, self.dispatch())
+    }
+
+    fn dispatch(self) -> Result<(), Error> {
+        if let Verb::Cache(verb) = self.verb {
+            return cache::run(verb, self.json);
+        }
+        let socket = settings::socket(self.socket.as_deref())?;
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .map_err(|problem| Error::Failed(format!("cannot start: {problem}")))?;
+        let client = Client::new(socket);
+        // Batch lines run side by side on this one thread and share what is not thread-safe.
+        tokio::task::LocalSet::new().block_on(&runtime, talk(self.verb, client, self.json))
+    }
+}
+
+async fn talk(verb: Verb, client: Client, json: bool) -> Result<(), Error> {
+    if let Verb::Batch(batch::Batch::Run(args)) = verb {
+        return batch::run(client, args, json).await;
+    }
+    let say = Box::new(|line: &str| eprintln!("woollyctl: {line}"));
+    let link = Link::new(client, PATIENCE, say);
+    match verb {
+        Verb::Submit(args) => submit::run(&link, args, json).await,
+        Verb::Status(args) => status::run(&link, args, json).await,
+        Verb::List(args) => list::run(&link, args, json).await,
+        Verb::Wait(args) => wait::run(&link, args, json).await,
+        Verb::Follow(args) => follow::run(&link, args, json).await,
+        Verb::Cancel(args) => cancel::run(&link, args, json).await,
+        Verb::Health(health::Health {}) => health::run(&link, json).await,
+        // Handled before a connection is thought of.
+        Verb::Batch(_) | Verb::Cache(_) => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Ctl::command().debug_assert();
+    }
+
+    #[test]
+    fn every_verb_and_every_flag_has_help() {
+        fn check(command: &clap::Command) {
+            assert!(
+                command.get_about().is_some(),
+                "{} says nothing of itself",
+                command.get_name()
+            );
+            for argument in command.get_arguments() {
+                assert!(
+                    argument.get_help().is_some(),
+                    "{} {}",
+                    command.get_name(),
+                    argument.get_id()
+                );
+            }
+            for verb in command.get_subcommands() {
+                check(verb);
+                if !verb.has_subcommands() {
+                    let example = verb
+                        .get_after_help()
+                        .map(ToString::to_string)
+                        .unwrap_or_default();
+                    let call = format!("woollyctl {}", command.get_name().replace("woollyctl", ""));
+                    assert!(
+                        example.contains(call.trim_end()),
+                        "{} has no example",
+                        verb.get_name()
+                    );
+                }
+            }
+        }
+        check(&Ctl::command());
+    }
+}

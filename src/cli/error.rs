@@ -1,0 +1,127 @@
+//! What can go wrong at the command line, and the exit code that says so.
+
+use std::io;
+use std::process::ExitCode;
+
+use serde_json::json;
+
+/// A command that did not do what was asked. Each sentence is for a person.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A job failed, a file cannot be read or written, an answer makes no sense.
+    #[error("{0}")]
+    Failed(String),
+    /// The command line asks for something that has no meaning.
+    #[error("{0}")]
+    Usage(String),
+    /// No daemon answers on the socket.
+    #[error("cannot connect to woollyd at {socket}: {problem}")]
+    Connect { socket: String, problem: String },
+    /// The connection was there and broke; the request may or may not have been accepted.
+    #[error("the connection to woollyd at {socket} broke: {problem}")]
+    Lost { socket: String, problem: String },
+    /// The daemon understood and said no.
+    #[error("woollyd refused: {message}")]
+    Refused {
+        /// The HTTP status.
+        status: u16,
+        message: String,
+        /// What `Retry-After` said, in seconds.
+        retry_after_s: Option<u64>,
+        /// The body of the answer, for batch output lines.
+        body: serde_json::Value,
+    },
+    #[error("interrupted")]
+    Interrupted,
+    /// Whoever read standard output is gone (`woollyctl ... | head`): nothing is left to say.
+    #[error("standard output is closed")]
+    OutputClosed,
+}
+
+impl Error {
+    /// Exit codes: 0 done, 1 failed, 2 usage, 3 cannot connect, 4 refused.
+    pub fn code(&self) -> u8 {
+        match self {
+            Error::OutputClosed => 0,
+            Error::Failed(_) | Error::Interrupted => 1,
+            Error::Usage(_) => 2,
+            Error::Connect { .. } | Error::Lost { .. } => 3,
+            Error::Refused { .. } => 4,
+        }
+    }
+
+    /// Whether the same request may succeed once the daemon is back: it is down, starting or draining.
+    pub(super) fn is_outage(&self) -> bool {
+        matches!(
+            self,
+            Error::Connect { .. } | Error::Lost { .. } | Error::Refused { status: 503, .. }
+        )
+    }
+
+    /// A file that could not be used: `action` reads "cannot read", "cannot write", ...
+    pub(super) fn file(action: &str, path: &std::path::Path, problem: &io::Error) -> Self {
+        Error::Failed(format!("{action} {}: {problem}", path.display()))
+    }
+
+    fn as_json(&self) -> serde_json::Value {
+        let status = match self {
+            Error::Refused { status, .. } => Some(*status),
+            _ => None,
+        };
+        json!({"error": {"message": self.to_string(), "exit_code": self.code(), "http_status": status}})
+    }
+}
+
+/// Errors of writing to standard output; files have their own sentences.
+impl From<io::Error> for Error {
+    fn from(problem: io::Error) -> Self {
+        if problem.kind() == io::ErrorKind::BrokenPipe {
+            Error::OutputClosed
+        } else {
+            Error::Failed(format!("cannot write to standard output: {problem}"))
+        }
+    }
+}
+
+/// Prints the error, if any, as one line on standard error and gives the exit code of the program.
+pub fn exit(program: &str, json: bool, result: Result<(), Error>) -> ExitCode {
+    let Err(error) = result else {
+        return ExitCode::SUCCESS;
+    };
+    match &error {
+        Error::OutputClosed => {}
+        error if json => eprintln!("{}", error.as_json()),
+        error => eprintln!("{program}: {error}"),
+    }
+    ExitCode::from(error.code())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_closed_pipe_is_no_failure_and_other_write_errors_are() {
+        assert_eq!(
+            Error::from(io::Error::from(io::ErrorKind::BrokenPipe)).code(),
+            0
+        );
+        assert_eq!(
+            Error::from(io::Error::from(io::ErrorKind::StorageFull)).code(),
+            1
+        );
+    }
+
+    #[test]
+    fn a_draining_daemon_is_an_outage_and_a_bad_request_is_not() {
+        let refused = |status| Error::Refused {
+            status,
+            message: "no".into(),
+            retry_after_s: None,
+            body: serde_json::Value::Null,
+        };
+        assert!(refused(503).is_outage());
+        assert!(!refused(400).is_outage());
+        assert_eq!(refused(400).code(), 4);
+    }
+}

@@ -1,0 +1,38 @@
+//! `woollyctl health`: whether jobs are being served.
+
+use std::io;
+
+use clap::Args;
+
+use super::reconnect::Link;
+use super::{Error, render};
+
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Ends with 0 when jobs are being served, with 1 while the model loads or the daemon drains,
+and with 3 when there is no daemon.
+
+Example:
+  woollyctl health --json"
+)]
+pub(super) struct Health {}
+
+pub(super) async fn run(link: &Link, json: bool) -> Result<(), Error> {
+    if show(link, json).await? {
+        Ok(())
+    } else {
+        Err(Error::Failed("woollyd is not serving jobs".into()))
+    }
+}
+
+/// Prints what the daemon says of itself; true when it serves jobs.
+pub(super) async fn show(link: &Link, json: bool) -> Result<bool, Error> {
+    let answer = link.client().get_any("/health").await?;
+    let mut out = io::stdout().lock();
+    if json {
+        render::json_line(&mut out, &answer.body)?;
+    } else {
+        render::fields(&mut out, &answer.body)?;
+    }
+    Ok(answer.status == 200)
+}

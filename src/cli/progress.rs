@@ -1,0 +1,170 @@
+//! Progress on standard error: a bar at a terminal, a plain line every tenth of the way elsewhere.
+
+use std::io::IsTerminal;
+use std::path::Path;
+use std::sync::{Mutex, OnceLock, PoisonError};
+
+use indicatif::{HumanBytes, HumanDuration, ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+use crate::weights;
+
+/// Plain lines come when this many percent more are done.
+const STEP_PERCENT: u64 = 10;
+
+/// What is counted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Unit {
+    Bytes,
+    Lines,
+}
+
+/// One task of known length.
+pub(super) struct Meter {
+    what: String,
+    unit: Unit,
+    /// Hidden when there is no terminal; it keeps the position and the time either way.
+    bar: ProgressBar,
+    /// Percent of the last plain line; `None` at a terminal.
+    plain: Option<Mutex<u64>>,
+}
+
+impl Meter {
+    pub(super) fn new(what: &str, unit: Unit, total: u64) -> Self {
+        let terminal = std::io::stderr().is_terminal();
+        let target = if terminal {
+            ProgressDrawTarget::stderr()
+        } else {
+            ProgressDrawTarget::hidden()
+        };
+        let counts = match unit {
+            Unit::Bytes => "{bytes} of {total_bytes}, {bytes_per_sec}",
+            Unit::Lines => "{pos} of {len} lines{msg}",
+        };
+        let template = format!("{{prefix}} [{{bar:32}}] {counts}, {{eta}} left");
+        let style = ProgressStyle::with_template(&template)
+            .unwrap_or_else(|_| ProgressStyle::default_bar())
+            .progress_chars("=> ");
+        let bar = ProgressBar::with_draw_target(Some(total), target)
+            .with_style(style)
+            .with_prefix(what.to_owned());
+        let plain = (!terminal).then(|| Mutex::new(0));
+        Meter {
+            what: what.to_owned(),
+            unit,
+            bar,
+            plain,
+        }
+    }
+
+    pub(super) fn advance(&self, by: u64) {
+        self.bar.inc(by);
+        let Some(plain) = &self.plain else { return };
+        let (done, total) = (self.bar.position(), self.bar.length().unwrap_or(0));
+        let mut last = plain.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(percent) = next_step(*last, done, total) {
+            *last = percent;
+            eprintln!("{}", self.line(percent, done, total));
+        }
+    }
+
+    /// Shown behind the count at a terminal.
+    pub(super) fn note(&self, text: String) {
+        self.bar.set_message(text);
+    }
+
+    /// A line that the bar steps aside for.
+    pub(super) fn say(&self, line: &str) {
+        self.bar.suspend(|| eprintln!("{line}"));
+    }
+
+    pub(super) fn finish(&self) {
+        self.bar.finish_and_clear();
+    }
+
+    fn line(&self, percent: u64, done: u64, total: u64) -> String {
+        let elapsed = self.bar.elapsed();
+        let rate = done as f64 / elapsed.as_secs_f64().max(1e-3);
+        let left = elapsed.mul_f64(total.saturating_sub(done) as f64 / done.max(1) as f64);
+        let counts = match self.unit {
+            Unit::Bytes => {
+                format!(
+                    "{} of {}, {}/s",
+                    HumanBytes(done),
+                    HumanBytes(total),
+                    HumanBytes(rate as u64)
+                )
+            }
+            Unit::Lines => format!("{done} of {total} lines"),
+        };
+        format!(
+            "{}: {percent}% ({counts}, {} left)",
+            self.what,
+            HumanDuration(left)
+        )
+    }
+}
+
+/// The percentage to print, if a further step is reached.
+fn next_step(last: u64, done: u64, total: u64) -> Option<u64> {
+    let percent = u64::try_from(u128::from(done) * 100 / u128::from(total.max(1)))
+        .unwrap_or(100)
+        .min(100);
+    let step = percent / STEP_PERCENT * STEP_PERCENT;
+    (step > last).then_some(step)
+}
+
+/// The conversion of a model into its cache file.
+pub(super) struct Conversion {
+    what: String,
+    meter: OnceLock<Meter>,
+}
+
+impl Conversion {
+    pub(super) fn of(model: &Path) -> Self {
+        let name = model.file_name().unwrap_or(model.as_os_str());
+        Self::named(format!("converting {}", name.display()))
+    }
+
+    pub(super) fn named(what: String) -> Self {
+        Conversion {
+            what,
+            meter: OnceLock::new(),
+        }
+    }
+}
+
+impl weights::Progress for Conversion {
+    fn begin(&self, total_bytes: u64) {
+        self.meter
+            .get_or_init(|| Meter::new(&self.what, Unit::Bytes, total_bytes));
+    }
+
+    fn advance(&self, bytes: u64) {
+        if let Some(meter) = self.meter.get() {
+            meter.advance(bytes);
+        }
+    }
+
+    fn finish(&self) {
+        if let Some(meter) = self.meter.get() {
+            meter.finish();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_comes_with_every_tenth_and_only_once() {
+        assert_eq!(next_step(0, 9, 100), None);
+        assert_eq!(next_step(0, 10, 100), Some(10));
+        assert_eq!(next_step(10, 19, 100), None);
+        assert_eq!(next_step(10, 45, 100), Some(40));
+        assert_eq!(next_step(90, 100, 100), Some(100));
+        assert_eq!(next_step(100, 120, 100), None);
+        assert_eq!(next_step(0, u64::MAX, u64::MAX), Some(100));
+        assert_eq!(next_step(0, 0, 0), None);
+    }
+}

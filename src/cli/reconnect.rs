@@ -1,0 +1,191 @@
+//! What to do while the daemon is away: try again for a while, and say so.
+//!
+//! Repeating a request is safe because submits carry idempotency keys and everything else only reads.
+
+use std::cell::Cell;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::client::Client;
+use super::{Error, wire};
+
+const FIRST_DELAY: Duration = Duration::from_millis(100);
+/// A restarted daemon is noticed this late at most.
+const LONGEST_DELAY: Duration = Duration::from_secs(2);
+
+/// How a line reaches the user; a progress bar has to step aside for it.
+pub(super) type Say = Box<dyn Fn(&str)>;
+
+/// A client that outlives restarts of its daemon.
+pub(super) struct Link {
+    client: Client,
+    /// How long one outage may last.
+    patience: Duration,
+    say: Say,
+    /// The daemon has answered at least once. Before that there is nothing to wait for.
+    met: Cell<bool>,
+    /// An outage was announced and has not ended.
+    down: Cell<bool>,
+}
+
+/// The delays of one outage.
+#[derive(Debug, Default)]
+pub(super) struct Backoff {
+    /// When the outage began, and the next delay.
+    outage: Option<(Instant, Duration)>,
+}
+
+impl Backoff {
+    /// How long to wait after an attempt from `started` to `now` failed; `None` when patience is out.
+    /// An attempt that held longer than the longest delay was a connection, so its end is a new outage.
+    fn next(&mut self, started: Instant, now: Instant, patience: Duration) -> Option<Duration> {
+        if now.duration_since(started) > LONGEST_DELAY {
+            self.outage = None;
+        }
+        let (began, delay) = self.outage.unwrap_or((now, FIRST_DELAY));
+        let left = patience
+            .checked_sub(now.duration_since(began))
+            .filter(|left| !left.is_zero())?;
+        self.outage = Some((began, (delay * 2).min(LONGEST_DELAY)));
+        Some(delay.min(left))
+    }
+}
+
+impl Link {
+    pub(super) fn new(client: Client, patience: Duration, say: Say) -> Self {
+        Link {
+            client,
+            patience,
+            say,
+            met: Cell::new(false),
+            down: Cell::new(false),
+        }
+    }
+
+    pub(super) fn client(&self) -> &Client {
+        &self.client
+    }
+
+    pub(super) fn say(&self, line: &str) {
+        (self.say)(line);
+    }
+
+    /// The daemon answered.
+    pub(super) fn answered(&self) {
+        self.met.set(true);
+        if self.down.replace(false) {
+            self.say("woollyd is back");
+        }
+    }
+
+    /// Waits before the next attempt, or gives `error` back when there should be none: it is no outage,
+    /// patience is out, or the daemon was never there and cannot have accepted anything.
+    pub(super) async fn pause(
+        &self,
+        backoff: &mut Backoff,
+        started: Instant,
+        error: Error,
+    ) -> Result<(), Error> {
+        let hopeless = !self.met.get() && !matches!(error, Error::Lost { .. });
+        if !error.is_outage() || hopeless {
+            return Err(error);
+        }
+        let Some(delay) = backoff.next(started, Instant::now(), self.patience) else {
+            return Err(error);
+        };
+        if !self.down.replace(true) {
+            let seconds = self.patience.as_secs();
+            self.say(&format!("{error}; trying again for up to {seconds} s"));
+        }
+        tokio::time::sleep(delay).await;
+        Ok(())
+    }
+
+    /// Repeats `attempt` through outages.
+    pub(super) async fn retry<T>(
+        &self,
+        mut attempt: impl AsyncFnMut() -> Result<T, Error>,
+    ) -> Result<T, Error> {
+        let mut backoff = Backoff::default();
+        loop {
+            let started = Instant::now();
+            match attempt().await {
+                Ok(value) => {
+                    self.answered();
+                    return Ok(value);
+                }
+                Err(error) => self.pause(&mut backoff, started, error).await?,
+            }
+        }
+    }
+
+    /// Submits a job under `key` and gives it as the daemon stored it.
+    pub(super) async fn submit(
+        &self,
+        job: &serde_json::Value,
+        key: &str,
+    ) -> Result<wire::Job, Error> {
+        let answer = self
+            .retry(async || self.client.post(wire::JOBS, job, Some(key)).await)
+            .await?;
+        read_job(answer)
+    }
+
+    pub(super) async fn job(&self, id: crate::job::JobId) -> Result<wire::Job, Error> {
+        let path = wire::job_path(id);
+        read_job(self.retry(async || self.client.get(&path).await).await?)
+    }
+
+    pub(super) async fn cancel(&self, id: crate::job::JobId) -> Result<wire::Job, Error> {
+        let path = wire::cancel_path(id);
+        let nothing = serde_json::json!({});
+        read_job(
+            self.retry(async || self.client.post(&path, &nothing, None).await)
+                .await?,
+        )
+    }
+}
+
+fn read_job(answer: serde_json::Value) -> Result<wire::Job, Error> {
+    let text = answer.to_string();
+    wire::Job::read(answer).ok_or_else(|| {
+        let start: String = text.chars().take(120).collect();
+        Error::Failed(format!(
+            "woollyd answered with something that is no job: {start}"
+        ))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn delays_double_up_to_a_limit_and_end_with_patience() {
+        let began = Instant::now();
+        let patience = Duration::from_secs(5);
+        let mut backoff = Backoff::default();
+        let mut now = began;
+        let mut delays = Vec::new();
+        while let Some(delay) = backoff.next(now, now, patience) {
+            delays.push(delay.as_millis());
+            now += delay;
+        }
+        assert_eq!(delays, [100, 200, 400, 800, 1600, 1900]);
+        assert_eq!(now.duration_since(began), patience);
+    }
+
+    #[test]
+    fn a_connection_that_held_makes_the_next_failure_a_new_outage() {
+        let start = Instant::now();
+        let patience = Duration::from_secs(5);
+        let mut backoff = Backoff::default();
+        backoff.next(start, start, patience).unwrap();
+        let hour = Duration::from_secs(3600);
+        assert_eq!(
+            backoff.next(start, start + hour, patience),
+            Some(FIRST_DELAY)
+        );
+    }
+}

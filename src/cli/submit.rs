@@ -1,0 +1,246 @@
+//! `woollyctl submit`: prompts in, texts out.
+//!
+//! Each prompt becomes a job of its own under a random idempotency key, so that a connection that breaks
+//! between the request and the answer cannot make two jobs of it.
+
+use std::io::{self, IsTerminal, Read, Write};
+use std::path::PathBuf;
+
+use clap::Args;
+use rand::TryRng;
+use serde_json::Value;
+
+use crate::job::State;
+
+use super::reconnect::Link;
+use super::sampling::Sampling;
+use super::watch::{self, Viewer};
+use super::wire::{self, Job};
+use super::{Error, interrupt, render};
+
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  woollyctl submit \"The capital of France is\" --max-tokens 8
+  woollyctl submit --chat --stream \"Tell me a story about a sheep.\"
+  woollyctl submit --file a.txt --file b.txt --detach
+  echo \"Once upon a time\" | woollyctl submit --temperature 0")]
+pub(super) struct Submit {
+    /// The prompt; read from standard input when it is missing and no --file is given
+    #[arg(conflicts_with = "file")]
+    prompt: Option<String>,
+
+    /// A file that holds one prompt; may be given several times
+    #[arg(long, value_name = "PATH")]
+    file: Vec<PathBuf>,
+
+    /// Print the job's id and do not wait. Without it Ctrl-C cancels the job
+    #[arg(long, conflicts_with = "stream")]
+    detach: bool,
+
+    /// Print the text while it is generated
+    #[arg(long)]
+    stream: bool,
+
+    #[command(flatten)]
+    sampling: Sampling,
+}
+
+/// A prompt and the file it came from.
+struct Prompt {
+    name: String,
+    text: String,
+}
+
+pub(super) async fn run(link: &Link, args: Submit, json: bool) -> Result<(), Error> {
+    let prompts = prompts(args.prompt, &args.file)?;
+    // Before the first submit: from here on Ctrl-C must not leave a job that nobody waits for.
+    let mut interrupt = if args.detach {
+        None
+    } else {
+        Some(interrupt::Interrupt::install()?)
+    };
+
+    let mut jobs = Vec::new();
+    let mut accepted = Ok(());
+    for prompt in &prompts {
+        let (endpoint, body) = wire::request(&prompt.text, &args.sampling);
+        match link
+            .submit(&wire::new_job(endpoint, &body), &random_key()?)
+            .await
+        {
+            Ok(job) => jobs.push(job),
+            Err(error) => {
+                accepted = Err(error);
+                break;
+            }
+        }
+    }
+    let Some(interrupt) = &mut interrupt else {
+        // What was accepted is told even if a later prompt was refused: those jobs run.
+        for job in &jobs {
+            print_id(job, json)?;
+        }
+        return accepted;
+    };
+
+    let mut ended = 0;
+    let names = prompts.iter().map(|prompt| prompt.name.as_str());
+    let waited = match accepted {
+        Err(error) => Err(error),
+        Ok(()) => tokio::select! {
+            result = wait_for_all(link, names.zip(&jobs), args.stream, json, &mut ended) => result,
+            () = interrupt.wait() => Err(Error::Interrupted),
+        },
+    };
+    match waited {
+        Ok(0) => Ok(()),
+        Ok(1) if jobs.len() == 1 => Err(Error::Failed("the job did not complete".into())),
+        Ok(failed) => Err(Error::Failed(format!(
+            "{failed} of {} jobs did not complete",
+            jobs.len()
+        ))),
+        Err(error) => {
+            for job in jobs.iter().skip(ended) {
+                abandon(link, job).await;
+            }
+            Err(error)
+        }
+    }
+}
+
+fn prompts(argument: Option<String>, files: &[PathBuf]) -> Result<Vec<Prompt>, Error> {
+    if let Some(text) = argument {
+        return Ok(vec![Prompt {
+            name: "argument".into(),
+            text,
+        }]);
+    }
+    if files.is_empty() {
+        if io::stdin().is_terminal() {
+            return Err(Error::Usage(
+                "give a prompt, a --file, or text on standard input".into(),
+            ));
+        }
+        let mut text = String::new();
+        io::stdin()
+            .read_to_string(&mut text)
+            .map_err(|problem| Error::Failed(format!("cannot read standard input: {problem}")))?;
+        // The newline that `echo` adds is not part of the prompt.
+        let text = text.strip_suffix('\n').map(str::to_owned).unwrap_or(text);
+        return Ok(vec![Prompt {
+            name: "standard input".into(),
+            text,
+        }]);
+    }
+    let read = |path: &PathBuf| {
+        let text = std::fs::read_to_string(path)
+            .map_err(|problem| Error::file("cannot read", path, &problem))?;
+        Ok(Prompt {
+            name: path.display().to_string(),
+            text,
+        })
+    };
+    files.iter().map(read).collect()
+}
+
+fn random_key() -> Result<String, Error> {
+    let mut bytes = [0; 16];
+    rand::rngs::SysRng
+        .try_fill_bytes(&mut bytes)
+        .map_err(|problem| {
+            Error::Failed(format!("the system gives no random numbers: {problem}"))
+        })?;
+    Ok(format!("woollyctl-{:032x}", u128::from_le_bytes(bytes)))
+}
+
+fn print_id(job: &Job, json: bool) -> Result<(), Error> {
+    let mut out = io::stdout().lock();
+    if json {
+        render::json_line(&mut out, &job.raw)?;
+    } else {
+        writeln!(out, "{}", job.id)?;
+    }
+    Ok(())
+}
+
+/// Prints the jobs in order and returns how many did not complete. `ended` counts those that are terminal.
+async fn wait_for_all<'a>(
+    link: &Link,
+    jobs: impl ExactSizeIterator<Item = (&'a str, &'a Job)>,
+    stream: bool,
+    json: bool,
+    ended: &mut usize,
+) -> Result<usize, Error> {
+    let several = jobs.len() > 1;
+    let mut failed = 0;
+    for (index, (name, job)) in jobs.enumerate() {
+        if several && !json {
+            let gap = if index == 0 { "" } else { "\n" };
+            writeln!(io::stdout(), "{gap}==> {name} <==")?;
+        }
+        let mut printer = Printer {
+            stream,
+            json,
+            at_line_start: true,
+        };
+        let job = watch::to_the_end(link, job.id, &mut printer).await?;
+        *ended += 1;
+        printer.end(&job)?;
+        failed += usize::from(job.state != State::Completed);
+        if job.state != State::Completed {
+            link.say(&job.problem());
+        }
+    }
+    Ok(failed)
+}
+
+/// Cancels what nobody will wait for. A job that cannot be cancelled is named, so that somebody can.
+async fn abandon(link: &Link, job: &Job) {
+    match link.cancel(job.id).await {
+        Ok(job) => link.say(&format!("{} is {}", job.id, job.state.as_str())),
+        Err(error) => link.say(&format!("{} goes on: {error}", job.id)),
+    }
+}
+
+/// Writes a job to standard output, as it comes or when it is there.
+pub(super) struct Printer {
+    pub(super) stream: bool,
+    pub(super) json: bool,
+    pub(super) at_line_start: bool,
+}
+
+impl Printer {
+    /// What is left to print when the job is terminal.
+    pub(super) fn end(&mut self, job: &Job) -> Result<(), Error> {
+        let mut out = io::stdout().lock();
+        if self.json {
+            render::json_line(&mut out, &job.raw)?;
+        } else if !self.stream {
+            for text in job.texts() {
+                writeln!(out, "{text}")?;
+            }
+        } else if !self.at_line_start {
+            writeln!(out)?;
+        }
+        Ok(())
+    }
+}
+
+impl Viewer for Printer {
+    fn text(&mut self, _choice: usize, text: &str) -> Result<(), Error> {
+        if self.stream && !self.json {
+            let mut out = io::stdout().lock();
+            out.write_all(text.as_bytes())?;
+            out.flush()?;
+            self.at_line_start = text.ends_with('\n');
+        }
+        Ok(())
+    }
+
+    fn chunk(&mut self, chunk: &Value) -> Result<(), Error> {
+        if self.stream && self.json {
+            render::json_line(&mut io::stdout().lock(), chunk)?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,187 @@
+//! Norms, gates and rotations: one source for every instruction set, vectorized by the compiler when
+//! entered through [`Isa::run`].
+
+use crate::tensor::PANEL_ROWS;
+
+use super::isa::{Isa, Kernel};
+use super::{Lanes, math, reference};
+
+/// RMS norm of every token: `y = x * (1 / sqrt(mean(x^2) + eps)) * weight`, with the whole-vector sum
+/// in 16 lanes and a fixed tree.
+///
+/// # Panics
+/// When the widths or token counts differ.
+pub fn rms_norm(isa: Isa, x: &Lanes, weight: &[f32], eps: f32, y: &mut Lanes) {
+    assert!(x.width() == weight.len() && x.width() == y.width() && x.tokens() == y.tokens());
+    isa.run(RmsNorm { x, weight, eps, y });
+}
+
+struct RmsNorm<'a> {
+    x: &'a Lanes,
+    weight: &'a [f32],
+    eps: f32,
+    y: &'a mut Lanes,
+}
+
+impl Kernel for RmsNorm<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run(self) {
+        let RmsNorm { x, weight, eps, y } = self;
+        let (width, block_len) = (x.width(), x.block_len());
+        for token in 0..x.tokens() {
+            let mut lanes = [0.0f32; PANEL_ROWS];
+            for block in 0..x.blocks() {
+                let used = (width - block * PANEL_ROWS).min(PANEL_ROWS);
+                let values = &x.lane(block, token)[..used];
+                for (lane, &v) in lanes.iter_mut().zip(values) {
+                    *lane = v.mul_add(v, *lane);
+                }
+            }
+            let scale = 1.0 / (reference::tree(lanes) / width as f32 + eps).sqrt();
+            let out = y.values_mut();
+            for (block, weight) in weight.chunks(PANEL_ROWS).enumerate() {
+                let values = x.lane(block, token);
+                let out = &mut out[block * block_len + token * PANEL_ROWS..][..weight.len()];
+                for ((out, &v), &w) in out.iter_mut().zip(values).zip(weight) {
+                    *out = v * scale * w;
+                }
+            }
+        }
+    }
+}
+
+/// `gate = silu(gate) * up`, element by element.
+pub fn swiglu(isa: Isa, gate: &mut [f32], up: &[f32]) {
+    assert_eq!(gate.len(), up.len());
+    isa.run(SwiGlu { gate, up });
+}
+
+struct SwiGlu<'a> {
+    gate: &'a mut [f32],
+    up: &'a [f32],
+}
+
+impl Kernel for SwiGlu<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run(self) {
+        for (gate, &up) in self.gate.iter_mut().zip(self.up) {
+            *gate = math::silu(*gate) * up;
+        }
+    }
+}
+
+/// Rotates the pairs `(2i, 2i + 1)` of one head by the angles whose cosines and sines are given:
+/// `a' = fma(a, cos, -(b * sin))`, `b' = fma(a, sin, b * cos)`. Dimensions beyond the pairs stay.
+#[inline(always)]
+pub fn rotate_adjacent(head: &mut [f32], cos: &[f32], sin: &[f32]) {
+    for ((pair, &cos), &sin) in head.chunks_exact_mut(2).zip(cos).zip(sin) {
+        let (a, b) = (pair[0], pair[1]);
+        pair[0] = a.mul_add(cos, -(b * sin));
+        pair[1] = a.mul_add(sin, b * cos);
+    }
+}
+
+/// Rotates all heads of one token; see [`rotate_adjacent`].
+pub fn rotate_heads(isa: Isa, heads: &mut [f32], head_dim: usize, cos: &[f32], sin: &[f32]) {
+    isa.run(RotateHeads {
+        heads,
+        head_dim,
+        cos,
+        sin,
+    });
+}
+
+struct RotateHeads<'a> {
+    heads: &'a mut [f32],
+    head_dim: usize,
+    cos: &'a [f32],
+    sin: &'a [f32],
+}
+
+impl Kernel for RotateHeads<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run(self) {
+        for head in self.heads.chunks_exact_mut(self.head_dim) {
+            rotate_adjacent(head, self.cos, self.sin);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn values(len: usize, salt: usize) -> Vec<f32> {
+        (0..len)
+            .map(|i| ((i * 37 + salt * 101) % 211) as f32 / 50.0 - 2.0)
+            .collect()
+    }
+
+    #[test]
+    fn norms_follow_the_summing_order_on_every_isa() {
+        for (width, tokens) in [(16, 1), (37, 1), (96, 5), (576, 17)] {
+            let weight = values(width, 9);
+            let inputs: Vec<Vec<f32>> = (0..tokens).map(|t| values(width, t)).collect();
+            for isa in Isa::all() {
+                let mut x = Lanes::new(width, tokens);
+                // Padding must not count.
+                x.values_mut().fill(1e30);
+                inputs
+                    .iter()
+                    .enumerate()
+                    .for_each(|(t, v)| x.set_token(t, v));
+                let mut y = Lanes::new(width, tokens);
+                rms_norm(isa, &x, &weight, 1e-5, &mut y);
+                for (t, input) in inputs.iter().enumerate() {
+                    let scale =
+                        1.0 / (reference::sum_of_squares(input) / width as f32 + 1e-5).sqrt();
+                    let want: Vec<u32> = input
+                        .iter()
+                        .zip(&weight)
+                        .map(|(v, w)| (v * scale * w).to_bits())
+                        .collect();
+                    let mut got = vec![0.0; width];
+                    y.copy_token(t, 0, &mut got);
+                    assert_eq!(
+                        got.iter().map(|v| v.to_bits()).collect::<Vec<_>>(),
+                        want,
+                        "{isa} {width} token {t}"
+                    );
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn swiglu_is_the_same_on_every_isa() {
+        let up = values(100, 3);
+        let want: Vec<u32> = values(100, 2)
+            .iter()
+            .zip(&up)
+            .map(|(&g, &u)| (math::silu(g) * u).to_bits())
+            .collect();
+        for isa in Isa::all() {
+            let mut gate = values(100, 2);
+            swiglu(isa, &mut gate, &up);
+            assert_eq!(
+                gate.iter().map(|v| v.to_bits()).collect::<Vec<_>>(),
+                want,
+                "{isa}"
+            );
+        }
+    }
+
+    #[test]
+    fn rotation_turns_adjacent_pairs() {
+        // A quarter turn of (1, 2) is (-2, 1); the second pair stays; the fifth value is no pair.
+        let mut head = [1.0, 2.0, 3.0, 4.0, 5.0];
+        rotate_adjacent(&mut head, &[0.0, 1.0], &[1.0, 0.0]);
+        assert_eq!(head, [-2.0, 1.0, 3.0, 4.0, 5.0]);
+    }
+}

@@ -1,0 +1,256 @@
+//! Matrix products: panels of weights times the activations of all tokens of a step.
+//!
+//! Tiles are formed here, once for all instruction sets; a tile kernel computes 16 or 32 rows (or 64)
+//! for up to [`TILE_TOKENS`] tokens and keeps every accumulator in a register. Tile shapes cannot
+//! change a bit: each output element is its own chain over k.
+
+use crate::tensor::PANEL_ROWS;
+
+use super::lanes::LanesView;
+use super::{Isa, Panels};
+
+/// Tokens in one tile at most: 2 panels x 14 tokens are 28 accumulators, with 2 registers for the
+/// weights and 1 for the broadcast that is 31 of AVX-512's 32 registers. On Zen 5 a tile of 8 tokens
+/// was 13 % slower than 14, and 12 equal to it.
+pub const TILE_TOKENS: usize = 14;
+
+/// What happens to the chain's result.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Store {
+    /// `out = result`.
+    Replace,
+    /// `out = out + result`: the residual connection, added after the chain.
+    Add,
+}
+
+/// One tile: `panels` adjacent panels times tokens `token..token + tokens` of `x`.
+pub(super) struct Tile<'a> {
+    /// `[panels, cols, 16]`.
+    pub(super) weights: &'a [f32],
+    pub(super) cols: usize,
+    /// Activations from the tile's first token on; block b starts at `b * x_block`.
+    pub(super) x: &'a [f32],
+    pub(super) x_block: usize,
+    /// Values between the starts of two panels' results.
+    pub(super) out_block: usize,
+    pub(super) tokens: usize,
+    pub(super) store: Store,
+}
+
+impl Tile<'_> {
+    /// Checks every length that a kernel relies on, for `panels` panels written to `out`.
+    fn check(&self, panels: usize, out: &[f32]) {
+        let blocks = self.cols.div_ceil(PANEL_ROWS);
+        let used = self.tokens * PANEL_ROWS;
+        assert!(self.tokens >= 1 && self.tokens <= TILE_TOKENS);
+        assert!(self.weights.len() == panels * self.cols * PANEL_ROWS);
+        assert!(blocks == 0 || self.x.len() >= (blocks - 1) * self.x_block + used);
+        assert!(panels >= 1 && out.len() >= (panels - 1) * self.out_block + used);
+    }
+}
+
+/// Multiplies panels `first..` of `weights` with all tokens of `x`. The result of each panel is
+/// `[tokens, 16]`, `out_block` values apart; the length of `out` says how many panels there are.
+///
+/// # Panics
+/// When the shapes do not fit.
+pub fn product(
+    isa: Isa,
+    weights: Panels<'_>,
+    first: usize,
+    x: LanesView<'_>,
+    out: &mut [f32],
+    out_block: usize,
+    store: Store,
+) {
+    assert_eq!(weights.cols(), x.width);
+    if x.tokens == 0 {
+        return;
+    }
+    let count = out.len().div_ceil(out_block);
+    let mut done = 0;
+    while done < count {
+        let group = group_size(isa, count - done, x.tokens);
+        let strip = weights.slice(first + done, group);
+        let out = &mut out[done * out_block..];
+        for (token, tokens) in tiles(x.tokens) {
+            let start = token * PANEL_ROWS;
+            let tile = Tile {
+                weights: strip,
+                cols: x.width,
+                x: &x.values[start..],
+                x_block: x.block_len,
+                out_block,
+                tokens,
+                store,
+            };
+            run_tile(isa, group, &tile, &mut out[start..]);
+        }
+        done += group;
+    }
+}
+
+/// Panels computed together: 4 while their accumulators fit (4 x 6 tokens), which loads each
+/// broadcast once for 64 rows; else 2.
+fn group_size(isa: Isa, left: usize, tokens: usize) -> usize {
+    let most = match isa {
+        #[cfg(target_arch = "x86_64")]
+        Isa::Avx512(_) if tokens <= 6 => 4,
+        #[cfg(target_arch = "x86_64")]
+        Isa::Avx512(_) => 2,
+        _ => 1,
+    };
+    match left {
+        4.. => most,
+        2..4 => most.min(2),
+        _ => 1,
+    }
+}
+
+/// `(first token, tokens)` of each tile: as few tiles as possible, of nearly equal size, because a
+/// last tile of one token would cost as much weight traffic as a full one.
+pub fn tiles(tokens: usize) -> impl Iterator<Item = (usize, usize)> {
+    let count = tokens.div_ceil(TILE_TOKENS);
+    (0..count).map(move |i| {
+        let (start, end) = (i * tokens / count, (i + 1) * tokens / count);
+        (start, end - start)
+    })
+}
+
+fn run_tile(isa: Isa, panels: usize, tile: &Tile<'_>, out: &mut [f32]) {
+    tile.check(panels, out);
+    match isa {
+        Isa::Portable => portable(panels, tile, out),
+        #[cfg(target_arch = "x86_64")]
+        Isa::Avx2(token) => token.tile(panels, tile, out),
+        #[cfg(target_arch = "x86_64")]
+        Isa::Avx512(token) => token.tile(panels, tile, out),
+    }
+}
+
+fn portable(panels: usize, tile: &Tile<'_>, out: &mut [f32]) {
+    for panel in 0..panels {
+        let weights = &tile.weights[panel * tile.cols * PANEL_ROWS..][..tile.cols * PANEL_ROWS];
+        for token in 0..tile.tokens {
+            let mut acc = [0.0f32; PANEL_ROWS];
+            for (k, line) in weights.chunks_exact(PANEL_ROWS).enumerate() {
+                let x = tile.x[k / PANEL_ROWS * tile.x_block + token * PANEL_ROWS + k % PANEL_ROWS];
+                for (acc, &w) in acc.iter_mut().zip(line) {
+                    *acc = w.mul_add(x, *acc);
+                }
+            }
+            let out = &mut out[panel * tile.out_block + token * PANEL_ROWS..][..PANEL_ROWS];
+            for (out, acc) in out.iter_mut().zip(acc) {
+                *out = match tile.store {
+                    Store::Replace => acc,
+                    Store::Add => *out + acc,
+                };
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::compute::{Lanes, panel, reference};
+
+    /// Values that need rounding at every step.
+    fn values(len: usize, salt: u32) -> Vec<f32> {
+        let mut state = salt.wrapping_mul(2_654_435_761).wrapping_add(12345);
+        (0..len)
+            .map(|_| {
+                state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+                (state >> 8) as f32 / 8_388_608.0 - 1.0
+            })
+            .collect()
+    }
+
+    #[test]
+    fn every_isa_equals_the_plain_loop_bit_for_bit() {
+        for (rows, cols) in [
+            (1, 1),
+            (15, 16),
+            (16, 17),
+            (17, 31),
+            (33, 64),
+            (100, 37),
+            (64, 184),
+        ] {
+            let matrix = values(rows * cols, 1);
+            let data = panel::pack(&matrix, rows, cols);
+            let weights = Panels::new(&data, rows, cols);
+            for tokens in [
+                1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 29, 43,
+            ] {
+                let mut x = Lanes::new(cols, tokens);
+                let inputs: Vec<Vec<f32>> =
+                    (0..tokens).map(|t| values(cols, 7 + t as u32)).collect();
+                for (t, input) in inputs.iter().enumerate() {
+                    x.set_token(t, input);
+                }
+                for isa in Isa::all() {
+                    let mut y = Lanes::new(rows, tokens);
+                    let block = y.block_len();
+                    product(
+                        isa,
+                        weights,
+                        0,
+                        x.view(),
+                        y.values_mut(),
+                        block,
+                        Store::Replace,
+                    );
+                    for (t, input) in inputs.iter().enumerate() {
+                        let mut got = vec![0.0; rows];
+                        y.copy_token(t, 0, &mut got);
+                        let want = reference::matrix_vector(&matrix, input);
+                        let bits = |v: &[f32]| v.iter().map(|v| v.to_bits()).collect::<Vec<_>>();
+                        assert_eq!(
+                            bits(&got),
+                            bits(&want),
+                            "{isa} {rows}x{cols} token {t} of {tokens}"
+                        );
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn the_residual_is_added_after_the_chain() {
+        let (rows, cols) = (48, 50);
+        let matrix = values(rows * cols, 3);
+        let data = panel::pack(&matrix, rows, cols);
+        let input = values(cols, 4);
+        let before = values(rows, 5);
+        for isa in Isa::all() {
+            let mut x = Lanes::new(cols, 1);
+            x.set_token(0, &input);
+            let mut y = Lanes::new(rows, 1);
+            y.set_token(0, &before);
+            let (panels, block) = (Panels::new(&data, rows, cols), y.block_len());
+            product(isa, panels, 0, x.view(), y.values_mut(), block, Store::Add);
+            let mut got = vec![0.0; rows];
+            y.copy_token(0, 0, &mut got);
+            let want: Vec<f32> = reference::matrix_vector(&matrix, &input)
+                .iter()
+                .zip(&before)
+                .map(|(r, b)| b + r)
+                .collect();
+            assert_eq!(got, want, "{isa}");
+        }
+    }
+
+    #[test]
+    fn tiles_are_balanced_and_complete() {
+        assert_eq!(tiles(14).collect::<Vec<_>>(), [(0, 14)]);
+        assert_eq!(tiles(16).collect::<Vec<_>>(), [(0, 8), (8, 8)]);
+        assert_eq!(tiles(29).collect::<Vec<_>>(), [(0, 9), (9, 10), (19, 10)]);
+        assert_eq!(tiles(0).count(), 0);
+        for tokens in 1..200 {
+            assert_eq!(tiles(tokens).map(|(_, n)| n).sum::<usize>(), tokens);
+            assert!(tiles(tokens).all(|(_, n)| (1..=TILE_TOKENS).contains(&n)));
+        }
+    }
+}

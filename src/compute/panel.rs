@@ -1,0 +1,94 @@
+//! Weight matrices in panels: `data[p][k][16]`, where panel p holds rows 16p..16p+15.
+//!
+//! One 64-byte line is 16 rows at one k, so the weights are the vector operand of every kernel and
+//! the summing order along k never depends on the vector width.
+
+use crate::tensor::PANEL_ROWS;
+
+/// A borrowed weight matrix `[rows, cols]` in panels; the last panel is padded with zero rows.
+#[derive(Clone, Copy)]
+pub struct Panels<'a> {
+    data: &'a [f32],
+    rows: usize,
+    cols: usize,
+}
+
+impl<'a> Panels<'a> {
+    /// # Panics
+    /// When `data` is not `ceil(rows / 16) * cols * 16` values long.
+    pub fn new(data: &'a [f32], rows: usize, cols: usize) -> Self {
+        assert_eq!(
+            data.len(),
+            rows.div_ceil(PANEL_ROWS) * cols * PANEL_ROWS,
+            "panel data of {rows} x {cols}"
+        );
+        Panels { data, rows, cols }
+    }
+
+    pub fn rows(&self) -> usize {
+        self.rows
+    }
+
+    pub fn cols(&self) -> usize {
+        self.cols
+    }
+
+    /// Number of panels.
+    pub fn count(&self) -> usize {
+        self.rows.div_ceil(PANEL_ROWS)
+    }
+
+    /// Values of panels `first..first + count`: `[count, cols, 16]`.
+    pub fn slice(&self, first: usize, count: usize) -> &'a [f32] {
+        let len = self.cols * PANEL_ROWS;
+        &self.data[first * len..(first + count) * len]
+    }
+
+    /// Copies one row into `out` (`[cols]`): the look-up in a tied embedding.
+    pub fn copy_row(&self, row: usize, out: &mut [f32]) {
+        assert!(row < self.rows && out.len() == self.cols);
+        let panel = self.slice(row / PANEL_ROWS, 1);
+        for (value, line) in out.iter_mut().zip(panel.chunks_exact(PANEL_ROWS)) {
+            *value = line[row % PANEL_ROWS];
+        }
+    }
+}
+
+/// Packs a row-major matrix `[rows, cols]` into panels; used where no weight file is involved.
+pub fn pack(matrix: &[f32], rows: usize, cols: usize) -> Vec<f32> {
+    assert_eq!(matrix.len(), rows * cols);
+    let mut data = vec![0.0; rows.div_ceil(PANEL_ROWS) * cols * PANEL_ROWS];
+    for row in 0..rows {
+        let panel = &mut data[row / PANEL_ROWS * cols * PANEL_ROWS..];
+        for k in 0..cols {
+            panel[k * PANEL_ROWS + row % PANEL_ROWS] = matrix[row * cols + k];
+        }
+    }
+    data
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_come_back_out_of_panels() {
+        let (rows, cols) = (37, 5);
+        let matrix: Vec<f32> = (0..rows * cols).map(|i| i as f32).collect();
+        let data = pack(&matrix, rows, cols);
+        let panels = Panels::new(&data, rows, cols);
+        assert_eq!(panels.count(), 3);
+        let mut row = [0.0; 5];
+        for r in 0..rows {
+            panels.copy_row(r, &mut row);
+            assert_eq!(row, matrix[r * cols..(r + 1) * cols]);
+        }
+        // Row 37 is padding: zeros at every k.
+        assert!(
+            panels
+                .slice(2, 1)
+                .chunks(16)
+                .all(|line| line[5..] == [0.0; 11])
+        );
+    }
+}

@@ -1,0 +1,103 @@
+//! AVX2 with FMA: one panel line is two registers; 16 rows x up to 6 tokens in registers.
+#![allow(
+    unsafe_code,
+    reason = "loads and stores through pointers, and entering functions with CPU features"
+)]
+
+use std::arch::x86_64::*;
+
+use crate::compute::isa::Kernel;
+use crate::compute::matmul::{Store, Tile};
+use crate::tensor::PANEL_ROWS;
+
+/// Tokens computed at once: 12 accumulators, 2 registers for the weights and 1 for the broadcast are
+/// 15 of 16.
+const TOKENS: usize = 6;
+
+/// Proof that the CPU has AVX2 and FMA.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Avx2(());
+
+impl Avx2 {
+    pub fn detect() -> Option<Self> {
+        (is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma")).then_some(Avx2(()))
+    }
+
+    /// Runs `kernel` compiled with AVX2 and FMA.
+    #[inline]
+    pub fn run<K: Kernel>(self, kernel: K) -> K::Output {
+        // SAFETY: `self` exists only where `detect` found the features.
+        unsafe { enter(kernel) }
+    }
+
+    /// `tile` has checked its lengths for `panels` panels.
+    pub(in crate::compute) fn tile(self, panels: usize, tile: &Tile<'_>, out: &mut [f32]) {
+        for panel in 0..panels {
+            for first in (0..tile.tokens).step_by(TOKENS) {
+                let tokens = (tile.tokens - first).min(TOKENS);
+                let out = &mut out[panel * tile.out_block + first * PANEL_ROWS..];
+                macro_rules! by_tokens {
+                    ($($tokens:literal)*) => {
+                        match tokens {
+                            // SAFETY: `self` proves the features; `run_tile` checked the lengths, of
+                            // which this is one panel and a part of the tokens.
+                            $($tokens => unsafe { kernel::<$tokens>(tile, panel, first, out) },)*
+                            _ => unreachable!("at most TOKENS tokens at once"),
+                        }
+                    };
+                }
+                by_tokens!(1 2 3 4 5 6);
+            }
+        }
+    }
+}
+
+#[target_feature(enable = "avx2,fma")]
+fn enter<K: Kernel>(kernel: K) -> K::Output {
+    kernel.run()
+}
+
+/// # Safety
+/// The lengths of `tile` fit, as `Tile::check` asserts, for more than `panel` panels and
+/// `first + T` tokens; `out` has T tokens of 16 values.
+#[target_feature(enable = "avx2,fma")]
+unsafe fn kernel<const T: usize>(tile: &Tile<'_>, panel: usize, first: usize, out: &mut [f32]) {
+    let weights = tile.weights[panel * tile.cols * PANEL_ROWS..].as_ptr();
+    let mut low = [_mm256_setzero_ps(); T];
+    let mut high = [_mm256_setzero_ps(); T];
+    let mut x = tile.x[first * PANEL_ROWS..].as_ptr();
+    let mut k = 0;
+    while k < tile.cols {
+        let lanes = (tile.cols - k).min(PANEL_ROWS);
+        for lane in 0..lanes {
+            let offset = (k + lane) * PANEL_ROWS;
+            // SAFETY: offset + 16 <= cols * 16, the length of one panel.
+            let line = unsafe { weights.add(offset) };
+            // SAFETY: as above; unaligned loads have no alignment requirement.
+            let w_low = unsafe { _mm256_loadu_ps(line) };
+            // SAFETY: the second half of the same line.
+            let w_high = unsafe { _mm256_loadu_ps(line.add(8)) };
+            for t in 0..T {
+                // SAFETY: `x` points to this block, which has T tokens of 16 values.
+                let value = unsafe { *x.add(t * PANEL_ROWS + lane) };
+                let value = _mm256_set1_ps(value);
+                low[t] = _mm256_fmadd_ps(w_low, value, low[t]);
+                high[t] = _mm256_fmadd_ps(w_high, value, high[t]);
+            }
+        }
+        k += PANEL_ROWS;
+        x = x.wrapping_add(tile.x_block);
+    }
+    for t in 0..T {
+        for (half, acc) in [low[t], high[t]].into_iter().enumerate() {
+            let place = out[t * PANEL_ROWS + half * 8..][..8].as_mut_ptr();
+            let value = match tile.store {
+                Store::Replace => acc,
+                // SAFETY: `place` has 8 values.
+                Store::Add => _mm256_add_ps(unsafe { _mm256_loadu_ps(place) }, acc),
+            };
+            // SAFETY: `place` has 8 values.
+            unsafe { _mm256_storeu_ps(place, value) };
+        }
+    }
+}

@@ -1,0 +1,318 @@
+//! Who runs, who waits, and which tokens the next step computes. Pure functions of plain data.
+//!
+//! All sequences of a worker stand in one list in the order of their arrival: the first `running` of
+//! them run, the others wait. Admission takes the head of the waiting ones, preemption puts the
+//! youngest running one back to their head, so the list never changes its order.
+//!
+//! - No starvation: nobody is admitted past a waiting sequence, and the oldest one always runs.
+//! - The oldest is never preempted: whatever it grows to, it fits in an otherwise empty pool, because
+//!   a sequence that does not is refused before it enters the list.
+//! - A preempted sequence does not come straight back: it asks for at least the blocks it gave up,
+//!   of which an older one has just taken some.
+//!
+//! Invariant: knows neither tokens nor models, and holds no state.
+
+use crate::model::KV_BLOCK_TOKENS;
+
+/// Positions that are reserved at admission beyond those already known. More would keep others out
+/// for tokens that may never come; less would preempt more often.
+pub(super) const RESERVED_OUTPUT: usize = 256;
+
+/// What one worker can do at once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Limits {
+    /// Running sequences.
+    pub(super) slots: usize,
+    /// Prompt tokens in one step, over all sequences.
+    pub(super) prefill_chunk: usize,
+}
+
+/// One sequence as the scheduler sees it; all counts are positions except `held`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct View {
+    pub(super) prompt: usize,
+    /// Prompt and generated tokens.
+    pub(super) known: usize,
+    /// Tokens that may still be generated.
+    pub(super) remaining: usize,
+    /// Positions whose keys and values are in the pool.
+    pub(super) computed: usize,
+    /// KV blocks.
+    pub(super) held: usize,
+}
+
+impl View {
+    /// Blocks to hold before the next step.
+    fn needed(&self) -> usize {
+        self.known.div_ceil(KV_BLOCK_TOKENS)
+    }
+
+    /// Positions to reserve at admission.
+    pub(super) fn reservation(&self) -> usize {
+        self.known + self.remaining.min(RESERVED_OUTPUT)
+    }
+
+    /// Only the last generated token is missing: the next step gives the next one.
+    fn decodes(&self) -> bool {
+        self.computed >= self.prompt && self.computed + 1 == self.known
+    }
+}
+
+/// How many of the `running` may go on when each grows to hold all its known tokens: as many of the
+/// oldest as `free` blocks, and those of the youngest, allow.
+pub(super) fn keep(sequences: &[View], running: usize, mut free: usize) -> usize {
+    let mut kept = running;
+    let mut next = 0;
+    while next < kept {
+        let growth = sequences[next]
+            .needed()
+            .saturating_sub(sequences[next].held);
+        if growth <= free {
+            free -= growth;
+            next += 1;
+        } else {
+            kept -= 1;
+            free += sequences[kept].held;
+        }
+    }
+    kept
+}
+
+/// Whether the first waiting sequence may join the `running` ones.
+pub(super) fn admits(first: &View, running: usize, free: usize, limits: Limits) -> bool {
+    running < limits.slots && first.reservation().div_ceil(KV_BLOCK_TOKENS) <= free
+}
+
+/// Tokens that each running sequence computes in the next step, into `shares`: one for each that
+/// decodes; the others share the prefill chunk, the oldest first.
+pub(super) fn share(running: &[View], limits: Limits, shares: &mut Vec<usize>) {
+    let mut chunk = limits.prefill_chunk;
+    shares.clear();
+    shares.extend(running.iter().map(|view| {
+        if view.decodes() {
+            return 1;
+        }
+        let share = (view.known - view.computed).min(chunk);
+        chunk -= share;
+        share
+    }));
+}
+
+/// Tasks to take from the channel that `workers` share: an even part of what is there, so that one
+/// worker that comes first does not take all and leave the others idle.
+pub(super) fn fair_part(queued: usize, workers: usize, free_slots: usize) -> usize {
+    queued.div_ceil(workers.max(1)).min(free_slots)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn view(prompt: usize, generated: usize, computed: usize, held: usize) -> View {
+        View {
+            prompt,
+            known: prompt + generated,
+            remaining: 1000,
+            computed,
+            held,
+        }
+    }
+
+    #[test]
+    fn decoding_sequences_get_one_token_and_the_others_share_the_chunk() {
+        let running = [
+            view(40, 0, 0, 20),  // begins
+            view(5, 3, 7, 20),   // decodes
+            view(9, 0, 8, 20),   // its last prompt token is part of the chunk
+            view(10, 5, 0, 20),  // was preempted: computes 15 again
+            view(10, 5, 14, 20), // was preempted: decodes again
+        ];
+        let mut shares = Vec::new();
+        let limits = |prefill_chunk| Limits {
+            slots: 9,
+            prefill_chunk,
+        };
+        share(&running, limits(48), &mut shares);
+        assert_eq!(shares, [40, 1, 1, 7, 1]);
+        share(&running, limits(7), &mut shares);
+        assert_eq!(shares, [7, 1, 0, 0, 1]);
+    }
+
+    #[test]
+    fn the_youngest_makes_room_for_the_oldest() {
+        // The first two need one block more each, the third is content.
+        let running = [view(10, 7, 16, 1), view(10, 7, 16, 1), view(10, 1, 10, 3)];
+        assert_eq!(keep(&running, 3, 2), 3);
+        assert_eq!(keep(&running, 3, 1), 2);
+        assert_eq!(keep(&running, 3, 0), 2);
+        assert_eq!(keep(&running[..2], 2, 1), 1, "the second gives itself up");
+        assert_eq!(keep(&running[..2], 2, 0), 1);
+    }
+
+    #[test]
+    fn admission_needs_a_slot_and_the_reservation() {
+        let limits = Limits {
+            slots: 2,
+            prefill_chunk: 8,
+        };
+        let long = view(10, 0, 0, 0);
+        assert_eq!(long.reservation(), 266);
+        assert!(admits(&long, 1, 17, limits));
+        assert!(!admits(&long, 1, 16, limits));
+        assert!(!admits(&long, 2, 17, limits));
+        let short = View {
+            remaining: 6,
+            ..long
+        };
+        assert!(admits(&short, 0, 1, limits));
+    }
+
+    #[test]
+    fn tasks_are_divided_evenly() {
+        assert_eq!(fair_part(16, 1, 32), 16);
+        assert_eq!(fair_part(15, 2, 32), 8);
+        assert_eq!(fair_part(15, 2, 3), 3);
+        assert_eq!(fair_part(0, 2, 3), 0);
+    }
+
+    /// A worker without tokens: only counts, moved as `worker` moves them.
+    struct Simulation {
+        limits: Limits,
+        total: usize,
+        sequences: Vec<(usize, View)>,
+        running: usize,
+        preempted: usize,
+    }
+
+    impl Simulation {
+        fn views(&self) -> Vec<View> {
+            self.sequences.iter().map(|(_, view)| *view).collect()
+        }
+
+        fn free(&self) -> usize {
+            let held: usize = self.sequences.iter().map(|(_, view)| view.held).sum();
+            self.total
+                .checked_sub(held)
+                .expect("never more blocks than there are")
+        }
+
+        /// One step; returns what ended.
+        fn step(&mut self) -> Vec<usize> {
+            let kept = keep(&self.views(), self.running, self.free());
+            assert!(
+                kept > 0 || self.running == 0,
+                "the oldest is never preempted"
+            );
+            for (_, view) in &mut self.sequences[kept..self.running] {
+                (view.held, view.computed) = (0, 0);
+                self.preempted += 1;
+            }
+            let lost = self.running - kept;
+            self.running = kept;
+            for index in 0..self.running {
+                let growth = self.sequences[index]
+                    .1
+                    .needed()
+                    .max(self.sequences[index].1.held);
+                self.sequences[index].1.held = growth;
+            }
+            while self.running < self.sequences.len()
+                && admits(
+                    &self.sequences[self.running].1,
+                    self.running,
+                    self.free(),
+                    self.limits,
+                )
+            {
+                assert_eq!(lost, 0, "a preempted sequence does not come straight back");
+                let view = &mut self.sequences[self.running].1;
+                view.held = view.reservation().div_ceil(KV_BLOCK_TOKENS);
+                self.running += 1;
+            }
+            self.compute()
+        }
+
+        fn compute(&mut self) -> Vec<usize> {
+            let mut shares = Vec::new();
+            share(&self.views()[..self.running], self.limits, &mut shares);
+            assert!(shares.len() <= self.limits.slots);
+            assert!(
+                shares.first().is_none_or(|&oldest| oldest > 0),
+                "the oldest always progresses"
+            );
+            let mut prefill = 0;
+            for ((_, view), share) in self.sequences.iter_mut().zip(&shares) {
+                if view.decodes() {
+                    assert_eq!(*share, 1, "a decoding sequence never waits for a prompt");
+                } else {
+                    prefill += share;
+                }
+                view.computed += share;
+                assert!(view.computed <= view.known && view.known <= view.held * KV_BLOCK_TOKENS);
+                if view.computed == view.known && view.remaining > 0 {
+                    view.known += 1;
+                    view.remaining -= 1;
+                }
+            }
+            assert!(prefill <= self.limits.prefill_chunk);
+            let mut ended = Vec::new();
+            let mut index = 0;
+            self.sequences.retain(|(id, view)| {
+                let ends = index < shares.len() && view.remaining == 0;
+                index += 1;
+                if ends {
+                    ended.push(*id);
+                }
+                !ends
+            });
+            self.running -= ended.len();
+            ended
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn everyone_ends_within_the_limits(
+            slots in 1usize..6,
+            prefill_chunk in 1usize..40,
+            total in 8usize..60,
+            jobs in prop::collection::vec((1usize..120, 1usize..600, 0usize..20), 1..20),
+        ) {
+            let mut simulation = Simulation {
+                limits: Limits { slots, prefill_chunk },
+                total,
+                sequences: Vec::new(),
+                running: 0,
+                preempted: 0,
+            };
+            let mut waiting: Vec<(usize, View, usize)> = jobs
+                .iter()
+                .enumerate()
+                .map(|(id, &(prompt, remaining, at))| {
+                    (id, View { prompt, known: prompt, remaining, computed: 0, held: 0 }, at)
+                })
+                .filter(|(_, v, _)| (v.prompt + v.remaining).div_ceil(KV_BLOCK_TOKENS) <= total)
+                .collect();
+            let mut left = waiting.len();
+            // Alone, a sequence takes at most known + remaining steps; recomputing after preemption
+            // costs at most one run of the prefix for each older sequence that ends or grows.
+            for step in 0..200_000 {
+                waiting.retain(|&(id, view, at)| {
+                    let arrives = at <= step;
+                    if arrives {
+                        simulation.sequences.push((id, view));
+                    }
+                    !arrives
+                });
+                left -= simulation.step().len();
+                if left == 0 {
+                    break;
+                }
+            }
+            prop_assert_eq!(left, 0);
+            prop_assert_eq!(simulation.free(), total);
+        }
+    }
+}

@@ -1,0 +1,232 @@
+//! A sequence in a worker: its prompt, what it generated, and what turns logits into text.
+//!
+//! Tokens: the end token that the model draws is one of the tokens, as in llama.cpp: it is reported
+//! and counted, and prints as nothing. So is every token of a stop string, whose text is left out.
+//!
+//! Invariant: whatever happens around it (batch, preemption, another worker), the events of a
+//! sequence depend only on its task, the weights and the vocabulary.
+
+use crate::job::{Event, FinishReason, Token};
+use crate::model::BatchToken;
+use crate::text::StreamDecoder;
+
+use super::Task;
+use super::sampler::{Sampler, Scratch, Unusable, report};
+use super::scheduler::View;
+use super::stepper::{Shape, Vocabulary};
+use super::stop::StopMatcher;
+
+/// A task that no worker can run.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub(super) enum Refusal {
+    #[error("the prompt is empty; it must have at least one token")]
+    EmptyPrompt,
+    #[error("the prompt has the token {id}, but the model's tokens end at {last}")]
+    UnknownToken { id: u32, last: usize },
+    #[error("the prompt has {prompt} tokens, but the model's context is {context}")]
+    PromptTooLong { prompt: usize, context: usize },
+    #[error(
+        "prompt and output may need {needed} positions, but the KV memory of a worker holds {positions}: \
+         lower max_tokens or raise workers.kv_bytes"
+    )]
+    DoesNotFit { needed: usize, positions: usize },
+}
+
+/// `T` is the KV block table.
+pub(super) struct Sequence<T> {
+    pub(super) task: Task,
+    pub(super) table: T,
+    /// Blocks in `table`.
+    pub(super) held: usize,
+    /// Positions whose keys and values are in those blocks.
+    pub(super) computed: usize,
+    /// Its last event is out, or about to be.
+    pub(super) ended: bool,
+    generated: Vec<u32>,
+    /// Tokens to generate at most.
+    limit: usize,
+    sampler: Sampler,
+    decoder: StreamDecoder,
+    stop: StopMatcher,
+}
+
+/// What one more token brought.
+#[derive(Debug, PartialEq)]
+pub(super) struct Advance {
+    pub(super) token: Token,
+    /// Why it was the last one, with the text that was still held.
+    pub(super) end: Option<(FinishReason, String)>,
+}
+
+impl<T: Default> Sequence<T> {
+    /// `positions` is what the KV memory of a worker holds. A sequence that might outgrow it is
+    /// refused here, so that its length never depends on the size of that memory.
+    pub(super) fn new(task: Task, shape: Shape, positions: usize) -> Result<Self, (Task, Refusal)> {
+        let limit = match output_limit(&task, shape, positions) {
+            Ok(limit) => limit,
+            Err(refusal) => return Err((task, refusal)),
+        };
+        Ok(Sequence {
+            table: T::default(),
+            held: 0,
+            computed: 0,
+            ended: false,
+            generated: Vec::new(),
+            limit,
+            sampler: Sampler::new(&task.params, task.sequence),
+            decoder: StreamDecoder::default(),
+            stop: StopMatcher::new(&task.params.stop),
+            task,
+        })
+    }
+
+    pub(super) fn view(&self) -> View {
+        View {
+            prompt: self.task.prompt.len(),
+            known: self.known(),
+            remaining: self.limit - self.generated.len(),
+            computed: self.computed,
+            held: self.held,
+        }
+    }
+
+    fn known(&self) -> usize {
+        self.task.prompt.len() + self.generated.len()
+    }
+
+    fn token_at(&self, position: usize) -> u32 {
+        let prompt = &self.task.prompt;
+        if position < prompt.len() {
+            prompt[position]
+        } else {
+            self.generated[position - prompt.len()]
+        }
+    }
+
+    /// Appends the next `count` tokens to a step; logits are wanted only after the last known one.
+    pub(super) fn append(&self, count: usize, table: usize, batch: &mut Vec<BatchToken>) {
+        batch.extend(
+            (self.computed..self.computed + count).map(|position| BatchToken {
+                id: self.token_at(position),
+                position,
+                table,
+                logits: self.limit > 0 && position + 1 == self.known(),
+            }),
+        );
+    }
+
+    /// Whether all known tokens are computed: a step that got here gave logits, unless there is
+    /// nothing to generate.
+    pub(super) fn is_complete(&self) -> bool {
+        self.computed == self.known()
+    }
+
+    /// `max_tokens` is 0 or the prompt fills the context: the prompt is evaluated, nothing follows.
+    pub(super) fn generates_nothing(&self) -> bool {
+        self.limit == 0
+    }
+
+    /// Forgets what was computed; the blocks must have been released. Tokens and text stay.
+    pub(super) fn preempt(&mut self) {
+        self.computed = 0;
+        self.held = 0;
+    }
+
+    /// Draws the next token and turns it into text.
+    pub(super) fn advance(
+        &mut self,
+        logits: &[f32],
+        vocabulary: &dyn Vocabulary,
+        scratch: &mut Scratch,
+    ) -> Result<Advance, Unusable> {
+        let end_tokens = vocabulary.end_tokens();
+        let banned = if self.task.params.ignore_eos {
+            end_tokens
+        } else {
+            &[]
+        };
+        let id = self
+            .sampler
+            .draw(logits, banned, self.generated.len(), scratch)?;
+        let mut token = Token {
+            id,
+            ..Token::default()
+        };
+        if let Some(top) = self.task.params.logprobs {
+            let (logprob, top) = report(logits, id, usize::from(top), scratch);
+            token.logprob = Some(logprob);
+            token.top = top;
+        }
+        self.generated.push(id);
+        if end_tokens.binary_search(&id).is_ok() {
+            let (_, text) = self.rest();
+            return Ok(Advance {
+                token,
+                end: Some((FinishReason::Stop, text)),
+            });
+        }
+        let matched = self.stop.push(&self.decoder.push(vocabulary.bytes(id)));
+        token.text = matched.text;
+        let end = if matched.stopped {
+            Some((FinishReason::Stop, String::new()))
+        } else if self.generated.len() == self.limit {
+            let (stopped, text) = self.rest();
+            Some((
+                if stopped {
+                    FinishReason::Stop
+                } else {
+                    FinishReason::Length
+                },
+                text,
+            ))
+        } else {
+            None
+        };
+        Ok(Advance { token, end })
+    }
+
+    /// The text that was held, and whether a stop string ended it: an unfinished character is
+    /// printed as U+FFFD only now, and may complete one.
+    fn rest(&mut self) -> (bool, String) {
+        let matched = self.stop.push(&self.decoder.finish());
+        (matched.stopped, matched.text + &self.stop.finish())
+    }
+}
+
+impl Advance {
+    /// The events to report, in order.
+    pub(super) fn into_events(self) -> impl Iterator<Item = Event> {
+        let end = self
+            .end
+            .map(|(reason, text)| Event::Finished { reason, text });
+        std::iter::once(Event::Token(self.token)).chain(end)
+    }
+}
+
+/// Tokens that a task may generate: `max_tokens`, or less where the context ends.
+fn output_limit(task: &Task, shape: Shape, positions: usize) -> Result<usize, Refusal> {
+    let prompt = task.prompt.len();
+    if prompt == 0 {
+        return Err(Refusal::EmptyPrompt);
+    }
+    if let Some(&id) = task.prompt.iter().find(|&&id| id as usize >= shape.vocab) {
+        return Err(Refusal::UnknownToken {
+            id,
+            last: shape.vocab.saturating_sub(1),
+        });
+    }
+    let Some(room) = shape.context.checked_sub(prompt) else {
+        return Err(Refusal::PromptTooLong {
+            prompt,
+            context: shape.context,
+        });
+    };
+    let limit = room.min(task.params.max_tokens as usize);
+    if prompt + limit > positions {
+        return Err(Refusal::DoesNotFit {
+            needed: prompt + limit,
+            positions,
+        });
+    }
+    Ok(limit)
+}

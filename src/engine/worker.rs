@@ -1,0 +1,346 @@
+//! A decode worker: takes tasks, runs steps, reports events. One leader thread each.
+//!
+//! Between two steps the worker drops cancelled sequences, makes room for those that grow, and lets
+//! waiting ones and new tasks join. While it has nothing to run it blocks on the task channel.
+//!
+//! A panic (a bug, in the model or here) is caught at the edge of the thread: every sequence of this
+//! worker fails with a sentence, the model's working memory is dropped and built anew, and the worker
+//! goes on. If it cannot be built, the worker leaves its tasks to the others; the last one stays and
+//! fails every task with the reason, so that none is left without an answer.
+//!
+//! Invariant: a task that was taken ends with exactly one terminal event.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+use crate::job::{Event, FinishReason, SequenceEvent};
+use crate::model::{BatchToken, Error, KV_BLOCK_TOKENS};
+
+use super::Task;
+use super::sampler::Scratch;
+use super::scheduler::{Limits, View, admits, fair_part, keep, share};
+use super::sequence::Sequence;
+use super::stepper::{Shape, Stepper, Vocabulary};
+
+/// What all workers of a pool share.
+pub(super) struct Shared {
+    pub(super) tasks: async_channel::Receiver<Task>,
+    pub(super) events: async_channel::Sender<SequenceEvent>,
+    pub(super) vocabulary: Arc<dyn Vocabulary>,
+    pub(super) shape: Shape,
+    pub(super) limits: Limits,
+    /// Workers that serve tasks.
+    pub(super) alive: AtomicUsize,
+    pub(super) stopping: AtomicBool,
+}
+
+impl Shared {
+    /// Waits while the event channel is full. Without a receiver nobody wants results any more, and
+    /// the pool stops.
+    pub(super) fn emit(&self, task: &Task, event: Event) {
+        let event = SequenceEvent {
+            job: task.job,
+            sequence: task.sequence,
+            event,
+        };
+        if self.events.send_blocking(event).is_err() {
+            self.stop();
+        }
+    }
+
+    /// Lets every worker end after its current step. Tasks in the channel can still be taken, and are
+    /// answered with `Stopped`.
+    pub(super) fn stop(&self) {
+        self.stopping.store(true, Ordering::SeqCst);
+        self.tasks.close();
+    }
+
+    fn is_stopping(&self) -> bool {
+        self.stopping.load(Ordering::SeqCst)
+    }
+}
+
+/// The body of a leader thread: runs until the task channel is closed and empty. Reports through
+/// `ready` how many positions the KV memory holds, or why the worker cannot start.
+pub(super) fn lead<S: Stepper>(
+    index: usize,
+    shared: &Shared,
+    build: &dyn Fn(usize) -> Result<S, Error>,
+    ready: async_channel::Sender<Result<usize, Error>>,
+) {
+    let mut stepper = match build(index) {
+        Ok(stepper) => stepper,
+        Err(error) => {
+            // Nobody listens only if the pool's start was given up.
+            let _ = ready.send_blocking(Err(error));
+            return;
+        }
+    };
+    let _ = ready.send_blocking(Ok(stepper.total_blocks() * KV_BLOCK_TOKENS));
+    drop(ready);
+    loop {
+        let mut worker = Worker::new(stepper, shared);
+        let Err(panic) = caught(|| worker.run()) else {
+            return;
+        };
+        let message = format!("decode worker {index} panicked: {panic}");
+        tracing::error!("{message}; it is being rebuilt");
+        worker.fail_all(&message);
+        drop(worker);
+        match caught(|| build(index)).and_then(|built| built.map_err(|error| error.to_string())) {
+            Ok(rebuilt) => stepper = rebuilt,
+            Err(reason) => {
+                let message = format!("{message}, and could not be rebuilt: {reason}");
+                tracing::error!("{message}");
+                return refuse_all(shared, &message);
+            }
+        }
+    }
+}
+
+/// The end of a worker that cannot be rebuilt.
+fn refuse_all(shared: &Shared, message: &str) {
+    if shared.alive.fetch_sub(1, Ordering::SeqCst) > 1 {
+        return;
+    }
+    while let Ok(task) = shared.tasks.recv_blocking() {
+        let event = if shared.is_stopping() || task.is_cancelled() {
+            Event::Stopped
+        } else {
+            Event::Failed {
+                message: message.to_owned(),
+            }
+        };
+        shared.emit(&task, event);
+    }
+}
+
+/// Runs `body`; a panic becomes its message. What `body` touched is dropped by the caller.
+fn caught<T>(body: impl FnOnce() -> T) -> Result<T, String> {
+    catch_unwind(AssertUnwindSafe(body)).map_err(|payload| {
+        let text = payload.downcast_ref::<&str>().copied();
+        let text = text.or_else(|| payload.downcast_ref::<String>().map(String::as_str));
+        text.unwrap_or("no message").to_owned()
+    })
+}
+
+struct Worker<'a, S: Stepper> {
+    stepper: S,
+    shared: &'a Shared,
+    /// Positions that the KV memory holds.
+    positions: usize,
+    /// In order of arrival; the first `running` run, the others wait for KV blocks.
+    sequences: Vec<Sequence<S::Table>>,
+    running: usize,
+    // Buffers that every step reuses.
+    views: Vec<View>,
+    shares: Vec<usize>,
+    batch: Vec<BatchToken>,
+    scratch: Scratch,
+}
+
+impl<'a, S: Stepper> Worker<'a, S> {
+    fn new(mut stepper: S, shared: &'a Shared) -> Self {
+        Worker {
+            positions: stepper.total_blocks() * KV_BLOCK_TOKENS,
+            stepper,
+            shared,
+            sequences: Vec::new(),
+            running: 0,
+            views: Vec::new(),
+            shares: Vec::new(),
+            batch: Vec::new(),
+            scratch: Scratch::default(),
+        }
+    }
+
+    fn run(&mut self) {
+        loop {
+            if self.sequences.is_empty() {
+                match self.shared.tasks.recv_blocking() {
+                    Ok(task) => self.enter(task),
+                    Err(_) => return,
+                }
+            }
+            self.drop_cancelled();
+            self.make_room();
+            self.admit_waiting();
+            self.take_tasks();
+            self.step();
+            self.retire();
+        }
+    }
+
+    /// A new task becomes the last of the waiting sequences, or fails at once.
+    fn enter(&mut self, task: Task) {
+        match Sequence::new(task, self.shared.shape, self.positions) {
+            Ok(sequence) => self.sequences.push(sequence),
+            Err((task, refusal)) => {
+                self.shared.emit(
+                    &task,
+                    Event::Failed {
+                        message: refusal.to_string(),
+                    },
+                );
+            }
+        }
+    }
+
+    /// Ends the sequences, running or waiting, that nobody wants any more.
+    fn drop_cancelled(&mut self) {
+        let stopping = self.shared.is_stopping();
+        for sequence in &mut self.sequences {
+            if stopping || sequence.task.is_cancelled() {
+                sequence.ended = true;
+                self.shared.emit(&sequence.task, Event::Stopped);
+            }
+        }
+        self.retire();
+    }
+
+    /// Preempts the youngest until the others can grow, and grows those.
+    fn make_room(&mut self) {
+        self.look();
+        let kept = keep(&self.views, self.running, self.stepper.free_blocks());
+        for sequence in &mut self.sequences[kept..self.running] {
+            self.stepper.release(&mut sequence.table);
+            sequence.preempt();
+        }
+        self.running = kept;
+        for index in 0..kept {
+            self.reserve(index, self.views[index].known);
+        }
+    }
+
+    /// Lets waiting sequences join, in their order.
+    fn admit_waiting(&mut self) {
+        while let Some(first) = self.sequences.get(self.running) {
+            let view = first.view();
+            if !admits(
+                &view,
+                self.running,
+                self.stepper.free_blocks(),
+                self.shared.limits,
+            ) {
+                return;
+            }
+            self.reserve(self.running, view.reservation());
+            self.running += 1;
+        }
+    }
+
+    /// Takes new tasks for free slots; none while a sequence waits, since they would only wait too,
+    /// and another worker may have room.
+    fn take_tasks(&mut self) {
+        let free_slots = self.shared.limits.slots - self.running;
+        let workers = self.shared.alive.load(Ordering::SeqCst);
+        for _ in 0..fair_part(self.shared.tasks.len(), workers, free_slots) {
+            if self.running < self.sequences.len() {
+                return;
+            }
+            let Ok(task) = self.shared.tasks.try_recv() else {
+                return;
+            };
+            self.enter(task);
+            self.admit_waiting();
+        }
+    }
+
+    fn reserve(&mut self, index: usize, positions: usize) {
+        let sequence = &mut self.sequences[index];
+        let blocks = positions.div_ceil(KV_BLOCK_TOKENS);
+        if blocks > sequence.held {
+            let grown = self.stepper.grow(&mut sequence.table, positions);
+            assert!(grown, "the scheduler counted the free KV blocks");
+            sequence.held = blocks;
+        }
+    }
+
+    fn look(&mut self) {
+        self.views.clear();
+        self.views.extend(self.sequences.iter().map(Sequence::view));
+    }
+
+    /// Computes one step and reports what it gave.
+    fn step(&mut self) {
+        if self.running == 0 {
+            return;
+        }
+        self.look();
+        share(
+            &self.views[..self.running],
+            self.shared.limits,
+            &mut self.shares,
+        );
+        self.batch.clear();
+        let running = &mut self.sequences[..self.running];
+        for (table, (sequence, &share)) in running.iter().zip(&self.shares).enumerate() {
+            sequence.append(share, table, &mut self.batch);
+        }
+        let tables: Vec<&S::Table> = running.iter().map(|sequence| &sequence.table).collect();
+        let logits = self.stepper.forward(&tables, &self.batch);
+        let mut rows = logits.chunks_exact(self.shared.shape.vocab);
+        for (sequence, &share) in running.iter_mut().zip(&self.shares) {
+            sequence.computed += share;
+            if !sequence.is_complete() {
+                continue;
+            }
+            if sequence.generates_nothing() {
+                sequence.ended = true;
+                let text = String::new();
+                self.shared.emit(
+                    &sequence.task,
+                    Event::Finished {
+                        reason: FinishReason::Length,
+                        text,
+                    },
+                );
+                continue;
+            }
+            let row = rows
+                .next()
+                .expect("one row of logits for each token that asked for them");
+            match sequence.advance(row, &*self.shared.vocabulary, &mut self.scratch) {
+                Ok(advance) => {
+                    sequence.ended = advance.end.is_some();
+                    advance
+                        .into_events()
+                        .for_each(|event| self.shared.emit(&sequence.task, event));
+                }
+                Err(unusable) => {
+                    sequence.ended = true;
+                    self.shared.emit(
+                        &sequence.task,
+                        Event::Failed {
+                            message: unusable.to_string(),
+                        },
+                    );
+                }
+            }
+        }
+    }
+
+    /// Removes the sequences that ended and gives their blocks back.
+    fn retire(&mut self) {
+        for index in (0..self.sequences.len()).rev() {
+            if self.sequences[index].ended {
+                let mut sequence = self.sequences.remove(index);
+                self.stepper.release(&mut sequence.table);
+                self.running -= usize::from(index < self.running);
+            }
+        }
+    }
+
+    /// Answers every sequence after a panic; the model is not touched any more.
+    fn fail_all(&mut self, message: &str) {
+        for sequence in self.sequences.iter().filter(|sequence| !sequence.ended) {
+            self.shared.emit(
+                &sequence.task,
+                Event::Failed {
+                    message: message.to_owned(),
+                },
+            );
+        }
+    }
+}

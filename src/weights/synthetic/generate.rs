@@ -1,0 +1,204 @@
+//! value = f(seed, tensor name, row * cols + column).
+//!
+//! A tensor's key is a hash of seed and name. SplitMix64 (Steele, Lea, Flood 2014) is a counter through
+//! a mixer, so its n-th word is computed from n alone; the two halves of a word are the values of two
+//! neighbours. 24 bits of a half make an odd multiple of 2^-24 in (-1, 1), never zero.
+
+use crate::tensor::{Layout, PANEL_ROWS, TensorSpec};
+
+/// The step of SplitMix64's counter.
+const GAMMA: u64 = 0x9e37_79b9_7f4a_7c15;
+/// Norms vary this much around 1.
+const NORM_SPREAD: f64 = 0.02;
+/// Half an integer of 24 signed bits times this lies in (-1, 1).
+const UNIT: f64 = 1.0 / (1 << 23) as f64;
+
+/// Writes the stored values of `spec` from `first_row` on: whole panels or rows.
+pub(super) fn fill(seed: u64, spec: &TensorSpec, first_row: usize, out: &mut [f32]) {
+    let stream = Stream::new(seed, spec);
+    let cols = spec.cols;
+    if spec.layout != Layout::Panels {
+        return stream.run(first_row * cols, out);
+    }
+    for (panel, out) in out.chunks_exact_mut(cols * PANEL_ROWS).enumerate() {
+        let first = first_row + panel * PANEL_ROWS;
+        let (lines, _) = out.as_chunks_mut::<PANEL_ROWS>();
+        if first + PANEL_ROWS <= spec.rows && cols.is_multiple_of(2) {
+            stream.full_panel(first * cols, cols, lines);
+        } else {
+            stream.any_panel(first, spec.rows, cols, lines);
+        }
+    }
+}
+
+/// The values of one tensor.
+struct Stream {
+    key: u64,
+    center: f32,
+    scale: f32,
+}
+
+impl Stream {
+    fn new(seed: u64, spec: &TensorSpec) -> Self {
+        let mut hash = blake3::Hasher::new();
+        hash.update(&seed.to_le_bytes());
+        hash.update(spec.name.as_bytes());
+        let digest = *hash.finalize().as_bytes();
+        let key = u64::from_le_bytes(*digest.first_chunk().expect("32 bytes begin with 8"));
+        let (center, spread) = match spec.layout {
+            Layout::Vector => (1.0, NORM_SPREAD),
+            // Xavier-uniform: the variance of sums of inputs, and of gradients, stays near 1.
+            Layout::Panels | Layout::Rows => (0.0, (6.0 / (spec.rows + spec.cols) as f64).sqrt()),
+        };
+        Stream {
+            key,
+            center,
+            scale: (spread * UNIT) as f32,
+        }
+    }
+
+    /// The state whose mix is word `index / 2`.
+    fn state(&self, index: usize) -> u64 {
+        self.key
+            .wrapping_add(GAMMA.wrapping_mul(index as u64 / 2 + 1))
+    }
+
+    /// 24 signed bits, moved to the middle between two integers, so that no value is zero.
+    fn value(&self, half: u32) -> f32 {
+        ((half.cast_signed() >> 8) as f32 + 0.5) * self.scale + self.center
+    }
+
+    fn at(&self, index: usize) -> f32 {
+        let word = mix(self.state(index));
+        self.value((word >> (index % 2 * 32)) as u32)
+    }
+
+    /// Values at consecutive indices.
+    fn run(&self, start: usize, out: &mut [f32]) {
+        let (first, out) = out.split_at_mut(start % 2);
+        first.iter_mut().for_each(|value| *value = self.at(start));
+        let start = start + first.len();
+        let (pairs, last) = out.as_chunks_mut::<2>();
+        for (pair, [low, high]) in pairs.iter_mut().enumerate() {
+            let word = mix(self.state(start + 2 * pair));
+            *low = self.value(word as u32);
+            *high = self.value((word >> 32) as u32);
+        }
+        let start = start + 2 * pairs.len();
+        last.iter_mut().for_each(|value| *value = self.at(start));
+    }
+
+    /// 16 whole rows of an even number of columns: a word is two columns of one row, and the sixteen
+    /// lanes are independent, which compilers turn into vector code.
+    fn full_panel(&self, start: usize, cols: usize, lines: &mut [[f32; PANEL_ROWS]]) {
+        let mut states: [u64; PANEL_ROWS] =
+            std::array::from_fn(|lane| self.state(start + lane * cols));
+        let (pairs, _) = lines.as_chunks_mut::<2>();
+        for [low, high] in pairs {
+            for lane in 0..PANEL_ROWS {
+                let word = mix(states[lane]);
+                states[lane] = states[lane].wrapping_add(GAMMA);
+                low[lane] = self.value(word as u32);
+                high[lane] = self.value((word >> 32) as u32);
+            }
+        }
+    }
+
+    /// A panel with missing rows or an odd number of columns.
+    fn any_panel(&self, first: usize, rows: usize, cols: usize, lines: &mut [[f32; PANEL_ROWS]]) {
+        for (k, line) in lines.iter_mut().enumerate() {
+            for lane in 0..PANEL_ROWS {
+                let row = first + lane;
+                line[lane] = if row < rows {
+                    self.at(row * cols + k)
+                } else {
+                    0.0
+                };
+            }
+        }
+    }
+}
+
+/// The output function of SplitMix64.
+fn mix(state: u64) -> u64 {
+    let z = (state ^ (state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    z ^ (z >> 31)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn spec(layout: Layout, rows: usize, cols: usize) -> TensorSpec {
+        TensorSpec {
+            name: "blk.0.attn_q.weight".into(),
+            layout,
+            rows,
+            cols,
+        }
+    }
+
+    /// Rows 0..rows of a tensor from its panels.
+    fn unpack(panels: &[f32], rows: usize, cols: usize) -> Vec<f32> {
+        let at = |row: usize, k: usize| panels[(row / 16 * cols + k) * 16 + row % 16];
+        (0..rows)
+            .flat_map(|row| (0..cols).map(move |k| at(row, k)))
+            .collect()
+    }
+
+    #[test]
+    fn the_mixer_is_splitmix64() {
+        // The first two outputs of the reference implementation for the seed 1234567.
+        let state = 1_234_567u64.wrapping_add(GAMMA);
+        assert_eq!(mix(state), 6_457_827_717_110_365_317);
+        assert_eq!(mix(state.wrapping_add(GAMMA)), 3_203_168_211_198_807_973);
+    }
+
+    #[test]
+    fn the_layout_does_not_change_the_values() {
+        for (rows, cols) in [(16, 8), (37, 6), (37, 7), (1, 3)] {
+            let mut by_rows = vec![0.0; rows * cols];
+            fill(42, &spec(Layout::Rows, rows, cols), 0, &mut by_rows);
+            let mut panels = vec![9.0; rows.next_multiple_of(16) * cols];
+            fill(42, &spec(Layout::Panels, rows, cols), 0, &mut panels);
+            assert_eq!(unpack(&panels, rows, cols), by_rows, "{rows} x {cols}");
+            let padding = rows.next_multiple_of(16) * cols - rows * cols;
+            assert_eq!(
+                panels.iter().filter(|&&value| value == 0.0).count(),
+                padding
+            );
+        }
+    }
+
+    #[test]
+    fn strips_do_not_change_the_values() {
+        for cols in [6, 7] {
+            let spec = spec(Layout::Rows, 9, cols);
+            let mut whole = vec![0.0; 9 * cols];
+            fill(42, &spec, 0, &mut whole);
+            for row in 0..9 {
+                let mut part = vec![0.0; cols];
+                fill(42, &spec, row, &mut part);
+                assert_eq!(part, whole[row * cols..][..cols]);
+            }
+        }
+    }
+
+    #[test]
+    fn seed_and_name_both_matter() {
+        let values = |seed, name: &str| {
+            let spec = TensorSpec {
+                name: name.into(),
+                layout: Layout::Rows,
+                rows: 4,
+                cols: 4,
+            };
+            let mut out = [0.0; 16];
+            fill(seed, &spec, 0, &mut out);
+            out
+        };
+        assert_ne!(values(42, "a"), values(43, "a"));
+        assert_ne!(values(42, "a"), values(42, "b"));
+    }
+}

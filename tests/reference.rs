@@ -1,0 +1,83 @@
+//! Tokens and log-probabilities against what llama.cpp computed from the same weights as F32.
+
+use woolly::job::SamplingParams;
+use woolly::model::LoadedModel;
+
+use crate::support::models::{reference, smollm2, tiny};
+use crate::support::runs::{Setup, greedy, run};
+
+/// Greedy tokens equal, listed log-probabilities within `tolerance`.
+fn check_completions(loaded: &LoadedModel, reference: &serde_json::Value, tolerance: f64) {
+    let items = reference["completion"].as_array().unwrap();
+    let mut worst: f64 = 0.0;
+    let mut compared = 0;
+    for item in items {
+        let prompt = item["prompt"].as_str().unwrap();
+        let tokens = loaded.tokenizer.encode(prompt, true, true).unwrap();
+        if let Some(expected) = item.get("prompt_tokens") {
+            assert_eq!(serde_json::json!(tokens), *expected, "{prompt}");
+        }
+        let expected: Vec<u32> = serde_json::from_value(item["tokens"].clone()).unwrap();
+        let params = SamplingParams {
+            ignore_eos: true,
+            logprobs: Some(20),
+            ..greedy(expected.len() as u32)
+        };
+        let output = run(loaded, Setup::default(), &[(tokens, params)]).remove(0);
+        assert_eq!(output.ids(), expected, "{prompt}");
+        assert_eq!(output.text, item["text"].as_str().unwrap(), "{prompt}");
+        for (step, (token, top)) in output
+            .tokens
+            .iter()
+            .zip(item["top"].as_array().unwrap())
+            .enumerate()
+        {
+            for (id, logprob) in serde_json::from_value::<Vec<(u32, f64)>>(top.clone()).unwrap() {
+                let found = token.top.iter().find(|candidate| candidate.0 == id);
+                let (_, ours) = found.unwrap_or_else(|| panic!("{prompt}, step {step}: no {id}"));
+                let difference = (f64::from(*ours) - logprob).abs();
+                assert!(
+                    difference < tolerance,
+                    "{prompt}, step {step}, token {id}: {difference}"
+                );
+                worst = worst.max(difference);
+                compared += 1;
+            }
+        }
+    }
+    println!("{compared} log-probabilities, worst difference {worst:.6}");
+}
+
+#[test]
+fn tiny_llama_gives_the_reference_tokens_and_logprobs() {
+    check_completions(tiny(), &reference("llama-gqa.reference.json"), 1e-4);
+}
+
+#[test]
+fn smollm2_gives_the_reference_tokens_and_logprobs() {
+    let Some(loaded) = smollm2() else { return };
+    check_completions(loaded, &reference("smollm2.reference.json"), 2e-3);
+}
+
+#[test]
+fn smollm2_answers_the_reference_chat() {
+    let Some(loaded) = smollm2() else { return };
+    for chat in reference("smollm2.reference.json")["chat"]
+        .as_array()
+        .unwrap()
+    {
+        let messages: Vec<woolly::text::Message> =
+            serde_json::from_value(chat["messages"].clone()).unwrap();
+        let tokens = loaded
+            .template
+            .encode(&loaded.tokenizer, &messages)
+            .unwrap();
+        assert_eq!(
+            tokens.len() as u64,
+            chat["usage"]["prompt_tokens"].as_u64().unwrap()
+        );
+        let output = run(loaded, Setup::default(), &[(tokens, greedy(32))]).remove(0);
+        assert_eq!(output.text, chat["text"].as_str().unwrap());
+        assert_eq!(serde_json::to_value(output.finish).unwrap(), chat["finish"]);
+    }
+}

