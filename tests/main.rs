@@ -8,6 +8,8 @@
     reason = "a failed unwrap is a failed test, in helpers too"
 )]
 
+mod api_completions;
+mod api_jobs;
 mod cache_format;
 mod chat_template;
 mod cli_batch;
@@ -16,6 +18,7 @@ mod cli_daemon;
 mod cli_run;
 mod cli_submit;
 mod config;
+mod daemon_lifecycle;
 mod dequant;
 mod engine_failures;
 mod engine_fake;

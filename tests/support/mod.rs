@@ -2,8 +2,10 @@
 
 pub mod block_on;
 pub mod cli;
+pub mod daemon;
 pub mod fake_daemon;
 pub mod gguf_file;
+pub mod http;
 pub mod models;
 pub mod queue;
 pub mod queue_oracle;
