@@ -28,6 +28,7 @@ mod equal_bytes;
 mod gguf_reader;
 mod model_cache;
 mod protocol_jobs;
+mod protocol_properties;
 mod protocol_requests;
 mod protocol_resolve;
 mod protocol_responses;

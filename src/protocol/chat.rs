@@ -53,7 +53,7 @@ impl ChatRequest {
                 .map(|k| k as u8),
             options: Options::take(&mut fields)?,
         };
-        if request.top_logprobs.is_some() && !request.logprobs {
+        if request.top_logprobs.is_some_and(|k| k > 0) && !request.logprobs {
             return Err(RequestError::field(
                 "top_logprobs",
                 "needs logprobs to be true",
