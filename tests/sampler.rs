@@ -229,17 +229,20 @@ fn sampler_narrow_settings_are_greedy() {
 fn sampler_applies_temperature_before_top_p() {
     // Probabilities 0.64, 0.23, 0.09, 0.03 at temperature 1; nearly even at temperature 100.
     let logits = [3.0, 2.0, 1.0, 0.0];
-    let seen = |params: &SamplingParams| {
+    let seen_of = |logits: &[f32], params: &SamplingParams| {
         let mut seen: Vec<u32> = (0..300)
-            .map(|index| draw(&logits, &[], params, index).unwrap())
+            .map(|index| draw(logits, &[], params, index).unwrap())
             .collect();
         seen.sort_unstable();
         seen.dedup();
         seen
     };
+    let seen = |params: &SamplingParams| seen_of(&logits, params);
     assert_eq!(seen(&params(1.0, 0, 0.6, 3)), [0]);
     assert_eq!(seen(&params(1.0, 0, 0.7, 3)), [0, 1]);
     assert_eq!(seen(&params(100.0, 0, 0.6, 3)), [0, 1, 2]);
+    // Half of four equal ones is two of them, not three.
+    assert_eq!(seen_of(&[1.0; 4], &params(1.0, 0, 0.5, 3)), [0, 1]);
     // Top-p is a share of what top-k left: of 0.73 and 0.27, the first alone has 0.7.
     assert_eq!(seen(&params(1.0, 2, 0.7, 3)), [0]);
 }
