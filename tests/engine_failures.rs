@@ -188,14 +188,16 @@ fn engine_failures_stopping_answers_running_and_waiting_tasks() {
     for count in [1, 2] {
         let (sender, events) = async_channel::bounded(1);
         let pool = start(&FakeModel::new(64), &workers(count, 2, 8), sender).unwrap();
-        // Two run on each worker, the others are in the task channel.
-        for job in 0..4 * count as i64 {
+        // Each worker takes one task at least before it waits for room for its events, and the task
+        // channel holds two more for each.
+        let tasks = 3 * count;
+        for job in 0..tasks as i64 {
             pool.submit(task(job, &[1, job as u32], endless()));
         }
         let first = events.recv_blocking().unwrap();
         assert!(matches!(first.event, Event::Token(_)));
         let stopper = std::thread::spawn(|| pool.stop());
-        let outputs = collect(&events, 4 * count);
+        let outputs = collect(&events, tasks);
         assert!(
             outputs
                 .iter()

@@ -53,7 +53,7 @@ fn one_at_a_time() -> Vec<Output> {
 #[test]
 fn engine_pool_alone_gives_what_the_plain_loop_gives() {
     for (task, output) in tasks().into_iter().zip(one_at_a_time()) {
-        let mut sampler = Sampler::new(&task.params, task.sequence);
+        let sampler = Sampler::new(&task.params, task.sequence);
         let banned: &[u32] = if task.params.ignore_eos {
             &[END, OTHER_END]
         } else {

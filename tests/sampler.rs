@@ -128,7 +128,7 @@ const GOLDEN: [(u64, usize, [u32; 6]); 4] = [
 fn sampler_golden_uniform_draws() {
     let flat = [0.25f32; 1000];
     for (seed, sequence, expected) in GOLDEN {
-        let mut sampler = Sampler::new(&params(1.0, 0, 1.0, seed), sequence);
+        let sampler = Sampler::new(&params(1.0, 0, 1.0, seed), sequence);
         let drawn = [0, 1, 2, 3, 100, 65536].map(|index| {
             sampler
                 .draw(&flat, &[], index, &mut Scratch::default())
@@ -145,7 +145,7 @@ fn sampler_golden_draws_of_a_shaped_row() {
         .map(|id| ((id * 7919) % 1009) as f32 / 100.0)
         .collect();
     let drawn = |params: SamplingParams| {
-        let mut sampler = Sampler::new(&params, 0);
+        let sampler = Sampler::new(&params, 0);
         let mut scratch = Scratch::default();
         (0..6)
             .map(|index| sampler.draw(&logits, &[], index, &mut scratch).unwrap())
@@ -163,7 +163,7 @@ fn sampler_golden_draws_of_a_shaped_row() {
 fn sampler_draws_do_not_depend_on_earlier_draws() {
     let logits: Vec<f32> = (0..100u32).map(|id| (id % 10) as f32).collect();
     let params = params(2.0, 0, 1.0, 5);
-    let mut sampler = Sampler::new(&params, 0);
+    let sampler = Sampler::new(&params, 0);
     let mut scratch = Scratch::default();
     let forward: Vec<u32> = (0..50)
         .map(|index| sampler.draw(&logits, &[], index, &mut scratch).unwrap())
@@ -179,7 +179,7 @@ fn sampler_draws_do_not_depend_on_earlier_draws() {
 fn sampler_frequencies_follow_the_probabilities() {
     // Probabilities 1/2, 1/4, 1/8, 1/8 by temperature 1 over logarithms of 4, 2, 1, 1.
     let logits = [0.0, libm::logf(4.0), 0.0, libm::logf(2.0)];
-    let mut sampler = Sampler::new(&params(1.0, 0, 1.0, 1), 0);
+    let sampler = Sampler::new(&params(1.0, 0, 1.0, 1), 0);
     let mut counts = [0; 4];
     for index in 0..8000 {
         counts[sampler
@@ -229,17 +229,20 @@ fn sampler_narrow_settings_are_greedy() {
 fn sampler_applies_temperature_before_top_p() {
     // Probabilities 0.64, 0.23, 0.09, 0.03 at temperature 1; nearly even at temperature 100.
     let logits = [3.0, 2.0, 1.0, 0.0];
-    let seen = |params: &SamplingParams| {
+    let seen_of = |logits: &[f32], params: &SamplingParams| {
         let mut seen: Vec<u32> = (0..300)
-            .map(|index| draw(&logits, &[], params, index).unwrap())
+            .map(|index| draw(logits, &[], params, index).unwrap())
             .collect();
         seen.sort_unstable();
         seen.dedup();
         seen
     };
+    let seen = |params: &SamplingParams| seen_of(&logits, params);
     assert_eq!(seen(&params(1.0, 0, 0.6, 3)), [0]);
     assert_eq!(seen(&params(1.0, 0, 0.7, 3)), [0, 1]);
     assert_eq!(seen(&params(100.0, 0, 0.6, 3)), [0, 1, 2]);
+    // Half of four equal ones is two of them, not three.
+    assert_eq!(seen_of(&[1.0; 4], &params(1.0, 0, 0.5, 3)), [0, 1]);
     // Top-p is a share of what top-k left: of 0.73 and 0.27, the first alone has 0.7.
     assert_eq!(seen(&params(1.0, 2, 0.7, 3)), [0]);
 }
