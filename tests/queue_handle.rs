@@ -464,6 +464,30 @@ fn what_arrives_during_a_commit_forms_the_next_group() {
     assert_eq!(ids, [2, 3, 4, 5, 6]);
 }
 
+#[test]
+fn an_abandoned_submit_is_cancelled_without_waiting_for_other_work() {
+    let (groups_in, groups) = async_channel::bounded(9);
+    let (go, go_out) = async_channel::bounded(9);
+    let store = Gated {
+        store: Oracle::default(),
+        groups: groups_in,
+        go: go_out,
+    };
+    go.send_blocking(()).unwrap();
+    let queue = Queue::over(Box::new(store), &CONFIG).unwrap();
+    assert_eq!(groups.recv_blocking(), Ok(1));
+    {
+        let mut submit = Box::pin(queue.submit(attached("a")));
+        assert_eq!(poll_once(submit.as_mut()), Poll::Pending);
+        assert_eq!(groups.recv_blocking(), Ok(1));
+    }
+    go.send_blocking(()).unwrap();
+    // The group with the cancel.
+    assert_eq!(groups.recv_blocking(), Ok(1));
+    go.send_blocking(()).unwrap();
+    queue.close();
+}
+
 fn token(job: i64, sequence: usize, id: u32) -> Arc<SequenceEvent> {
     let event = Event::Token(Token {
         id,
