@@ -4,6 +4,7 @@
     reason = "a test that cannot go on should stop, helpers included"
 )]
 
+mod architecture;
 mod queue_crash;
 mod queue_handle;
 mod queue_store;
