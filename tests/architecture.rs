@@ -26,8 +26,11 @@ const NEVER: [(&str, &[&str]); 2] = [
     ("api", &["engine", "model", "weights", "cache"]),
 ];
 
-/// Crates that only some top-level modules may name.
-const CRATES: [(&str, fn(&str) -> bool); 3] = [
+/// Whether a top-level module may name a library.
+type Allowed = fn(&str) -> bool;
+
+/// Libraries that only some may name.
+const LIBRARIES: [(&str, Allowed); 3] = [
     ("tokio", |module| {
         matches!(module, "api" | "daemon" | "cli" | "bin")
     }),
@@ -112,7 +115,7 @@ fn check(name: &str, text: &str) -> Vec<String> {
                 token.line
             ));
         }
-        for (library, allowed) in CRATES {
+        for (library, allowed) in LIBRARIES {
             if token.text == library && !allowed(top) {
                 violations.push(format!(
                     "{name}:{}: {top} must not use {library}",
