@@ -10,6 +10,7 @@
 
 mod api_completions;
 mod api_jobs;
+mod architecture;
 mod cache_format;
 mod chat_template;
 mod cli_batch;

@@ -10,5 +10,6 @@ pub mod models;
 pub mod queue;
 pub mod queue_oracle;
 pub mod runs;
+pub mod rust_tokens;
 pub mod served_model;
 pub mod vocabularies;
