@@ -1,17 +1,12 @@
 //! Exponentials of a row of logits: weights for drawing, log-probabilities for reporting.
 
+use crate::compute::{Isa, elementwise};
+
 use super::candidates::{Candidate, Candidates, best};
 
 /// Fractional bits of a weight. The best candidate weighs 2^40, so a million candidates stay below
 /// 2^60, and what is lost below 2^-40 of the best could not be drawn in a lifetime.
 const FRACTION_BITS: u32 = 40;
-
-/// e to the power of each value, the same bits on every machine.
-fn exp_all(values: &mut [f32]) {
-    for value in values {
-        *value = libm::expf(*value);
-    }
-}
 
 /// A weight in fixed point, rounded down. Sums of these are exact, so they are the same in any order,
 /// and a walk along them cannot run out of mass.
@@ -20,9 +15,21 @@ fn fixed(weight: f32) -> u64 {
 }
 
 /// Unnormalized probabilities: `exp((logit - max) / temperature)`, 1 for the best candidate.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Weights {
     values: Vec<f32>,
+    /// The machine's best whatever the configuration says: all give the same bits, and a row of
+    /// 49,152 exponentials takes milliseconds without vectors.
+    isa: Isa,
+}
+
+impl Default for Weights {
+    fn default() -> Self {
+        Weights {
+            values: Vec::new(),
+            isa: Isa::best(),
+        }
+    }
 }
 
 impl Weights {
@@ -50,7 +57,7 @@ impl Weights {
         self.values.clear();
         self.values
             .extend(logits.map(|logit| (logit - max) / temperature));
-        exp_all(&mut self.values);
+        elementwise::exp_all(self.isa, &mut self.values);
     }
 
     /// The weight at an index of what was weighed.
