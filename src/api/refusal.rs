@@ -221,7 +221,7 @@ impl From<queue::Error> for Refusal {
             },
             Error::NoSpace { .. } => Refusal::unavailable("no_space", &message, RETRY_NO_SPACE_S),
             Error::Closed => Refusal::draining(),
-            Error::Store { .. } => Refusal::new(
+            Error::Store { .. } | Error::StateDir { .. } => Refusal::new(
                 StatusCode::INTERNAL_SERVER_ERROR,
                 "server_error",
                 Some("store"),

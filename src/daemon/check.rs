@@ -1,24 +1,20 @@
 //! `woollyd --check`: whether this configuration could start, without starting anything.
 
-use std::fs::File;
-use std::io::Read;
 use std::path::Path;
 
+use crate::cache::MappedFile;
 use crate::config::{self, Config, ModelSource};
+use crate::weights::{self, gguf::Header};
 
 use super::failure::Failure;
-
-/// The first bytes of a GGUF file: "GGUF", then the version, little endian.
-/// <https://github.com/ggml-org/ggml/blob/master/docs/gguf.md>
-const MAGIC: &[u8; 4] = b"GGUF";
-const VERSIONS: [u32; 2] = [2, 3];
 
 /// The one line that `--check` prints, or what is wrong.
 pub fn check(config: &Config) -> Result<String, Failure> {
     let model = model_of(config)?;
     let source = match &model.source {
-        ModelSource::Gguf(path) => gguf_version(path)
-            .map(|version| format!("model {} (GGUF version {version})", path.display()))?,
+        ModelSource::Gguf(path) => {
+            format!("model {} ({} tensors)", path.display(), tensors_in(path)?)
+        }
         ModelSource::Synthetic(sizes) => format!(
             "synthetic model of {} layers, {} wide, {} tokens",
             sizes.num_layers, sizes.hidden_size, sizes.vocab_size
@@ -42,82 +38,30 @@ pub(super) fn model_of(config: &Config) -> Result<&config::Model, Failure> {
     })
 }
 
-/// Reads eight bytes; whether the rest is sound shows when it is loaded.
-fn gguf_version(path: &Path) -> Result<u32, Failure> {
-    let sentence = |problem: &str| format!("model file {}: {problem}", path.display());
-    let unreadable = |error: std::io::Error| {
-        Failure::of_io(
-            &error,
-            sentence(&format!("cannot read it: {error}; expected a GGUF file")),
-        )
-    };
-    // Asked before it is opened: opening a FIFO would wait for a writer.
-    if !path.metadata().map_err(unreadable)?.is_file() {
-        return Err(Failure::configuration(sentence(
-            "it is not a regular file; expected a GGUF file",
-        )));
-    }
-    let mut start = [0_u8; 8];
-    let not_gguf = |_| Failure::configuration(sentence("it is not a GGUF file: it is too short"));
-    File::open(path)
-        .map_err(unreadable)?
-        .read_exact(&mut start)
-        .map_err(not_gguf)?;
-    let [magic @ .., a, b, c, d] = start;
-    let version = u32::from_le_bytes([a, b, c, d]);
-    if magic != *MAGIC {
-        return Err(Failure::configuration(sentence(
-            "it is not a GGUF file: it does not begin with GGUF",
-        )));
-    }
-    if !VERSIONS.contains(&version) {
-        let problem = format!("GGUF version {version} is not supported; expected 2 or 3");
-        return Err(Failure::configuration(sentence(&problem)));
-    }
-    Ok(version)
+/// Reads the header, which says what is in the file and that all of it is there.
+fn tensors_in(path: &Path) -> Result<usize, Failure> {
+    let refused = |error: weights::Error| Failure::model(&error.into());
+    let path_of = || path.to_owned();
+    let file = MappedFile::open(path)
+        .map_err(|source| refused(weights::Error::Open { path: path_of(), source }))?;
+    let header = Header::read(file.bytes())
+        .map_err(|source| refused(weights::Error::Gguf { path: path_of(), source }))?;
+    Ok(header.tensors.len())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn checked(bytes: &[u8]) -> Result<u32, String> {
+    #[test]
+    fn a_file_that_is_no_model_is_named() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("m.gguf");
-        std::fs::write(&path, bytes).unwrap();
-        gguf_version(&path)
-            .map_err(|failure| failure.to_string().split_once(": ").unwrap().1.to_owned())
-    }
-
-    #[test]
-    fn the_beginning_of_the_file_decides() {
-        assert_eq!(checked(b"GGUF\x03\0\0\0rest"), Ok(3));
-        assert_eq!(checked(b"GGUF\x02\0\0\0"), Ok(2));
-        assert_eq!(
-            checked(b"GGUF\x01\0\0\0").unwrap_err(),
-            "GGUF version 1 is not supported; expected 2 or 3"
-        );
-        assert_eq!(
-            checked(b"PK\x03\x04....").unwrap_err(),
-            "it is not a GGUF file: it does not begin with GGUF"
-        );
-        assert_eq!(
-            checked(b"GGUF").unwrap_err(),
-            "it is not a GGUF file: it is too short"
-        );
-    }
-
-    #[test]
-    fn what_is_no_file_is_refused() {
-        let directory = tempfile::tempdir().unwrap();
-        let missing = gguf_version(&directory.path().join("m.gguf"))
-            .unwrap_err()
-            .to_string();
-        assert!(missing.contains("No such file or directory"), "{missing}");
-        let directory = gguf_version(directory.path()).unwrap_err().to_string();
-        assert!(
-            directory.contains("it is not a regular file"),
-            "{directory}"
-        );
+        let missing = tensors_in(&path).unwrap_err().to_string();
+        assert!(missing.contains("m.gguf") && missing.contains("No such file"), "{missing}");
+        std::fs::write(&path, "PK\x03\x04 not a model").unwrap();
+        let foreign = tensors_in(&path).unwrap_err().to_string();
+        assert!(foreign.contains("m.gguf"), "{foreign}");
+        assert!(tensors_in(directory.path()).is_err());
     }
 }

@@ -4,17 +4,21 @@
 use std::sync::atomic::AtomicBool;
 use std::sync::mpsc::SyncSender;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use crate::api::Served;
 use crate::engine::{Pool, Task};
 use crate::job::{JobId, SequenceEvent, Spec};
 use crate::protocol::{self, ResponseMeta};
-use crate::queue::{Claimed, Completion, Queue};
+use crate::queue::{self, Claimed, Completion, Queue};
 
 use super::assembly::End;
 use super::control::Control;
 use super::failure::Failure;
 use super::running::{EndedJob, Running, is_output};
+
+/// Nothing tells when a full disk has room again, so a result that met one is written again after this.
+const NO_SPACE_PAUSE: Duration = Duration::from_secs(1);
 
 /// What the three loops share.
 pub(super) struct Dispatch {
@@ -142,16 +146,34 @@ impl Dispatch {
         }
     }
 
-    /// Publishes the end of a job. When that fails the daemon ends: the next start runs the job again and
-    /// gets the same bytes.
+    /// Publishes the end of a job. A full disk is waited for: meanwhile events pile up and the workers
+    /// wait, and nothing is computed in vain. Any other failure ends the daemon, and the next start runs
+    /// the job again and gets the same bytes.
     fn finish(&self, id: JobId, completion: Completion) {
-        match self.queue.finish_blocking(id, completion) {
-            // False: it was cancelled before its end could be published, and is terminal too.
-            Ok(_published) => self.queue.live().close(id),
-            Err(error) => {
-                let _ = self.control.try_send(Control::Failed(Failure::from(error)));
+        loop {
+            match self.queue.finish_blocking(id, completion.clone()) {
+                // False: it was cancelled before its end could be published, and is terminal too.
+                Ok(_published) => return self.queue.live().close(id),
+                Err(error @ queue::Error::NoSpace { .. }) => {
+                    tracing::warn!(job = %id, "{error}; trying again");
+                    if self.pause_unless_stopping() {
+                        continue;
+                    }
+                    return;
+                }
+                Err(error) => {
+                    let _ = self.control.try_send(Control::Failed(Failure::from(error)));
+                    return;
+                }
             }
         }
+    }
+
+    /// Waits a while; false as soon as the daemon is stopping.
+    fn pause_unless_stopping(&self) -> bool {
+        let waited =
+            self.room.wait_timeout_while(self.lock(), NO_SPACE_PAUSE, |running| !running.is_stopping());
+        !waited.unwrap_or_else(PoisonError::into_inner).0.is_stopping()
     }
 
     /// Stops what users cancel, until the channel is closed.

@@ -5,7 +5,7 @@ use std::io;
 use std::process::ExitCode;
 
 use crate::api::SocketError;
-use crate::{config, queue};
+use crate::{cache, config, model, queue, weights};
 
 /// Something is wrong with the program.
 pub const EXIT_FAILED: u8 = 1;
@@ -48,9 +48,17 @@ impl Failure {
         ExitCode::from(self.code)
     }
 
-    /// A model that cannot be loaded: a wrong file stays wrong, but a full or failing disk may recover.
-    pub(super) fn model(error: &crate::model::Error) -> Self {
+    /// A model that cannot be loaded: a wrong file stays wrong, but disk and memory may have room again.
+    pub(super) fn model(error: &model::Error) -> Self {
         let message = error.to_string();
+        match error {
+            model::Error::Weights(weights::Error::Cache(
+                cache::Error::NoSpace { .. } | cache::Error::Memory { .. },
+            ))
+            | model::Error::KvMemory { .. } => return Failure::io(message),
+            model::Error::Thread(_) | model::Error::WorkerDied => return Failure::failed(message),
+            _ => {}
+        }
         let first: &(dyn StdError + 'static) = error;
         let mut causes = std::iter::successors(Some(first), |&cause| cause.source());
         match causes.find_map(|cause| cause.downcast_ref::<io::Error>()) {
@@ -84,7 +92,11 @@ impl From<config::Error> for Failure {
 
 impl From<queue::Error> for Failure {
     fn from(error: queue::Error) -> Self {
-        Failure::io(error.to_string())
+        let message = error.to_string();
+        match error {
+            queue::Error::StateDir { .. } => Failure::configuration(message),
+            _ => Failure::io(message),
+        }
     }
 }
 

@@ -1,12 +1,8 @@
 //! What accepts work: the queue, and the API in front of it. It stands before the model is warm.
 
-use std::fs::DirBuilder;
-use std::os::unix::fs::DirBuilderExt;
-use std::path::Path;
 use std::sync::mpsc::SyncSender;
 use std::time::Duration;
 
-use rustix::fs::Access;
 use tokio::runtime::Runtime;
 use tokio::task::JoinHandle;
 
@@ -36,7 +32,6 @@ pub(super) struct Front {
 impl Front {
     pub(super) fn start(config: &Config, control: SyncSender<Control>) -> Result<Self, Failure> {
         let own_uid = rustix::process::geteuid().as_raw();
-        prepare_state_dir(&config.daemon.state_dir)?;
         let queue = Queue::open(&config.daemon.state_dir, &config.queue)?;
         let socket = match api::inherited()? {
             Some(socket) => socket,
@@ -61,11 +56,13 @@ impl Front {
             lifecycle: lifecycle.clone(),
             max_body_bytes: config.api.max_body_bytes,
         };
+        let control_of_store = control.clone();
         let server = runtime.spawn(async move {
             if let Err(error) = api::serve(listener, api).await {
                 let _ = control.try_send(Control::Failed(failed(error)));
             }
         });
+        watch_store(&runtime, &queue, control_of_store);
         tracing::info!(socket = %config.daemon.socket.display(), "accepting jobs");
         Ok(Front {
             queue,
@@ -97,45 +94,12 @@ impl Front {
     }
 }
 
-/// Makes the directory if there is none, for this user only, and sees to it that the queue can write there:
-/// its own error would not say that a restart does not help.
-fn prepare_state_dir(directory: &Path) -> Result<(), Failure> {
-    let sentence = |problem: &str| format!("state directory {}: {problem}", directory.display());
-    DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(directory)
-        .map_err(|error| Failure::of_io(&error, sentence(&format!("cannot make it: {error}"))))?;
-    let access = Access::READ_OK | Access::WRITE_OK | Access::EXEC_OK;
-    rustix::fs::access(directory, access).map_err(|errno| {
-        Failure::of_io(
-            &errno.into(),
-            sentence(&format!("cannot write there: {errno}")),
-        )
-    })
-}
-
-#[cfg(test)]
-mod tests {
-    use std::os::unix::fs::MetadataExt;
-
-    use super::*;
-
-    #[test]
-    fn a_new_state_directory_is_private() {
-        let base = tempfile::tempdir().unwrap();
-        let directory = base.path().join("a/b");
-        prepare_state_dir(&directory).unwrap();
-        assert_eq!(directory.metadata().unwrap().mode() & 0o777, 0o700);
-    }
-
-    #[test]
-    fn a_file_in_the_way_is_a_matter_of_configuration() {
-        let base = tempfile::tempdir().unwrap();
-        let file = base.path().join("file");
-        std::fs::write(&file, "").unwrap();
-        let failure = prepare_state_dir(&file).unwrap_err();
-        let start = format!("state directory {}: cannot make it: ", file.display());
-        assert!(failure.to_string().starts_with(&start), "{failure}");
-    }
+/// A store that cannot go on ends the daemon: the next start recovers what is on disk.
+fn watch_store(runtime: &Runtime, queue: &Queue, control: SyncSender<Control>) {
+    let failed = queue.failed();
+    runtime.spawn(async move {
+        if let Ok(error) = failed.recv().await {
+            let _ = control.try_send(Control::Failed(Failure::from(error)));
+        }
+    });
 }

@@ -125,6 +125,10 @@ impl Running {
         self.no_more_claims = true;
     }
 
+    pub(super) fn is_stopping(&self) -> bool {
+        self.no_more_claims
+    }
+
     pub(super) fn claims_ended(&mut self) {
         self.claims_ended = true;
     }

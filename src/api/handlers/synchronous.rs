@@ -49,30 +49,14 @@ pub(super) async fn answer(
         metadata: None,
         created_at_ms: submission::now_ms(),
     };
-    let (row, attachment) = submit(&shared, job, has_key).await?;
+    // A connection that goes while the job is being committed cancels it in the queue; from here on it is
+    // the attachment that does.
+    let row = shared.queue.submit(job).await?.job;
+    let attachment = Attachment::new(shared.queue.clone(), row.id, has_key);
     if streams {
         Ok(stream(shared, served, row, state, attachment))
     } else {
         wait(&shared, &row, attachment).await
-    }
-}
-
-/// In a task of its own: when the connection goes while the job is being committed, the task still ends,
-/// and what it gives back is dropped, which cancels the job.
-async fn submit(
-    shared: &Shared,
-    job: NewJob,
-    has_key: bool,
-) -> Result<(JobRow, Attachment), Refusal> {
-    let queue = shared.queue.clone();
-    let submitting = tokio::spawn(async move {
-        let row = queue.submit(job).await?.job;
-        let attachment = Attachment::new(queue, row.id, has_key);
-        Ok((row, attachment))
-    });
-    match submitting.await {
-        Ok(submitted) => submitted,
-        Err(_panicked) => Err(Refusal::failed("the job could not be submitted")),
     }
 }
 
