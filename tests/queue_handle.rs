@@ -181,20 +181,36 @@ fn a_delivered_result_is_deleted() {
     assert_eq!(state(&queue, with_key), State::Completed);
 }
 
+/// Returns when the writer has done what it was told before, and what followed from that.
+fn settle(queue: &Queue) {
+    for _ in 0..2 {
+        assert_eq!(block_on(queue.cancel(JobId(999))), Err(Error::NotFound));
+    }
+}
+
 #[test]
 fn a_submit_that_nobody_waits_for_any_longer_is_cancelled() {
     let root = tempfile::tempdir().unwrap();
     let queue = open(root.path());
     for _ in 0..20 {
-        // Sent with the first poll, dropped before or after the answer came.
+        // Sent with the first poll, dropped mostly before the answer came.
         let _ = poll_once(queue.submit(attached("a")));
     }
     let _ = poll_once(queue.submit(detached("b")));
-    queue.close();
-    let queue = open(root.path());
+    settle(&queue);
     let counts = block_on(queue.counts()).unwrap();
-    assert_eq!(counts[0], (State::Queued, 1));
-    assert_eq!(counts[4], (State::Cancelled, 20));
+    assert_eq!(
+        (counts[0], counts[4]),
+        ((State::Queued, 1), (State::Cancelled, 20))
+    );
+
+    let mut answered = Box::pin(queue.submit(attached("c")));
+    let _ = poll_once(answered.as_mut());
+    settle(&queue);
+    assert_eq!(state(&queue, JobId(22)), State::Queued);
+    drop(answered);
+    settle(&queue);
+    assert_eq!(state(&queue, JobId(22)), State::Cancelled);
 }
 
 #[test]
@@ -383,6 +399,93 @@ fn a_fault_of_the_store_ends_it() {
     assert_eq!(block_on(subscription.next()), None);
     test.queue.close();
     assert_eq!(test.calls.load(Ordering::SeqCst), calls);
+}
+
+/// A store that waits inside `apply` until the test lets it go on, and tells the size of each group.
+struct Gated {
+    store: Oracle,
+    groups: async_channel::Sender<usize>,
+    go: async_channel::Receiver<()>,
+}
+
+impl JobStore for Gated {
+    fn recover(&mut self, now_ms: i64) -> Result<Vec<JobId>, Error> {
+        self.store.recover(now_ms)
+    }
+
+    fn apply(&mut self, group: &[Change], now: i64) -> Result<Vec<Result<Applied, Error>>, Error> {
+        self.groups.send_blocking(group.len()).unwrap();
+        self.go.recv_blocking().unwrap();
+        self.store.apply(group, now)
+    }
+
+    fn reader(&self) -> Result<Box<dyn JobReader>, Error> {
+        self.store.reader()
+    }
+
+    fn close(self: Box<Self>) -> Result<(), Error> {
+        Ok(())
+    }
+}
+
+#[test]
+fn what_arrives_during_a_commit_forms_the_next_group() {
+    let (groups_in, groups) = async_channel::bounded(9);
+    let (go, go_out) = async_channel::bounded(9);
+    let store = Gated {
+        store: Oracle::default(),
+        groups: groups_in,
+        go: go_out,
+    };
+    // The look for old jobs at open.
+    go.send_blocking(()).unwrap();
+    let queue = Queue::over(Box::new(store), &CONFIG).unwrap();
+    assert_eq!(groups.recv_blocking(), Ok(1));
+
+    let mut first = Box::pin(queue.submit(detached("a")));
+    assert_eq!(poll_once(first.as_mut()), Poll::Pending);
+    assert_eq!(groups.recv_blocking(), Ok(1));
+    let mut rest: Vec<_> = (0..5)
+        .map(|_| Box::pin(queue.submit(detached("b"))))
+        .collect();
+    rest.iter_mut()
+        .for_each(|submit| assert_eq!(poll_once(submit.as_mut()), Poll::Pending));
+    // Not answered before the commit; a reader does not wait for it.
+    assert_eq!(poll_once(first.as_mut()), Poll::Pending);
+    assert_eq!(block_on(queue.get(JobId(1))), Err(Error::NotFound));
+    go.send_blocking(()).unwrap();
+    assert_eq!(block_on(first).unwrap().job.id, JobId(1));
+    assert_eq!(groups.recv_blocking(), Ok(5));
+    go.send_blocking(()).unwrap();
+    let ids: Vec<_> = rest
+        .into_iter()
+        .map(|submit| block_on(submit).unwrap().job.id.0)
+        .collect();
+    assert_eq!(ids, [2, 3, 4, 5, 6]);
+}
+
+#[test]
+fn an_abandoned_submit_is_cancelled_without_waiting_for_other_work() {
+    let (groups_in, groups) = async_channel::bounded(9);
+    let (go, go_out) = async_channel::bounded(9);
+    let store = Gated {
+        store: Oracle::default(),
+        groups: groups_in,
+        go: go_out,
+    };
+    go.send_blocking(()).unwrap();
+    let queue = Queue::over(Box::new(store), &CONFIG).unwrap();
+    assert_eq!(groups.recv_blocking(), Ok(1));
+    {
+        let mut submit = Box::pin(queue.submit(attached("a")));
+        assert_eq!(poll_once(submit.as_mut()), Poll::Pending);
+        assert_eq!(groups.recv_blocking(), Ok(1));
+    }
+    go.send_blocking(()).unwrap();
+    // The group with the cancel.
+    assert_eq!(groups.recv_blocking(), Ok(1));
+    go.send_blocking(()).unwrap();
+    queue.close();
 }
 
 fn token(job: i64, sequence: usize, id: u32) -> Arc<SequenceEvent> {

@@ -52,7 +52,7 @@ pub(super) struct Run {
     #[arg(short, long, value_name = "FILE")]
     output: PathBuf,
 
-    /// How the lines are meant
+    /// What the lines are; auto: batch lines if the first is a JSON object, else prompts
     #[arg(long, value_enum, default_value = "auto")]
     format: Format,
 

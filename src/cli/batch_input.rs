@@ -13,14 +13,15 @@ use crate::job::Endpoint;
 use super::sampling::Sampling;
 use super::wire;
 
-/// How the lines of a file are meant.
+/// How the lines of a file are meant. (The variants have plain comments: with help texts of their own, clap
+/// would print every flag of the verb in its long form.)
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub(super) enum Format {
-    /// By the first line: a JSON object makes it a batch file
+    // By the first line: a JSON object makes it a batch file.
     Auto,
-    /// OpenAI batch lines
+    // OpenAI batch lines.
     Openai,
-    /// Every line that is not blank is a prompt
+    // Every line that is not blank is a prompt.
     Plain,
 }
 

@@ -113,21 +113,26 @@ fn next_step(last: u64, done: u64, total: u64) -> Option<u64> {
     (step > last).then_some(step)
 }
 
-/// The conversion of a model into its cache file.
+/// The conversion of a model into its cache file; shows nothing when the file is there already.
 pub(super) struct Conversion {
-    what: String,
+    /// `None` keeps silent.
+    what: Option<String>,
     meter: OnceLock<Meter>,
 }
 
 impl Conversion {
     pub(super) fn of(model: &Path) -> Self {
         let name = model.file_name().unwrap_or(model.as_os_str());
-        Self::named(format!("converting {}", name.display()))
-    }
-
-    pub(super) fn named(what: String) -> Self {
+        let what = Some(format!("converting {}", name.display()));
         Conversion {
             what,
+            meter: OnceLock::new(),
+        }
+    }
+
+    pub(super) fn silent() -> Self {
+        Conversion {
+            what: None,
             meter: OnceLock::new(),
         }
     }
@@ -135,8 +140,10 @@ impl Conversion {
 
 impl weights::Progress for Conversion {
     fn begin(&self, total_bytes: u64) {
-        self.meter
-            .get_or_init(|| Meter::new(&self.what, Unit::Bytes, total_bytes));
+        if let Some(what) = &self.what {
+            self.meter
+                .get_or_init(|| Meter::new(what, Unit::Bytes, total_bytes));
+        }
     }
 
     fn advance(&self, bytes: u64) {

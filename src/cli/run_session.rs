@@ -17,6 +17,9 @@ use super::progress::Conversion;
 /// Events between the worker and this thread; when it is full the worker waits for us to print.
 const EVENTS: usize = 64;
 
+/// The worker plans ahead in larger steps than a short prompt needs; room for these costs little.
+const FEWEST_POSITIONS: usize = 256;
+
 /// A loaded model, and the worker once it was started.
 pub(super) struct Session {
     pub(super) loaded: LoadedModel,
@@ -50,7 +53,8 @@ impl Session {
     pub(super) fn load(model: &config::Model, config: Config) -> Result<Self, Error> {
         let progress = match &model.source {
             ModelSource::Gguf(path) => Conversion::of(path),
-            ModelSource::Synthetic(_) => Conversion::named("making weights".to_owned()),
+            // Made in about the time that it takes to say so.
+            ModelSource::Synthetic(_) => Conversion::silent(),
         };
         let loaded = model::load(model, &config.cache, &progress)
             .map_err(|problem| Error::Failed(problem.to_string()))?;
@@ -65,7 +69,7 @@ impl Session {
     /// Starts the worker with room for one sequence of `positions`, as far as model and configuration allow.
     pub(super) fn start(&mut self, positions: usize) -> Result<(), Error> {
         let started = Instant::now();
-        let positions = positions.clamp(1, self.context());
+        let positions = positions.max(FEWEST_POSITIONS).min(self.context());
         let blocks = positions.div_ceil(KV_BLOCK_TOKENS) as u64;
         let wanted = blocks.saturating_mul(self.loaded.model.kv_block_bytes() as u64);
         let workers = config::Workers {

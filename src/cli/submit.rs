@@ -100,8 +100,10 @@ pub(super) async fn run(link: &Link, args: Submit, json: bool) -> Result<(), Err
             jobs.len()
         ))),
         Err(error) => {
+            // Nobody is there to be told when the output is closed.
+            let quiet = matches!(error, Error::OutputClosed);
             for job in jobs.iter().skip(ended) {
-                abandon(link, job).await;
+                abandon(link, job, quiet).await;
             }
             Err(error)
         }
@@ -195,8 +197,9 @@ async fn wait_for_all<'a>(
 }
 
 /// Cancels what nobody will wait for. A job that cannot be cancelled is named, so that somebody can.
-async fn abandon(link: &Link, job: &Job) {
+async fn abandon(link: &Link, job: &Job, quiet: bool) {
     match link.cancel(job.id).await {
+        Ok(_) if quiet => {}
         Ok(job) => link.say(&format!("{} is {}", job.id, job.state.as_str())),
         Err(error) => link.say(&format!("{} goes on: {error}", job.id)),
     }

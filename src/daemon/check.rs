@@ -42,10 +42,18 @@ pub(super) fn model_of(config: &Config) -> Result<&config::Model, Failure> {
 fn tensors_in(path: &Path) -> Result<usize, Failure> {
     let refused = |error: weights::Error| Failure::model(&error.into());
     let path_of = || path.to_owned();
-    let file = MappedFile::open(path)
-        .map_err(|source| refused(weights::Error::Open { path: path_of(), source }))?;
-    let header = Header::read(file.bytes())
-        .map_err(|source| refused(weights::Error::Gguf { path: path_of(), source }))?;
+    let file = MappedFile::open(path).map_err(|source| {
+        refused(weights::Error::Open {
+            path: path_of(),
+            source,
+        })
+    })?;
+    let header = Header::read(file.bytes()).map_err(|source| {
+        refused(weights::Error::Gguf {
+            path: path_of(),
+            source,
+        })
+    })?;
     Ok(header.tensors.len())
 }
 
@@ -58,7 +66,10 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("m.gguf");
         let missing = tensors_in(&path).unwrap_err().to_string();
-        assert!(missing.contains("m.gguf") && missing.contains("No such file"), "{missing}");
+        assert!(
+            missing.contains("m.gguf") && missing.contains("No such file"),
+            "{missing}"
+        );
         std::fs::write(&path, "PK\x03\x04 not a model").unwrap();
         let foreign = tensors_in(&path).unwrap_err().to_string();
         assert!(foreign.contains("m.gguf"), "{foreign}");

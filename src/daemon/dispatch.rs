@@ -171,9 +171,15 @@ impl Dispatch {
 
     /// Waits a while; false as soon as the daemon is stopping.
     fn pause_unless_stopping(&self) -> bool {
-        let waited =
-            self.room.wait_timeout_while(self.lock(), NO_SPACE_PAUSE, |running| !running.is_stopping());
-        !waited.unwrap_or_else(PoisonError::into_inner).0.is_stopping()
+        let waited = self
+            .room
+            .wait_timeout_while(self.lock(), NO_SPACE_PAUSE, |running| {
+                !running.is_stopping()
+            });
+        !waited
+            .unwrap_or_else(PoisonError::into_inner)
+            .0
+            .is_stopping()
     }
 
     /// Stops what users cancel, until the channel is closed.

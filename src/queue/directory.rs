@@ -14,7 +14,7 @@ const LOCK_FILE: &str = "queue.lock";
 #[derive(Debug)]
 pub(super) struct StateDir {
     path: PathBuf,
-    _lock: File,
+    lock: File,
 }
 
 impl StateDir {
@@ -39,7 +39,7 @@ impl StateDir {
         match lock.try_lock() {
             Ok(()) => Ok(StateDir {
                 path: path.to_owned(),
-                _lock: lock,
+                lock,
             }),
             Err(TryLockError::WouldBlock) => Err(refuse(
                 "is in use by another daemon; one daemon per directory".to_owned(),
@@ -52,6 +52,14 @@ impl StateDir {
 
     pub(super) fn path(&self) -> &Path {
         &self.path
+    }
+}
+
+impl Drop for StateDir {
+    fn drop(&mut self) {
+        // Closing the file is not enough at once: a child process that is just being started may hold a
+        // copy of it for a moment. When this fails, the lock ends with the process.
+        let _ = self.lock.unlock();
     }
 }
 

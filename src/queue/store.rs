@@ -73,10 +73,12 @@ pub trait JobStore: Send {
     fn recover(&mut self, now_ms: i64) -> Result<Vec<JobId>, Error>;
 
     /// Applies a group of changes in order, durably, in one transaction. A change that is refused leaves
-    /// no trace and does not touch its neighbours.
+    /// no trace and does not touch its neighbours. On a full disk a store may fall back to a transaction
+    /// for each change, to refuse only those that do not fit.
     ///
-    /// An error of the whole group means that nothing of it is stored: [`Error::NoSpace`] may be tried
-    /// again, anything else means that the store cannot be trusted with another write.
+    /// After [`Error::NoSpace`] for the whole group nothing of it is stored, and it may be tried again.
+    /// After any other error nobody knows what is on disk until the store is opened anew: it cannot be
+    /// trusted with another write.
     fn apply(
         &mut self,
         group: &[Change],

@@ -162,11 +162,8 @@ impl Writer {
                 let _ = claimer.try_send(Ok(Applied::Claimed(None)));
             }
         }
-        for claimer in std::mem::take(&mut self.claimers) {
-            // A claim that nobody waits for would keep a job from everybody else.
-            if !claimer.is_closed() {
-                group.push(Change::Claim, Some(claimer));
-            }
+        for claimer in self.claimers.drain(..) {
+            group.push(Change::Claim, Some(claimer));
         }
         if group.changes.is_empty() {
             return Ok(());

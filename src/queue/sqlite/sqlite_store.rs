@@ -77,7 +77,7 @@ impl SqliteStore {
     }
 
     fn apply_group(
-        &mut self,
+        &self,
         group: &[Change],
         now_ms: i64,
     ) -> Result<Vec<Result<Applied, Error>>, rusqlite::Error> {
@@ -96,6 +96,17 @@ impl SqliteStore {
         transaction.commit()?;
         Ok(applied)
     }
+
+    /// A group of one, where a full disk refuses only that one.
+    fn apply_alone(&self, change: &Change, now_ms: i64) -> Result<Result<Applied, Error>, Error> {
+        match self.apply_group(std::slice::from_ref(change), now_ms) {
+            Ok(mut applied) => Ok(applied.remove(0)),
+            Err(error) => match self.faults.of(error) {
+                full @ Error::NoSpace { .. } => Ok(Err(full)),
+                error => Err(error),
+            },
+        }
+    }
 }
 
 impl JobStore for SqliteStore {
@@ -110,8 +121,18 @@ impl JobStore for SqliteStore {
         group: &[Change],
         now_ms: i64,
     ) -> Result<Vec<Result<Applied, Error>>, Error> {
-        self.apply_group(group, now_ms)
-            .map_err(|error| self.faults.of(error))
+        match self.apply_group(group, now_ms) {
+            Ok(applied) => Ok(applied),
+            Err(error) => match self.faults.of(error) {
+                // SQLite undoes a whole transaction when the disk is full. Perhaps only one of the group
+                // was too large: its neighbours get another chance, each in a transaction of its own.
+                Error::NoSpace { .. } => group
+                    .iter()
+                    .map(|change| self.apply_alone(change, now_ms))
+                    .collect(),
+                error => Err(error),
+            },
+        }
     }
 
     fn reader(&self) -> Result<Box<dyn JobReader>, Error> {
@@ -129,5 +150,75 @@ impl JobStore for SqliteStore {
             db, faults, _dir, ..
         } = *self;
         db.close().map_err(|(_, error)| faults.of(error))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::job::Endpoint;
+
+    use super::super::super::{Completion, NewJob};
+    use super::*;
+
+    fn submit(body: usize) -> Change {
+        let job = NewJob {
+            endpoint: Endpoint::Completions,
+            body: vec![b' '; body],
+            seed: 0,
+            priority: 0,
+            idempotency_key: None,
+            uid: 0,
+            attached: false,
+            metadata: None,
+            created_at_ms: 0,
+        };
+        Change::Submit { job, max_jobs: 100 }
+    }
+
+    /// A disk with no more room than the database has now is what a page limit looks like to SQLite.
+    #[test]
+    fn a_full_disk_refuses_what_does_not_fit_and_nothing_else() {
+        let root = tempfile::tempdir().unwrap();
+        let mut store = SqliteStore::open(root.path()).unwrap();
+        store.recover(0).unwrap();
+        store.apply(&[submit(10)], 0).unwrap();
+        let pages: i64 = store
+            .db
+            .pragma_query_value(None, "page_count", |row| row.get(0))
+            .unwrap();
+        let limit = |store: &SqliteStore, pages: i64| {
+            let sql = format!("PRAGMA max_page_count = {pages}");
+            store.db.execute_batch(&sql).unwrap();
+        };
+        limit(&store, pages + 2);
+        let applied = store.apply(&[submit(10), submit(100_000), submit(20), Change::Claim], 0);
+        let path = root.path().join(FILE).display().to_string();
+        let refused = Err(Error::NoSpace { path });
+        let applied = applied.unwrap();
+        assert_eq!(applied[1], refused);
+        assert!(applied[0].is_ok() && applied[2].is_ok());
+        let big = Completion::Completed {
+            result: vec![b' '; 100_000],
+            usage: Default::default(),
+        };
+        let finish = Change::Finish {
+            id: JobId(1),
+            completion: big,
+        };
+        assert_eq!(
+            store.apply(std::slice::from_ref(&finish), 0).unwrap()[0],
+            refused
+        );
+        limit(&store, 1_000_000);
+        assert_eq!(
+            store.apply(&[finish], 0).unwrap()[0],
+            Ok(Applied::Finished(true))
+        );
+        // Bodies of refused jobs left nothing behind.
+        let bodies: i64 = store
+            .db
+            .query_row("SELECT count(*) FROM request", [], |row| row.get(0))
+            .unwrap();
+        assert_eq!(bodies, 3);
     }
 }

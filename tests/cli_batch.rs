@@ -1,0 +1,284 @@
+//! `woollyctl batch run` against a daemon that does as it is told.
+
+use std::collections::HashSet;
+use std::path::PathBuf;
+use std::process::Command;
+
+use serde_json::{Value, json};
+
+use super::support::cli::{ctl, interrupt, say};
+use super::support::fake_daemon::{FakeDaemon, Seen, beside};
+
+struct Files {
+    input: PathBuf,
+    output: PathBuf,
+}
+
+impl Files {
+    fn new(daemon: &FakeDaemon, input: &str) -> Self {
+        let files = Files {
+            input: beside(&daemon.socket, "in"),
+            output: beside(&daemon.socket, "out.jsonl"),
+        };
+        std::fs::write(&files.input, input).unwrap();
+        files
+    }
+
+    fn run(&self, daemon: &FakeDaemon, flags: &[&str]) -> Command {
+        let mut command = ctl(&daemon.socket, &["batch", "run"]);
+        command
+            .arg("-i")
+            .arg(&self.input)
+            .arg("-o")
+            .arg(&self.output)
+            .args(flags);
+        command
+    }
+
+    #[track_caller]
+    fn answers(&self) -> Vec<Value> {
+        let text = std::fs::read_to_string(&self.output).unwrap();
+        text.lines()
+            .map(|line| serde_json::from_str(line).unwrap())
+            .collect()
+    }
+}
+
+fn requests(prompts: &[&str]) -> String {
+    let line = |(index, prompt): (usize, &&str)| {
+        let body = json!({"prompt": prompt, "max_tokens": 4});
+        json!({"custom_id": format!("id-{index}"), "method": "POST", "url": "/v1/completions", "body": body})
+            .to_string()
+    };
+    prompts
+        .iter()
+        .enumerate()
+        .map(line)
+        .collect::<Vec<_>>()
+        .join("\n")
+}
+
+fn plain(count: usize) -> String {
+    (0..count)
+        .map(|index| format!("prompt {index}\n"))
+        .collect()
+}
+
+#[track_caller]
+fn assert_plain_answers(answers: &[Value], count: usize) {
+    let texts = answers
+        .iter()
+        .map(|line| line["response"]["body"]["choices"][0]["text"].as_str());
+    let expected: Vec<String> = (0..count)
+        .map(|index| format!("you said prompt {index} — so"))
+        .collect();
+    assert_eq!(
+        texts.collect::<Vec<_>>(),
+        expected
+            .iter()
+            .map(|text| Some(text.as_str()))
+            .collect::<Vec<_>>()
+    );
+}
+
+#[test]
+fn answers_come_in_the_order_of_the_lines_and_in_openai_shape() {
+    let daemon = FakeDaemon::start();
+    let files = Files::new(&daemon, &requests(&["one", "two"]));
+    let said = say(files.run(&daemon, &[])).ends_with(0);
+    let answers = files.answers();
+    assert_eq!(answers[1]["custom_id"], "id-1");
+    assert_eq!(answers[1]["error"], Value::Null);
+    assert_eq!(answers[1]["response"]["status_code"], 200);
+    assert_eq!(
+        answers[1]["response"]["body"]["choices"][0]["text"],
+        "you said two — so"
+    );
+    assert!(answers[1]["id"].as_str().unwrap().starts_with("batch_req_"));
+    assert!(
+        said.err
+            .contains("2 lines completed, 0 failed; 4 prompt and 10 generated tokens"),
+        "{}",
+        said.err
+    );
+    assert!(
+        said.err.contains("batch: 50%") && said.err.contains("batch: 100%"),
+        "{}",
+        said.err
+    );
+}
+
+#[test]
+fn many_lines_keep_their_order_with_few_outstanding() {
+    let daemon = FakeDaemon::start();
+    let files = Files::new(&daemon, &plain(40));
+    let said = say(files.run(
+        &daemon,
+        &["--outstanding", "3", "--temperature", "0", "--json"],
+    ))
+    .ends_with(0);
+    assert_plain_answers(&files.answers(), 40);
+    assert_eq!(daemon.jobs()[5].body["temperature"], 0.0);
+    let summary = &said.json_lines()[0];
+    assert_eq!(
+        (&summary["completed"], &summary["completion_tokens"]),
+        (&json!(40), &json!(200))
+    );
+}
+
+#[test]
+fn no_more_than_asked_for_are_outstanding() {
+    let daemon = FakeDaemon::start();
+    daemon.hold(true);
+    let files = Files::new(&daemon, &plain(9));
+    let child = files.run(&daemon, &["--outstanding", "4"]).spawn().unwrap();
+    let mut watched = HashSet::new();
+    while watched.len() < 4 {
+        if let Seen::Watched(job) = daemon.seen.recv().unwrap() {
+            watched.insert(job);
+        }
+    }
+    assert_eq!(daemon.jobs().len(), 4);
+    daemon.hold(false);
+    assert!(child.wait_with_output().unwrap().status.success());
+    assert_plain_answers(&files.answers(), 9);
+}
+
+#[test]
+fn a_custom_id_used_twice_is_refused_before_anything_is_submitted() {
+    let daemon = FakeDaemon::start();
+    let line = requests(&["x"]);
+    let files = Files::new(&daemon, &format!("{line}\n{line}\n"));
+    let said = say(files.run(&daemon, &[])).ends_with(1);
+    assert!(
+        said.err.contains("line 2") && said.err.contains("id-0"),
+        "{}",
+        said.err
+    );
+    assert!(daemon.jobs().is_empty());
+    assert!(!files.output.exists());
+}
+
+#[test]
+fn a_daemon_that_goes_away_loses_and_repeats_nothing() {
+    let mut daemon = FakeDaemon::start();
+    daemon.hold(true);
+    let files = Files::new(&daemon, &plain(12));
+    let child = files.run(&daemon, &["--outstanding", "5"]).spawn().unwrap();
+    let mut watched = 0;
+    while watched < 5 {
+        watched += usize::from(matches!(daemon.seen.recv().unwrap(), Seen::Watched(_)));
+    }
+    daemon.go_away();
+    daemon.hold(false);
+    daemon.swallow_answers(3);
+    daemon.break_streams(3);
+    daemon.come_back();
+    let output = child.wait_with_output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    assert_plain_answers(&files.answers(), 12);
+    assert_eq!(daemon.jobs().len(), 12, "one job for each line");
+}
+
+#[test]
+fn a_client_that_is_killed_goes_on_where_it_was() {
+    let daemon = FakeDaemon::start();
+    let files = Files::new(&daemon, &plain(10));
+    daemon.hold(true);
+    let mut child = files.run(&daemon, &["--outstanding", "6"]).spawn().unwrap();
+    let mut watched = 0;
+    while watched < 6 {
+        watched += usize::from(matches!(daemon.seen.recv().unwrap(), Seen::Watched(_)));
+    }
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert!(!files.output.exists());
+    daemon.hold(false);
+    say(files.run(&daemon, &[])).ends_with(0);
+    assert_eq!(daemon.jobs().len(), 10);
+    assert_plain_answers(&files.answers(), 10);
+
+    let said = say(files.run(&daemon, &[])).ends_with(0);
+    assert!(
+        said.err
+            .contains("10 lines completed (10 answered earlier)"),
+        "{}",
+        said.err
+    );
+    assert!(said.err.contains("0.0 tokens/s"), "{}", said.err);
+    assert_eq!(daemon.jobs().len(), 10);
+    say(files.run(&daemon, &["--run", "again"])).ends_with(0);
+    assert_eq!(daemon.jobs().len(), 20);
+}
+
+#[test]
+fn ctrl_c_leaves_the_jobs_and_no_half_written_file() {
+    let daemon = FakeDaemon::start();
+    let files = Files::new(&daemon, &plain(3));
+    std::fs::write(&files.output, "older").unwrap();
+    daemon.hold(true);
+    let child = files.run(&daemon, &[]).spawn().unwrap();
+    while !matches!(daemon.seen.recv().unwrap(), Seen::Watched(_)) {}
+    interrupt(&child);
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    assert!(
+        String::from_utf8_lossy(&output.stderr).contains("goes on from there"),
+        "{output:?}"
+    );
+    assert_eq!(std::fs::read_to_string(&files.output).unwrap(), "older");
+    let left = std::fs::read_dir(files.output.parent().unwrap()).unwrap();
+    assert!(
+        left.map(|file| file.unwrap().file_name())
+            .all(|name| !name.to_string_lossy().ends_with(".tmp"))
+    );
+    assert!(daemon.jobs().iter().all(|job| job.status == "queued"));
+}
+
+#[test]
+fn a_line_that_is_refused_or_fails_says_why_in_the_output() {
+    let daemon = FakeDaemon::start();
+    let files = Files::new(&daemon, &requests(&["refuse me", "fine", "fail me"]));
+    let said = say(files.run(&daemon, &[])).ends_with(1);
+    assert!(
+        said.err.contains("2 of 3 lines have no answer"),
+        "{}",
+        said.err
+    );
+    let answers = files.answers();
+    assert_eq!(answers[0]["response"]["status_code"], 400);
+    assert_eq!(answers[0]["response"]["body"]["error"]["param"], "prompt");
+    assert_eq!(answers[1]["response"]["status_code"], 200);
+    assert_eq!(answers[2]["response"], Value::Null);
+    assert_eq!(answers[2]["error"]["code"], "job_failed");
+}
+
+#[test]
+fn a_full_queue_is_waited_for() {
+    let daemon = FakeDaemon::start();
+    daemon.full(1);
+    let files = Files::new(&daemon, &plain(2));
+    say(files.run(&daemon, &[])).ends_with(0);
+    assert_plain_answers(&files.answers(), 2);
+}
+
+#[test]
+fn an_empty_file_has_an_empty_answer() {
+    let daemon = FakeDaemon::start();
+    let files = Files::new(&daemon, "");
+    say(files.run(&daemon, &[])).ends_with(0);
+    assert_eq!(std::fs::read(&files.output).unwrap(), b"");
+}
+
+#[test]
+fn without_a_daemon_nothing_is_written() {
+    let mut daemon = FakeDaemon::start();
+    daemon.go_away();
+    let files = Files::new(&daemon, &plain(2));
+    say(files.run(&daemon, &[])).ends_with(3);
+    assert!(!files.output.exists());
+    let missing = files.input.with_file_name("missing");
+    std::fs::rename(&files.input, &missing).unwrap();
+    let said = say(files.run(&daemon, &[])).ends_with(1);
+    assert!(said.err.contains("cannot read"), "{}", said.err);
+}

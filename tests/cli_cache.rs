@@ -1,0 +1,104 @@
+//! `woollyctl cache`: without a daemon, and with a configuration that has no `[model]`.
+
+use std::path::Path;
+
+use serde_json::json;
+
+use super::support::cli::{Said, WOOLLYCTL, command, say};
+
+fn cache(arguments: &[&str]) -> Said {
+    say(command(WOOLLYCTL, &[&["cache"], arguments].concat()))
+}
+
+fn warm(model: &Path, dir: &Path) -> Said {
+    cache(&[
+        "warm",
+        model.to_str().unwrap(),
+        "--dir",
+        dir.to_str().unwrap(),
+    ])
+}
+
+#[test]
+fn a_directory_that_is_not_there_holds_nothing_and_is_not_made() {
+    let place = tempfile::tempdir().unwrap();
+    let dir = place.path().join("none");
+    let said = cache(&["list", "--dir", dir.to_str().unwrap()]).ends_with(0);
+    assert_eq!(said.out.split_whitespace().next(), Some("FILE"));
+    assert_eq!(
+        cache(&["list", "--json", "--dir", dir.to_str().unwrap()])
+            .ends_with(0)
+            .out,
+        ""
+    );
+    assert!(!dir.exists());
+}
+
+#[test]
+fn the_directory_comes_from_a_configuration_without_a_model() {
+    let place = tempfile::tempdir().unwrap();
+    let config = place.path().join("woolly.toml");
+    std::fs::write(&config, "[cache]\ndir = \"here\"\n").unwrap();
+    std::fs::create_dir(place.path().join("here")).unwrap();
+    std::fs::write(place.path().join("here/foreign.safetensors"), "no tensors").unwrap();
+    let listed = cache(&["list", "--json", "--config", config.to_str().unwrap()])
+        .ends_with(0)
+        .json_lines();
+    assert_eq!(listed.len(), 1);
+    assert_eq!(
+        (&listed[0]["bytes"], &listed[0]["valid"]),
+        (&json!(10), &json!(false))
+    );
+
+    std::fs::write(&config, "[cache]\ndirr = \"here\"\n").unwrap();
+    let said = cache(&["list", "--config", config.to_str().unwrap()]).ends_with(1);
+    assert!(
+        said.err.contains("dirr") && said.err.contains("dir"),
+        "{}",
+        said.err
+    );
+}
+
+#[test]
+fn a_model_that_is_missing_foreign_or_cut_short_is_one_sentence_and_leaves_nothing() {
+    let place = tempfile::tempdir().unwrap();
+    let dir = place.path().join("cache");
+    let missing = place.path().join("missing.gguf");
+    let foreign = place.path().join("foreign.gguf");
+    std::fs::write(&foreign, "#!/bin/sh\nexit 0\n".repeat(9)).unwrap();
+    let cut = place.path().join("cut.gguf");
+    std::fs::write(&cut, b"GGUF\x03\0\0\0").unwrap();
+    for model in [&missing, &foreign, &cut, &place.path().to_path_buf()] {
+        let said = warm(model, &dir).ends_with(1);
+        assert_eq!(said.err.lines().count(), 1, "{}", said.err);
+        assert!(said.err.contains(model.to_str().unwrap()), "{}", said.err);
+        let left = std::fs::read_dir(&dir).map_or(0, |files| {
+            let tensors = |name: &std::ffi::OsStr| {
+                Path::new(name).extension() == Some("safetensors".as_ref())
+            };
+            files
+                .filter(|file| tensors(&file.as_ref().unwrap().file_name()))
+                .count()
+        });
+        assert_eq!(left, 0);
+    }
+}
+
+#[test]
+fn the_second_warming_finds_the_first() {
+    let Some(model) = std::env::var_os("WOOLLY_TEST_MODEL") else {
+        eprintln!("skipped: WOOLLY_TEST_MODEL names no model");
+        return;
+    };
+    let dir = tempfile::tempdir().unwrap();
+    let first = warm(Path::new(&model), dir.path()).ends_with(0);
+    assert!(first.out.contains("is written"), "{}", first.out);
+    assert!(first.err.contains(": 50% ("), "{}", first.err);
+    let second = warm(Path::new(&model), dir.path()).ends_with(0);
+    assert!(second.out.contains("was already there"), "{}", second.out);
+    assert_eq!(second.err, "");
+    let listed = cache(&["list", "--json", "--dir", dir.path().to_str().unwrap()])
+        .ends_with(0)
+        .json_lines();
+    assert_eq!((listed.len(), &listed[0]["valid"]), (1, &json!(true)));
+}
