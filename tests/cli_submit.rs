@@ -342,3 +342,24 @@ fn text_is_there_as_soon_as_it_comes() {
     assert_eq!((&first, rest.as_str()), (b"you said ", "hi — so\n"));
     assert!(child.wait().unwrap().success());
 }
+
+#[test]
+fn ctrl_c_while_the_daemon_is_away_ends_at_once() {
+    let mut daemon = FakeDaemon::start();
+    daemon.hold(true);
+    let mut child = ctl(&daemon.socket, &["submit", "hi"]).spawn().unwrap();
+    while daemon.seen.recv().unwrap() != Seen::Watched(0) {}
+    daemon.go_away();
+    let mut errors = BufReader::new(child.stderr.take().unwrap());
+    let mut line = String::new();
+    errors.read_line(&mut line).unwrap();
+    assert!(line.contains("trying again"), "{line}");
+    interrupt(&child);
+    assert_eq!(child.wait().unwrap().code(), Some(1));
+    let mut rest = String::new();
+    errors.read_to_string(&mut rest).unwrap();
+    assert!(
+        rest.starts_with("woollyctl: job_0 goes on: cannot connect"),
+        "{rest}"
+    );
+}

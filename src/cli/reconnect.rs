@@ -5,10 +5,14 @@
 use std::cell::Cell;
 use std::time::Duration;
 
+use serde_json::{Value, json};
 use tokio::time::Instant;
 
+use crate::job::JobId;
+
+use super::Error;
 use super::client::Client;
-use super::{Error, wire};
+use super::wire::{self, Job};
 
 const FIRST_DELAY: Duration = Duration::from_millis(100);
 /// A restarted daemon is noticed this late at most.
@@ -121,35 +125,30 @@ impl Link {
     }
 
     /// Submits a job under `key` and gives it as the daemon stored it.
-    pub(super) async fn submit(
-        &self,
-        job: &serde_json::Value,
-        key: &str,
-    ) -> Result<wire::Job, Error> {
-        let answer = self
-            .retry(async || self.client.post(wire::JOBS, job, Some(key)).await)
-            .await?;
-        read_job(answer)
+    pub(super) async fn submit(&self, job: &Value, key: &str) -> Result<Job, Error> {
+        self.retry(async || self.submit_once(job, key).await).await
     }
 
-    pub(super) async fn job(&self, id: crate::job::JobId) -> Result<wire::Job, Error> {
+    /// The same without a second attempt.
+    pub(super) async fn submit_once(&self, job: &Value, key: &str) -> Result<Job, Error> {
+        read_job(self.client.post(wire::JOBS, job, Some(key)).await?)
+    }
+
+    pub(super) async fn job(&self, id: JobId) -> Result<Job, Error> {
         let path = wire::job_path(id);
         read_job(self.retry(async || self.client.get(&path).await).await?)
     }
 
-    pub(super) async fn cancel(&self, id: crate::job::JobId) -> Result<wire::Job, Error> {
+    /// Not repeated: whoever cancels is waiting at a terminal.
+    pub(super) async fn cancel(&self, id: JobId) -> Result<Job, Error> {
         let path = wire::cancel_path(id);
-        let nothing = serde_json::json!({});
-        read_job(
-            self.retry(async || self.client.post(&path, &nothing, None).await)
-                .await?,
-        )
+        read_job(self.client.post(&path, &json!({}), None).await?)
     }
 }
 
-fn read_job(answer: serde_json::Value) -> Result<wire::Job, Error> {
+fn read_job(answer: Value) -> Result<Job, Error> {
     let text = answer.to_string();
-    wire::Job::read(answer).ok_or_else(|| {
+    Job::read(answer).ok_or_else(|| {
         let start: String = text.chars().take(120).collect();
         Error::Failed(format!(
             "woollyd answered with something that is no job: {start}"

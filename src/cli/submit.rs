@@ -12,11 +12,12 @@ use serde_json::Value;
 
 use crate::job::State;
 
+use super::interrupt::Interrupt;
 use super::reconnect::Link;
 use super::sampling::Sampling;
 use super::watch::{self, Viewer};
 use super::wire::{self, Job};
-use super::{Error, interrupt, render};
+use super::{Error, render};
 
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
@@ -53,52 +54,65 @@ struct Prompt {
 
 pub(super) async fn run(link: &Link, args: Submit, json: bool) -> Result<(), Error> {
     let prompts = prompts(args.prompt, &args.file)?;
-    // Before the first submit: from here on Ctrl-C must not leave a job that nobody waits for.
-    let mut interrupt = if args.detach {
-        None
+    if args.detach {
+        detached(link, &prompts, &args.sampling, json).await
     } else {
-        Some(interrupt::Interrupt::install()?)
-    };
+        attached(link, &prompts, &args.sampling, args.stream, json).await
+    }
+}
 
-    let mut jobs = Vec::new();
-    let mut accepted = Ok(());
-    for prompt in &prompts {
-        let (endpoint, body) = wire::request(&prompt.text, &args.sampling);
-        match link
+/// Every id is printed as soon as its job is accepted: it runs whatever becomes of the next one.
+async fn detached(
+    link: &Link,
+    prompts: &[Prompt],
+    sampling: &Sampling,
+    json: bool,
+) -> Result<(), Error> {
+    for prompt in prompts {
+        let (endpoint, body) = wire::request(&prompt.text, sampling);
+        let job = link
             .submit(&wire::new_job(endpoint, &body), &random_key()?)
-            .await
-        {
-            Ok(job) => jobs.push(job),
-            Err(error) => {
-                accepted = Err(error);
-                break;
-            }
+            .await?;
+        let mut out = io::stdout().lock();
+        if json {
+            render::json_line(&mut out, &job.raw)?;
+        } else {
+            writeln!(out, "{}", job.id)?;
         }
     }
-    let Some(interrupt) = &mut interrupt else {
-        // What was accepted is told even if a later prompt was refused: those jobs run.
-        for job in &jobs {
-            print_id(job, json)?;
-        }
-        return accepted;
-    };
+    Ok(())
+}
 
+/// From the first submit on, whatever ends this command early takes its jobs along: nobody waits for them.
+async fn attached(
+    link: &Link,
+    prompts: &[Prompt],
+    sampling: &Sampling,
+    stream: bool,
+    json: bool,
+) -> Result<(), Error> {
+    let mut interrupt = Interrupt::install()?;
+    let mut jobs = Vec::new();
     let mut ended = 0;
-    let names = prompts.iter().map(|prompt| prompt.name.as_str());
-    let waited = match accepted {
+    let waited = match submit_all(link, prompts, sampling, &mut interrupt, &mut jobs).await {
         Err(error) => Err(error),
-        Ok(()) => tokio::select! {
-            result = wait_for_all(link, names.zip(&jobs), args.stream, json, &mut ended) => result,
-            () = interrupt.wait() => Err(Error::Interrupted),
-        },
+        Ok(()) => {
+            let names = prompts.iter().map(|prompt| prompt.name.as_str());
+            tokio::select! {
+                result = wait_for_all(link, names.zip(&jobs), stream, json, &mut ended) => result,
+                () = interrupt.wait() => Err(Error::Interrupted),
+            }
+        }
     };
     match waited {
         Ok(0) => Ok(()),
         Ok(1) if jobs.len() == 1 => Err(Error::Failed("the job did not complete".into())),
-        Ok(failed) => Err(Error::Failed(format!(
-            "{failed} of {} jobs did not complete",
-            jobs.len()
-        ))),
+        Ok(failed) => {
+            let all = jobs.len();
+            Err(Error::Failed(format!(
+                "{failed} of {all} jobs did not complete"
+            )))
+        }
         Err(error) => {
             // Nobody is there to be told when the output is closed.
             let quiet = matches!(error, Error::OutputClosed);
@@ -108,6 +122,30 @@ pub(super) async fn run(link: &Link, args: Submit, json: bool) -> Result<(), Err
             Err(error)
         }
     }
+}
+
+/// Fills `jobs`, also when it fails.
+async fn submit_all(
+    link: &Link,
+    prompts: &[Prompt],
+    sampling: &Sampling,
+    interrupt: &mut Interrupt,
+    jobs: &mut Vec<Job>,
+) -> Result<(), Error> {
+    for prompt in prompts {
+        let (endpoint, body) = wire::request(&prompt.text, sampling);
+        let (request, key) = (wire::new_job(endpoint, &body), random_key()?);
+        let job = tokio::select! {
+            job = link.submit(&request, &key) => job?,
+            () = interrupt.wait() => {
+                // The request may have arrived although its answer has not: the same key finds that job.
+                jobs.extend(link.submit_once(&request, &key).await);
+                return Err(Error::Interrupted);
+            }
+        };
+        jobs.push(job);
+    }
+    Ok(())
 }
 
 fn prompts(argument: Option<String>, files: &[PathBuf]) -> Result<Vec<Prompt>, Error> {
@@ -153,16 +191,6 @@ fn random_key() -> Result<String, Error> {
             Error::Failed(format!("the system gives no random numbers: {problem}"))
         })?;
     Ok(format!("woollyctl-{:032x}", u128::from_le_bytes(bytes)))
-}
-
-fn print_id(job: &Job, json: bool) -> Result<(), Error> {
-    let mut out = io::stdout().lock();
-    if json {
-        render::json_line(&mut out, &job.raw)?;
-    } else {
-        writeln!(out, "{}", job.id)?;
-    }
-    Ok(())
 }
 
 /// Prints the jobs in order and returns how many did not complete. `ended` counts those that are terminal.
