@@ -4,6 +4,9 @@ use serde_json::{Value, json};
 
 use crate::support::daemon::{Home, LONG, TINY};
 
+/// Asking again is all one can do to see an attached job start; so many times is a long time.
+const POLLS: usize = 20_000;
+
 fn greedy(prompt: &str) -> Value {
     json!({"prompt": prompt, "max_tokens": 12, "temperature": 0, "ignore_eos": true})
 }
@@ -168,12 +171,11 @@ fn a_connection_that_goes_away_cancels_its_job() {
             &[],
             request.to_string().as_bytes(),
         );
-        let job = loop {
-            let running = client.get("/v1/jobs?status=running").expect(200);
-            if let Some(id) = running["data"][0]["id"].as_str() {
-                break id.to_owned();
-            }
-        };
+        let running = std::iter::repeat_with(|| client.get("/v1/jobs?status=running").expect(200));
+        let job = running
+            .take(POLLS)
+            .find_map(|jobs| jobs["data"][0]["id"].as_str().map(str::to_owned))
+            .expect("the job never ran");
         // Its tokens are coming, and then nobody wants them any more.
         let mut events = client.stream("GET", &format!("/v1/jobs/{job}/events"), b"");
         events.next().unwrap();

@@ -172,7 +172,7 @@ fn bad_jobs_are_refused_with_the_field_named() {
     assert_eq!(param(json!({"endpoint": "/v1/completions"})), "body");
     assert_eq!(
         param(json!({"endpoint": "/v1/completions", "body": {"prompt": 7}})),
-        "prompt"
+        "body.prompt"
     );
     for missing in ["job_999", "999", "nonsense"] {
         assert_eq!(

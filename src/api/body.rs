@@ -5,7 +5,7 @@ use axum::extract::{FromRequest, Request};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
-use serde_json::{Map, Value};
+use serde::Serialize;
 
 use super::refusal::Refusal;
 use super::server::Shared;
@@ -28,24 +28,13 @@ impl FromRequest<Shared> for RequestBody {
     }
 }
 
-impl RequestBody {
-    /// The body as a JSON object.
-    pub(super) fn object(&self) -> Result<Map<String, Value>, Refusal> {
-        match serde_json::from_slice(&self.0) {
-            Ok(Value::Object(object)) => Ok(object),
-            Ok(_) => Err(Refusal::bad_request(
-                "the request body must be a JSON object",
-            )),
-            Err(error) => Err(Refusal::bad_request(format!(
-                "the request body is not JSON: {error}"
-            ))),
-        }
+/// An answer with a value as JSON.
+pub(super) fn json_response(status: StatusCode, value: &impl Serialize) -> Response {
+    match serde_json::to_vec(value) {
+        Ok(text) => json_text_response(status, text),
+        // Only maps with keys that are no texts fail, and there are none.
+        Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
     }
-}
-
-/// An answer with a JSON value.
-pub(super) fn json_response(status: StatusCode, value: &Value) -> Response {
-    json_text_response(status, value.to_string().into_bytes())
 }
 
 /// An answer with JSON text that exists already, such as a stored result.

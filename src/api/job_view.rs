@@ -1,41 +1,30 @@
-//! The job object: a row of the queue as JSON.
-//!
-//! `{"id", "object": "job", "status", "endpoint", "priority", "position", "attempts", "created_at",
-//! "started_at", "finished_at", "metadata", "usage", "result", "error"}`; times are Unix seconds; what is
-//! not there (yet) is null.
+//! The job object: a row of the queue as the API shows it.
 
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use crate::job::State;
+use crate::protocol::JobView;
+use crate::protocol::jobs::JobError;
 use crate::queue::JobRow;
 
-/// Positions are counted up to here.
-const COUNTED_POSITIONS: u64 = 1000;
-
-pub(super) fn view(row: &JobRow) -> Value {
-    json!({
-        "id": row.id.to_string(),
-        "object": "job",
-        "status": row.state,
-        "endpoint": row.endpoint,
-        "priority": row.priority,
-        "position": row.position.map(position),
-        "attempts": row.attempts,
-        "created_at": seconds(row.created_at_ms),
-        "started_at": row.started_at_ms.map(seconds),
-        "finished_at": row.finished_at_ms.map(seconds),
-        "metadata": row.metadata.as_deref().and_then(parsed),
-        "usage": row.usage,
-        "result": row.result.as_deref().and_then(|result| serde_json::from_slice::<Value>(result).ok()),
-        "error": error(row),
-    })
-}
-
-fn position(position: u64) -> Value {
-    if position > COUNTED_POSITIONS {
-        format!(">{COUNTED_POSITIONS}").into()
-    } else {
-        position.into()
+/// `warnings` names the fields of a submission that had no effect.
+pub(super) fn view(row: &JobRow, warnings: Vec<String>) -> JobView {
+    JobView {
+        id: row.id.to_string(),
+        object: "job".to_owned(),
+        status: row.state,
+        endpoint: row.endpoint,
+        priority: row.priority,
+        position: row.position.map(Into::into),
+        created_at: seconds(row.created_at_ms),
+        started_at: row.started_at_ms.map(seconds),
+        finished_at: row.finished_at_ms.map(seconds),
+        attempts: row.attempts,
+        usage: row.usage,
+        result: row.result.as_deref().and_then(parsed),
+        error: error(row),
+        metadata: row.metadata.as_deref().map(str::as_bytes).and_then(parsed),
+        warnings,
     }
 }
 
@@ -43,31 +32,32 @@ fn seconds(milliseconds: i64) -> i64 {
     milliseconds.div_euclid(1000)
 }
 
-fn parsed(text: &str) -> Option<Value> {
-    serde_json::from_str(text).ok()
+fn parsed(text: &[u8]) -> Option<Value> {
+    serde_json::from_slice(text).ok()
 }
 
-fn error(row: &JobRow) -> Option<Value> {
-    let code = match row.state {
-        State::Failed => "failed",
-        State::Cancelled => "cancelled",
-        State::Expired => "expired",
+fn error(row: &JobRow) -> Option<JobError> {
+    match row.state {
+        State::Failed | State::Cancelled | State::Expired => {}
         State::Queued | State::Running | State::Completed => return None,
-    };
+    }
+    let code = row.state.as_str().to_owned();
     let message = row
         .error
         .clone()
         .unwrap_or_else(|| format!("the job was {code}"));
-    Some(json!({"message": message, "code": code}))
+    Some(JobError { message, code })
 }
 
 #[cfg(test)]
-pub(super) mod tests {
+mod tests {
+    use serde_json::json;
+
     use crate::job::{Endpoint, JobId, Usage};
 
     use super::*;
 
-    pub(in crate::api) fn row() -> JobRow {
+    fn row() -> JobRow {
         JobRow {
             id: JobId(7),
             state: State::Queued,
@@ -88,22 +78,26 @@ pub(super) mod tests {
         }
     }
 
+    fn shown(row: &JobRow) -> Value {
+        serde_json::to_value(view(row, Vec::new())).unwrap()
+    }
+
     #[test]
     fn a_waiting_job_has_a_position() {
         assert_eq!(
-            view(&row()),
+            shown(&row()),
             json!({
                 "id": "job_7", "object": "job", "status": "queued", "endpoint": "/v1/completions",
-                "priority": -2, "position": 3, "attempts": 0, "created_at": 1_700_000_000,
-                "started_at": null, "finished_at": null, "metadata": null, "usage": null,
-                "result": null, "error": null,
+                "priority": -2, "position": 3, "created_at": 1_700_000_000, "started_at": null,
+                "finished_at": null, "attempts": 0, "usage": null, "result": null, "error": null,
+                "metadata": null,
             })
         );
         let far = JobRow {
             position: Some(1001),
             ..row()
         };
-        assert_eq!(view(&far)["position"], ">1000");
+        assert_eq!(shown(&far)["position"], ">1000");
     }
 
     #[test]
@@ -115,11 +109,11 @@ pub(super) mod tests {
             metadata: Some(r#"{"a":1}"#.to_owned()),
             ..row()
         };
-        let shown = view(&completed);
-        assert_eq!(shown["result"], json!({"choices": []}));
-        assert_eq!(shown["usage"]["total_tokens"], 5);
-        assert_eq!(shown["metadata"], json!({"a": 1}));
-        assert_eq!(shown["error"], Value::Null);
+        let completed = shown(&completed);
+        assert_eq!(completed["result"], json!({"choices": []}));
+        assert_eq!(completed["usage"]["total_tokens"], 5);
+        assert_eq!(completed["metadata"], json!({"a": 1}));
+        assert_eq!(completed["error"], Value::Null);
 
         let failed = JobRow {
             state: State::Failed,
@@ -127,7 +121,7 @@ pub(super) mod tests {
             ..row()
         };
         assert_eq!(
-            view(&failed)["error"],
+            shown(&failed)["error"],
             json!({"message": "too long", "code": "failed"})
         );
         let cancelled = JobRow {
@@ -135,7 +129,7 @@ pub(super) mod tests {
             ..row()
         };
         assert_eq!(
-            view(&cancelled)["error"]["message"],
+            shown(&cancelled)["error"]["message"],
             "the job was cancelled"
         );
     }

@@ -27,3 +27,4 @@ pub use lifecycle::{Lifecycle, Phase};
 pub use model_slot::{ModelSlot, Served};
 pub use server::{Api, serve};
 pub use socket::{Bound, SocketError, bind, inherited};
+pub use submission::now_ms;

@@ -10,6 +10,8 @@ use crate::text::{ChatTemplate, Tokenizer};
 /// A model that is being served.
 pub struct Served {
     pub info: ModelInfo,
+    /// When it became warm: Unix seconds.
+    pub ready_at: i64,
     pub tokenizer: Arc<Tokenizer>,
     pub template: Arc<ChatTemplate>,
     /// Positions one sequence can have: prompt and output.

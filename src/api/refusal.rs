@@ -2,9 +2,8 @@
 
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use serde_json::{Value, json};
 
-use crate::protocol::RequestError;
+use crate::protocol::{ErrorBody, ErrorKind, RequestError};
 use crate::queue;
 
 use super::body::json_response;
@@ -19,10 +18,7 @@ const RETRY_NO_SPACE_S: u32 = 60;
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Refusal {
     status: StatusCode,
-    kind: &'static str,
-    code: Option<&'static str>,
-    message: String,
-    param: Option<String>,
+    body: ErrorBody,
     retry: Retry,
 }
 
@@ -36,33 +32,24 @@ enum Retry {
 }
 
 impl Refusal {
-    fn new(
-        status: StatusCode,
-        kind: &'static str,
-        code: Option<&'static str>,
-        message: String,
-    ) -> Self {
+    fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
+        // Every kind has a valid status; the fallback only spares a panic.
+        let status =
+            StatusCode::from_u16(kind.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         Refusal {
             status,
-            kind,
-            code,
-            message,
-            param: None,
+            body: ErrorBody::new(kind, message),
             retry: Retry::Unsaid,
         }
     }
 
-    fn unavailable(code: &'static str, message: &str, seconds: u32) -> Self {
-        let refusal = Refusal::new(
-            StatusCode::SERVICE_UNAVAILABLE,
-            "unavailable_error",
-            Some(code),
-            message.to_owned(),
-        );
-        Refusal {
-            retry: Retry::AfterSeconds(seconds),
-            ..refusal
-        }
+    fn code(mut self, code: &str) -> Self {
+        self.body = self.body.with_code(code);
+        self
+    }
+
+    fn retry(self, retry: Retry) -> Self {
+        Refusal { retry, ..self }
     }
 
     /// 400 that names the field.
@@ -76,20 +63,11 @@ impl Refusal {
 
     /// 400 about the request as a whole.
     pub(super) fn bad_request(message: impl Into<String>) -> Self {
-        RequestError {
-            message: message.into(),
-            param: None,
-        }
-        .into()
+        Refusal::new(ErrorKind::InvalidRequest, message)
     }
 
     pub(super) fn forbidden(message: &str) -> Self {
-        Refusal::new(
-            StatusCode::FORBIDDEN,
-            "permission_error",
-            Some("forbidden"),
-            message.to_owned(),
-        )
+        Refusal::new(ErrorKind::Forbidden, message).code("forbidden")
     }
 
     pub(super) fn no_such_job() -> Self {
@@ -97,95 +75,68 @@ impl Refusal {
     }
 
     pub(super) fn no_such_path(path: &str) -> Self {
-        let message = format!("there is nothing at {path}");
-        Refusal::new(
-            StatusCode::NOT_FOUND,
-            "not_found_error",
-            Some("not_found"),
-            message,
-        )
+        Refusal::new(ErrorKind::NotFound, format!("there is nothing at {path}")).code("not_found")
     }
 
     pub(super) fn wrong_method(method: &str, path: &str) -> Self {
-        let message = format!("{path} does not answer {method}");
-        Refusal::new(
-            StatusCode::METHOD_NOT_ALLOWED,
-            "invalid_request_error",
-            Some("method_not_allowed"),
-            message,
-        )
+        let refusal = Refusal::bad_request(format!("{path} does not answer {method}"));
+        Refusal {
+            status: StatusCode::METHOD_NOT_ALLOWED,
+            ..refusal.code("method_not_allowed")
+        }
     }
 
     pub(super) fn too_large(limit: usize) -> Self {
         let message = format!("the request body is larger than {limit} bytes");
-        let code = Some("request_too_large");
-        Refusal::new(
-            StatusCode::PAYLOAD_TOO_LARGE,
-            "invalid_request_error",
-            code,
-            message,
-        )
+        Refusal::new(ErrorKind::TooLarge, message).code("request_too_large")
     }
 
     pub(super) fn warming() -> Self {
-        Refusal::unavailable("warming", "the model is being loaded", RETRY_WARMING_S)
+        Refusal::new(ErrorKind::Unavailable, "the model is being loaded")
+            .code("warming")
+            .retry(Retry::AfterSeconds(RETRY_WARMING_S))
     }
 
     pub(super) fn draining() -> Self {
-        Refusal::unavailable(
-            "draining",
+        Refusal::new(
+            ErrorKind::Unavailable,
             "the daemon is stopping and takes no new work",
-            RETRY_DRAINING_S,
         )
+        .code("draining")
+        .retry(Retry::AfterSeconds(RETRY_DRAINING_S))
     }
 
     /// Someone else cancelled the job that a connection waited for.
     pub(super) fn cancelled() -> Self {
-        let refusal = Refusal::new(
-            StatusCode::CONFLICT,
-            "invalid_request_error",
-            Some("cancelled"),
-            "the job was cancelled".to_owned(),
-        );
-        Refusal {
-            retry: Retry::Never,
-            ..refusal
-        }
+        Refusal::new(ErrorKind::Conflict, "the job was cancelled")
+            .code("cancelled")
+            .retry(Retry::Never)
     }
 
-    /// 500: the job, or the daemon, failed.
+    /// 500: the job, or the daemon, failed. Same job, same bytes: the same failure too.
     pub(super) fn failed(message: impl Into<String>) -> Self {
-        let status = StatusCode::INTERNAL_SERVER_ERROR;
-        let refusal = Refusal::new(status, "server_error", Some("failed"), message.into());
-        // Same job, same bytes: the same failure too.
-        Refusal {
-            retry: Retry::Never,
-            ..refusal
-        }
+        Refusal::new(ErrorKind::Internal, message)
+            .code("failed")
+            .retry(Retry::Never)
     }
 
-    /// The body, also used as an event of a stream that is already under way.
-    pub(super) fn body(&self) -> Value {
-        json!({"error": {
-            "message": self.message,
-            "type": self.kind,
-            "code": self.code,
-            "param": self.param,
-        }})
+    /// The body as JSON text, also used as an event of a stream that is already under way.
+    pub(super) fn json(&self) -> String {
+        serde_json::to_string(&self.body).unwrap_or_default()
+    }
+
+    /// The field that is wrong.
+    #[cfg(test)]
+    pub(super) fn param(&self) -> Option<&str> {
+        self.body.error.param.as_deref()
     }
 }
 
 impl From<RequestError> for Refusal {
     fn from(error: RequestError) -> Self {
-        let refusal = Refusal::new(
-            StatusCode::BAD_REQUEST,
-            "invalid_request_error",
-            None,
-            error.message,
-        );
         Refusal {
-            param: error.param,
-            ..refusal
+            body: error.into(),
+            ..Refusal::bad_request("")
         }
     }
 }
@@ -195,45 +146,27 @@ impl From<queue::Error> for Refusal {
         use queue::Error;
         let message = error.to_string();
         match error {
-            Error::Full { .. } => Refusal {
-                retry: Retry::AfterSeconds(RETRY_FULL_S),
-                ..Refusal::new(
-                    StatusCode::TOO_MANY_REQUESTS,
-                    "rate_limit_error",
-                    Some("queue_full"),
-                    message,
-                )
-            },
-            Error::NotFound => Refusal::new(
-                StatusCode::NOT_FOUND,
-                "not_found_error",
-                Some("not_found"),
-                message,
-            ),
-            Error::IdempotencyConflict => Refusal {
-                retry: Retry::Never,
-                ..Refusal::new(
-                    StatusCode::CONFLICT,
-                    "invalid_request_error",
-                    Some("idempotency_conflict"),
-                    message,
-                )
-            },
-            Error::NoSpace { .. } => Refusal::unavailable("no_space", &message, RETRY_NO_SPACE_S),
+            Error::Full { .. } => Refusal::new(ErrorKind::QueueFull, message)
+                .code("queue_full")
+                .retry(Retry::AfterSeconds(RETRY_FULL_S)),
+            Error::NotFound => Refusal::new(ErrorKind::NotFound, message).code("not_found"),
+            Error::IdempotencyConflict => Refusal::new(ErrorKind::Conflict, message)
+                .code("idempotency_conflict")
+                .retry(Retry::Never),
+            Error::NoSpace { .. } => Refusal::new(ErrorKind::Unavailable, message)
+                .code("no_space")
+                .retry(Retry::AfterSeconds(RETRY_NO_SPACE_S)),
             Error::Closed => Refusal::draining(),
-            Error::Store { .. } | Error::StateDir { .. } => Refusal::new(
-                StatusCode::INTERNAL_SERVER_ERROR,
-                "server_error",
-                Some("store"),
-                message,
-            ),
+            Error::Store { .. } | Error::StateDir { .. } => {
+                Refusal::new(ErrorKind::Internal, message).code("store")
+            }
         }
     }
 }
 
 impl IntoResponse for Refusal {
     fn into_response(self) -> Response {
-        let mut response = json_response(self.status, &self.body());
+        let mut response = json_response(self.status, &self.body);
         match self.retry {
             Retry::Unsaid => {}
             Retry::AfterSeconds(seconds) => {
@@ -282,15 +215,12 @@ mod tests {
     #[test]
     fn a_bad_field_is_named_in_openais_shape() {
         let refusal = Refusal::bad_field("limit", "limit must be from 1 to 100");
-        assert_eq!(
-            refusal.body(),
-            json!({"error": {
-                "message": "limit must be from 1 to 100",
-                "type": "invalid_request_error",
-                "code": null,
-                "param": "limit",
-            }})
-        );
+        let expected = r#"{"error":{"message":"limit must be from 1 to 100","type":"invalid_request_error","code":null,"param":"limit"}}"#;
+        assert_eq!(refusal.json(), expected);
         assert_eq!(refusal.into_response().status(), 400);
+        assert_eq!(
+            Refusal::wrong_method("PUT", "/x").into_response().status(),
+            405
+        );
     }
 }

@@ -44,25 +44,31 @@ pub(super) fn seed(endpoint: Endpoint, body: &[u8]) -> Result<u64, Refusal> {
         .map_err(|error| Refusal::failed(format!("no random seed: {error}")))
 }
 
-/// Validates and tokenizes on a thread that may be busy for a while: a long prompt takes milliseconds to
-/// tokenize, and the others should not wait for it.
+/// Validates and tokenizes.
 pub(super) async fn resolve(
     served: Arc<Served>,
     endpoint: Endpoint,
     body: Vec<u8>,
     seed: u64,
 ) -> Result<(Spec, Vec<u8>), Refusal> {
-    let resolving = tokio::task::spawn_blocking(move || {
-        protocol::resolve(&served.context(), endpoint, &body, seed).map(|spec| (spec, body))
-    });
-    match resolving.await {
-        Ok(resolved) => Ok(resolved?),
-        Err(_panicked) => Err(Refusal::failed("the request could not be tokenized")),
-    }
+    let resolve = move || {
+        let spec = protocol::resolve(&served.context(), endpoint, &body, seed);
+        spec.map(|spec| (spec, body))
+    };
+    Ok(in_background(resolve).await??)
+}
+
+/// Tokenizes on a thread that may be busy for a while: a long prompt takes milliseconds, and the other
+/// connections should not wait for it.
+pub(super) async fn in_background<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, Refusal> {
+    let done = tokio::task::spawn_blocking(work).await;
+    done.map_err(|_panicked| Refusal::failed("the text could not be tokenized"))
 }
 
 /// Unix milliseconds.
-pub(super) fn now_ms() -> i64 {
+pub fn now_ms() -> i64 {
     let since_1970 = SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .unwrap_or_default();

@@ -33,23 +33,21 @@ struct Options {
 fn main() -> ExitCode {
     let options = match Options::try_parse() {
         Ok(options) => options,
-        Err(error) => {
-            // Help and version are printed too; a mistake is one of configuration.
-            let _ = error.print();
-            return if error.use_stderr() {
-                ExitCode::from(EXIT_CONFIGURATION)
+        Err(answer) => {
+            // Help and version come this way too; a mistake is one of configuration.
+            let _ = answer.print();
+            return ExitCode::from(if answer.use_stderr() {
+                EXIT_CONFIGURATION
             } else {
-                ExitCode::SUCCESS
-            };
+                0
+            });
         }
     };
-    match start(&options) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(failure) => {
-            eprintln!("woollyd: {failure}");
-            failure.exit_code()
-        }
-    }
+    let Err(failure) = start(&options) else {
+        return ExitCode::SUCCESS;
+    };
+    eprintln!("woollyd: {failure}");
+    failure.exit_code()
 }
 
 fn start(options: &Options) -> Result<(), Failure> {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::mpsc::SyncSender;
 use std::thread::JoinHandle;
 
-use crate::api::Served;
+use crate::api::{self, Served};
 use crate::config::{self, Config};
 use crate::engine::Pool;
 use crate::job::JobId;
@@ -48,6 +48,7 @@ impl EngineRoom {
         let pool = Arc::new(pool.map_err(|error| Failure::model(&error))?);
         let served = Arc::new(Served {
             info: loaded.info,
+            ready_at: api::now_ms().div_euclid(1000),
             tokenizer: loaded.tokenizer,
             template: loaded.template,
             max_positions: pool.max_positions(),

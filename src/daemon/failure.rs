@@ -129,12 +129,18 @@ mod tests {
 
     #[test]
     fn a_model_of_a_kind_we_cannot_run_is_configuration() {
-        let failure = Failure::model(&crate::model::Error::Unsupported(
-            "architecture x".to_owned(),
-        ));
-        assert_eq!(
-            (failure.to_string().as_str(), failure.code),
-            ("architecture x", 78)
-        );
+        let failure = Failure::model(&model::Error::Unsupported("architecture x".to_owned()));
+        assert_eq!(failure.to_string(), "unsupported model: architecture x");
+        assert_eq!(failure.code, 78);
+    }
+
+    #[test]
+    fn a_full_disk_may_have_room_again() {
+        let full = cache::Error::NoSpace {
+            path: "/c".into(),
+            bytes: 1,
+        };
+        let failure = Failure::model(&model::Error::Weights(full.into()));
+        assert_eq!(failure.code, 74);
     }
 }

@@ -55,7 +55,8 @@ pub struct Daemon {
 }
 
 impl Home {
-    /// `config` is appended to a `[daemon]` table with all paths in the directory.
+    /// `config` is appended to a `[daemon]` table with all paths in the directory, and to a `[cache]` there
+    /// unless it has one of its own.
     pub fn new(config: &str) -> Self {
         Home::with_daemon_keys("", config)
     }
@@ -63,9 +64,10 @@ impl Home {
     /// The same with more keys in `[daemon]`.
     pub fn with_daemon_keys(keys: &str, config: &str) -> Self {
         let directory = tempfile::tempdir().unwrap();
-        let paths = format!(
-            "[daemon]\nsocket = \"{SOCKET}\"\nstate_dir = \"state\"\n{keys}\n[cache]\ndir = \"cache\"\n"
-        );
+        let mut paths = format!("[daemon]\nsocket = \"{SOCKET}\"\nstate_dir = \"state\"\n{keys}\n");
+        if !config.contains("[cache]") {
+            paths += "[cache]\ndir = \"cache\"\n";
+        }
         std::fs::write(directory.path().join(FILE), paths + config).unwrap();
         Home { directory }
     }

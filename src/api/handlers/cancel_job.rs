@@ -19,5 +19,5 @@ pub(in crate::api) async fn handle(
 ) -> Result<Response, Refusal> {
     let row = visible_job(&shared, caller, &id).await?;
     let cancelled = shared.queue.cancel(row.id).await?;
-    Ok(json_response(StatusCode::OK, &view(&cancelled)))
+    Ok(json_response(StatusCode::OK, &view(&cancelled, Vec::new())))
 }

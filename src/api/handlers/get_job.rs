@@ -18,5 +18,5 @@ pub(in crate::api) async fn handle(
     Path(id): Path<String>,
 ) -> Result<Response, Refusal> {
     let row = visible_job(&shared, caller, &id).await?;
-    Ok(json_response(StatusCode::OK, &view(&row)))
+    Ok(json_response(StatusCode::OK, &view(&row, Vec::new())))
 }

@@ -3,39 +3,37 @@
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
-use serde_json::{Map, json};
 
 use crate::api::body::json_response;
 use crate::api::lifecycle::Phase;
 use crate::api::refusal::Refusal;
 use crate::api::server::Shared;
+use crate::protocol::{Health, HealthStatus};
 
 pub(in crate::api) async fn handle(State(shared): State<Shared>) -> Result<Response, Refusal> {
     let served = shared.model.get();
-    let unavailable = StatusCode::SERVICE_UNAVAILABLE;
-    let (status, mut body) = match (shared.lifecycle.phase(), &served) {
-        (Phase::Serving, Some(served)) => (
-            StatusCode::OK,
-            json!({"status": "ok", "model": served.info.name}),
-        ),
+    let (status, reason) = match (shared.lifecycle.phase(), &served) {
+        (Phase::Serving, Some(_)) => (HealthStatus::Ok, None),
         (Phase::Serving, None) => (
-            unavailable,
-            json!({
-                "status": "warming",
-                "reason": "the model is being loaded; jobs are accepted and wait",
-                "progress_percent": shared.model.percent(),
-            }),
+            HealthStatus::Warming,
+            Some("the model is being loaded; jobs are accepted and wait"),
         ),
         (Phase::Draining | Phase::Stopped, _) => (
-            unavailable,
-            json!({"status": "draining", "reason": "the daemon is stopping and takes no new work"}),
+            HealthStatus::Draining,
+            Some("the daemon is stopping and takes no new work"),
         ),
     };
     let counts = shared.queue.counts().await?;
-    body["jobs"] = counts
-        .into_iter()
-        .map(|(state, count)| (state.as_str().to_owned(), count.into()))
-        .collect::<Map<_, _>>()
-        .into();
-    Ok(json_response(status, &body))
+    let health = Health {
+        status,
+        reason: reason.map(str::to_owned),
+        progress_percent: (status == HealthStatus::Warming).then(|| shared.model.percent()),
+        model: served.map(|served| served.info.name.clone()),
+        jobs: counts
+            .into_iter()
+            .map(|(state, count)| (state.as_str().to_owned(), count))
+            .collect(),
+    };
+    let code = StatusCode::from_u16(status.code()).unwrap_or(StatusCode::SERVICE_UNAVAILABLE);
+    Ok(json_response(code, &health))
 }

@@ -7,7 +7,6 @@ use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, State};
 use axum::http::StatusCode;
 use axum::response::Response;
-use serde_json::{Value, json};
 
 use crate::api::access::Caller;
 use crate::api::body::json_response;
@@ -15,6 +14,7 @@ use crate::api::job_view::view;
 use crate::api::refusal::Refusal;
 use crate::api::server::Shared;
 use crate::job;
+use crate::protocol::JobList;
 use crate::queue::Filter;
 
 const DEFAULT_LIMIT: usize = 20;
@@ -38,14 +38,11 @@ pub(in crate::api) async fn handle(
     let mut rows = shared.queue.list(one_more).await?;
     let has_more = rows.len() > page.limit;
     rows.truncate(page.limit);
-    let jobs: Vec<Value> = rows.iter().map(view).collect();
-    let list = json!({
-        "object": "list",
-        "data": jobs,
-        "first_id": rows.first().map(|row| row.id.to_string()),
-        "last_id": rows.last().map(|row| row.id.to_string()),
-        "has_more": has_more,
-    });
+    let list = JobList {
+        object: "list".to_owned(),
+        data: rows.iter().map(|row| view(row, Vec::new())).collect(),
+        has_more,
+    };
     Ok(json_response(StatusCode::OK, &list))
 }
 
@@ -130,7 +127,7 @@ mod tests {
             ("order", &[("order", "asc")]),
         ];
         for (field, pairs) in cases {
-            assert_eq!(read(pairs).unwrap_err().body()["error"]["param"], field);
+            assert_eq!(read(pairs).unwrap_err().param(), Some(field));
         }
     }
 }

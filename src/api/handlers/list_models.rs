@@ -1,28 +1,17 @@
-//! `GET /v1/models`: the one model that is served.
+//! `GET /v1/models`: the one model that is served; none while it is warming.
 
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
-use serde_json::json;
 
 use crate::api::body::json_response;
-use crate::api::refusal::Refusal;
 use crate::api::server::Shared;
+use crate::protocol::ModelList;
 
-pub(in crate::api) async fn handle(State(shared): State<Shared>) -> Result<Response, Refusal> {
-    let served = shared.served()?;
-    let model = json!({
-        "id": served.info.name,
-        "object": "model",
-        // OpenAI's clients want a number; when a model was trained is not known here.
-        "created": 0,
-        "owned_by": "woolly",
-        "context_length": served.max_positions,
-        "vocab_size": served.info.vocab,
-        "fingerprint": served.info.fingerprint,
-    });
-    Ok(json_response(
-        StatusCode::OK,
-        &json!({"object": "list", "data": [model]}),
-    ))
+pub(in crate::api) async fn handle(State(shared): State<Shared>) -> Response {
+    let list = match shared.model.get() {
+        Some(served) => ModelList::new(Some(&served.info), served.ready_at),
+        None => ModelList::new(None, 0),
+    };
+    json_response(StatusCode::OK, &list)
 }

@@ -101,7 +101,7 @@ fn stream(
                 () = writer.gone() => return Err(Gone),
                 () = shared.lifecycle.stopped() => {
                     attachment.abandoned();
-                    return writer.data(&Refusal::draining().body().to_string()).await;
+                    return writer.data(&Refusal::draining().json()).await;
                 }
             };
             let Some(event) = event else { break };
@@ -125,7 +125,7 @@ fn stream(
                 }
                 writer.done().await
             }
-            Err(refusal) => writer.data(&refusal.body().to_string()).await,
+            Err(refusal) => writer.data(&refusal.json()).await,
         }
     })
 }
