@@ -7,17 +7,15 @@ use clap::Parser;
 use woolly::config::Config;
 use woolly::daemon::{self, EXIT_CONFIGURATION, Failure};
 
+const EXIT_CODES: &str = "Exit codes: 0 clean, 1 failed, 74 input or output (a restart may help), \
+78 configuration (it does not).";
+
 /// Works through a queue of prompts with a language model on CPU, and loses nothing.
 #[derive(Debug, Parser)]
-#[command(
-    version,
-    after_help = "\
-Without --config the first of ~/.config/woolly/woolly.toml (not for root) and /etc/woolly/woolly.toml counts.
-
-Exit codes: 0 clean, 1 failed, 74 input or output (a restart may help), 78 configuration (it does not)."
-)]
+#[command(version, after_help = EXIT_CODES)]
 struct Options {
-    /// The configuration file
+    /// The configuration file; else the first there is of ~/.config/woolly/woolly.toml (not for root) and
+    /// /etc/woolly/woolly.toml
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
 
@@ -52,13 +50,10 @@ fn main() -> ExitCode {
 
 fn start(options: &Options) -> Result<(), Failure> {
     let config = Config::load(options.config.as_deref())?;
-    if options.print_config {
-        print!("{}", config.to_toml());
-        Ok(())
-    } else if options.check {
-        println!("{}", daemon::check(&config)?);
-        Ok(())
-    } else {
-        daemon::run(&config)
+    match (options.print_config, options.check) {
+        (true, _) => print!("{}", config.to_toml()),
+        (false, true) => println!("{}", daemon::check(&config)?),
+        (false, false) => daemon::run(&config)?,
     }
+    Ok(())
 }
