@@ -8,7 +8,7 @@ use crate::support::models::{smollm2, tiny};
 use crate::support::runs::{Output, Setup, greedy, run};
 
 /// Sixteen prompts of different lengths, half of them sampled.
-fn prompts(loaded: &LoadedModel, max_tokens: u32) -> Vec<(Vec<u32>, SamplingParams)> {
+pub fn prompts(loaded: &LoadedModel, max_tokens: u32) -> Vec<(Vec<u32>, SamplingParams)> {
     let subjects = [
         "The sea",
         "A small town in winter",

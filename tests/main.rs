@@ -1,9 +1,17 @@
-//! The one integration binary: a file per behaviour.
+//! The one integration binary: a file per behaviour, what they share in `support`.
 #![allow(
     unreachable_pub,
     reason = "one crate: `pub` here means for the other test files"
 )]
+#![allow(
+    clippy::unwrap_used,
+    reason = "a failed unwrap is a failed test, in helpers too"
+)]
 
+mod api_completions;
+mod api_jobs;
+mod architecture;
+mod cache_format;
 mod chat_template;
 mod cli_batch;
 mod cli_cache;
@@ -11,8 +19,28 @@ mod cli_daemon;
 mod cli_run;
 mod cli_submit;
 mod config;
+mod crash;
+mod daemon_lifecycle;
+mod dequant;
+mod engine_failures;
+mod engine_fake;
+mod engine_pool;
+mod engine_text;
 mod equal_bytes;
+mod gguf_reader;
+mod model_cache;
+mod protocol_jobs;
+mod protocol_properties;
+mod protocol_requests;
+mod protocol_resolve;
+mod protocol_responses;
+mod protocol_stream;
+mod queue_crash;
+mod queue_handle;
+mod queue_store;
 mod reference;
+mod sampler;
 mod stream_decoder;
 mod support;
+mod synthetic_weights;
 mod tokenizer;

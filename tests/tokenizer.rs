@@ -206,11 +206,18 @@ fn long_and_empty_texts_do_no_harm() {
     for tokenizer in [tiny("llama-gqa"), tiny("qwen2"), bytes(300)] {
         assert!(tokenizer.encode("", false, true).unwrap().is_empty());
         assert_eq!(tokenizer.decode(&[], true), "");
-        for unit in ["a", " ", "\0", "\n ", "日", "<|im_end|>", "'s1"] {
-            let text = unit.repeat((1 << 20) / unit.len());
+        for (unit, size) in [
+            ("a", 1 << 20),
+            ("日 1", 1 << 20),
+            (" ", 1 << 16),
+            ("\0", 1 << 16),
+            ("\n ", 1 << 16),
+            ("<|im_end|>", 1 << 16),
+        ] {
+            let text = unit.repeat(size / unit.len());
             let ids = tokenizer.encode(&text, false, false).unwrap();
             assert_eq!(tokenizer.decode(&ids, true), text);
-            assert!(ids.len() >= tokenizer.fewest_tokens(&text));
+            assert!(ids.len() >= tokenizer.fewest_tokens(text.len()));
         }
         assert!(
             tokenizer
@@ -223,7 +230,7 @@ fn long_and_empty_texts_do_no_harm() {
 /// Runs of blanks make the expressions go back the furthest.
 #[test]
 fn the_longest_run_of_blanks_stays_within_the_limits_of_the_expressions() {
-    for pre in ["default", "smollm", "gpt-2", "llama-bpe", "qwen2"] {
+    for pre in ["default", "llama-bpe"] {
         let mut pairs = tiny_pairs("qwen2");
         set(
             &mut pairs,
@@ -276,7 +283,7 @@ proptest! {
             for parse_special in [false, true] {
                 let ids = tokenizer.encode(&text, false, parse_special).unwrap();
                 prop_assert_eq!(&tokenizer.decode(&ids, true), &text);
-                prop_assert!(ids.len() >= tokenizer.fewest_tokens(&text));
+                prop_assert!(ids.len() >= tokenizer.fewest_tokens(text.len()));
             }
         }
     }

@@ -1,1 +1,29 @@
 //! HTTP/1.1 over a Unix socket: authenticate, limit, answer, stream.
+//!
+//! A synchronous completion is a job that the connection waits for, so that there is one path through the
+//! queue for everything.
+//!
+//! Invariant: does not know what computes: what it must know of the model is put into a [`ModelSlot`] by
+//! the daemon once the model is warm. Before that jobs are accepted and completions are refused.
+//!
+//! Every refusal has OpenAI's shape: `{"error": {"message", "type", "code", "param"}}`.
+
+mod access;
+mod body;
+mod handlers;
+mod job_view;
+mod lifecycle;
+mod model_slot;
+mod refusal;
+mod routes;
+mod server;
+mod socket;
+mod sse;
+mod submission;
+mod waiting;
+
+pub use access::Rights;
+pub use lifecycle::{Lifecycle, Phase};
+pub use model_slot::{ModelSlot, Served};
+pub use server::{Api, serve};
+pub use socket::{Bound, SocketError, bind, inherited};

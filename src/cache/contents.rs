@@ -18,11 +18,13 @@ pub trait Contents: Sync {
     }
 }
 
-/// Watches a conversion. Methods are called from several threads.
+/// Watches a conversion. Methods are called from several threads; none is called when a valid file is
+/// found.
 pub trait Progress: Sync {
     /// A conversion of this many output bytes begins.
     fn begin(&self, total_bytes: u64);
     fn advance(&self, bytes: u64);
+    /// The conversion succeeded. Not called when it fails.
     fn finish(&self);
 }
 

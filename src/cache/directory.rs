@@ -54,18 +54,13 @@ pub struct Summary {
 impl Directory {
     /// Creates the directory, readable by its owner only, unless it exists.
     pub fn open(path: &Path) -> Result<Self, Error> {
-        DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(path)
-            .or_else(|error| match error.kind() {
-                io::ErrorKind::AlreadyExists | io::ErrorKind::NotADirectory => {
-                    Err(Error::NotADirectory {
-                        path: path.to_path_buf(),
-                    })
-                }
-                _ => Err(Error::writing(path, "create it", 0, error)),
-            })?;
+        let create = DirBuilder::new().recursive(true).mode(0o700).create(path);
+        create.map_err(|error| match error.kind() {
+            io::ErrorKind::AlreadyExists | io::ErrorKind::NotADirectory => Error::NotADirectory {
+                path: path.to_path_buf(),
+            },
+            _ => Error::writing(path, "create it", 0, error),
+        })?;
         Ok(Directory {
             path: path.to_path_buf(),
         })
@@ -107,6 +102,16 @@ impl Directory {
         contents: &dyn Contents,
         progress: &dyn Progress,
     ) -> Result<Found, Error> {
+        self.find_or_build_at(SystemTime::now(), source, contents, progress)
+    }
+
+    fn find_or_build_at(
+        &self,
+        now: SystemTime,
+        source: &MappedFile,
+        contents: &dyn Contents,
+        progress: &dyn Progress,
+    ) -> Result<Found, Error> {
         let identity = source.identity().map_err(|error| self.unreadable(error))?;
         let key = |blake3| Key {
             source: blake3,
@@ -139,7 +144,7 @@ impl Directory {
         let found = self.find_or_build_locked(&key, contents, progress)?;
         let unchanged = source.identity().is_ok_and(|now| now == identity);
         if unchanged {
-            fingerprint::remember(&self.path, &identity, &key.source, SystemTime::now());
+            fingerprint::remember(&self.path, &identity, &key.source, now);
         }
         Ok(found)
     }
@@ -238,5 +243,75 @@ impl Summary {
                 .map(|spec| (spec.rows * spec.cols) as u64)
                 .sum(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::OpenOptions;
+    use std::os::unix::fs::FileExt;
+    use std::time::Duration;
+
+    use super::*;
+    use crate::tensor::{Layout, TensorSpec};
+
+    /// One vector, whose only value is the first byte of the source.
+    struct FirstByte<'a>(&'a MappedFile);
+
+    impl Contents for FirstByte<'_> {
+        fn specs(&self) -> Vec<TensorSpec> {
+            let name = "first".to_owned();
+            vec![TensorSpec {
+                name,
+                layout: Layout::Vector,
+                rows: 1,
+                cols: 1,
+            }]
+        }
+
+        fn fill(&self, _spec: &TensorSpec, _first_row: usize, out: &mut [f32]) {
+            out.fill(f32::from(self.0.bytes()[0]));
+        }
+    }
+
+    #[test]
+    fn a_remembered_source_is_not_read_again_and_an_edited_one_is() {
+        let root = tempfile::tempdir().unwrap();
+        let path = root.path().join("source");
+        fs::write(&path, [7; 100]).unwrap();
+        let modified = fs::metadata(&path).unwrap().modified().unwrap();
+        let directory = Directory::open(&root.path().join("cache")).unwrap();
+        // An hour from now the file has been at rest long enough to be remembered.
+        let now = SystemTime::now() + Duration::from_secs(3_600);
+        let open = || {
+            let source = MappedFile::open(&path).unwrap();
+            let found = directory
+                .find_or_build_at(now, &source, &FirstByte(&source), &())
+                .unwrap();
+            let value = found.tensors.get("first").unwrap().1[0];
+            (found.from_cache, value, source.identity().unwrap())
+        };
+
+        let (from_cache, value, identity) = open();
+        assert_eq!((from_cache, value), (false, 7.0));
+        let remembered = fingerprint::recall(directory.path(), &identity);
+        assert_eq!(remembered, Some(fingerprint::hash(&[7; 100])));
+
+        // Another content in the same inode, with the same size and modification time.
+        let file = OpenOptions::new().write(true).open(&path).unwrap();
+        file.write_all_at(&[8], 0).unwrap();
+        file.set_modified(modified).unwrap();
+        let (from_cache, value, identity) = open();
+        assert_eq!((from_cache, value), (false, 8.0));
+
+        // That the record is believed shows when it lies.
+        fingerprint::remember(
+            directory.path(),
+            &identity,
+            &fingerprint::hash(&[7; 100]),
+            now,
+        );
+        let (from_cache, value, _) = open();
+        assert_eq!((from_cache, value), (true, 7.0));
     }
 }

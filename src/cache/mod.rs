@@ -1,11 +1,13 @@
 //! Named FP32 tensors in one safetensors file: built once under an opaque fingerprint, then mapped.
 //!
-//! - [`format`]: the layout of the file, its plan and its header; `read` reads headers back.
-//! - [`fingerprint`]: what a source file is, known without reading it again at each start.
+//! - `format`: the layout of the file, its plan and its header; `read` and `members` read it back.
+//! - `fingerprint`: what a source file is, known without reading it again at each start.
 //! - `strip`: tensors cut into pieces that threads fill independently.
 //! - `writer`: temporary file, parallel fill, checksums, fsync, publication.
-//! - [`mapped`] and [`memory`]: tensors by name in a mapped file or in anonymous memory.
-//! - [`directory`]: finding, building and listing cache files; one builder at a time.
+//! - [`mapped`] and `memory`: tensors by name in a mapped file or in anonymous memory.
+//! - `directory`: finding, building and listing cache files; one builder at a time.
+//!
+//! Locks, temporary files and records live in the same directory as the cache files.
 //!
 //! A damaged or foreign file is refused with the reason and built again; a failed build leaves
 //! nothing behind.
@@ -19,6 +21,7 @@ mod fingerprint;
 mod format;
 mod lock;
 pub mod mapped;
+mod members;
 mod memory;
 mod read;
 mod strip;

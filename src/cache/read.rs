@@ -4,17 +4,15 @@
 //! Invariant: looks at the header only; no tensor's page is touched.
 #![deny(clippy::indexing_slicing)]
 
-use std::collections::HashSet;
-use std::fmt;
 use std::ops::Range;
 
 use safetensors::{Dtype, tensor::TensorInfo};
-use serde::de::{Deserialize, DeserializeOwned, Deserializer, Error as _, MapAccess, Visitor};
 
 use crate::tensor::{Layout, PANEL_ROWS, TensorSpec};
 
 use super::Problem;
 use super::format::{self, Header, Key, Pad, Place, header_checksum};
+use super::members::Members;
 
 /// The longest header that is read: that of a model with a million tensors.
 const MAX_HEADER: u64 = 256 << 20;
@@ -25,7 +23,7 @@ pub(super) fn header(file: &[u8]) -> Result<Header, Problem> {
     let (_, text) = bytes
         .split_at_checked(format::LENGTH_BYTES)
         .ok_or(Problem::TooShort)?;
-    let members: Members = serde_json::from_slice(text).map_err(duplicate_or_json)?;
+    let members = Members::parse(text)?;
     let metadata = Metadata(members.metadata);
 
     metadata.expect(format::KEY_FORMAT, &format::FORMAT_VERSION.to_string())?;
@@ -95,7 +93,8 @@ fn append(
     let bytes = range.end - range.start;
 
     if name.starts_with(format::PAD_PREFIX) {
-        if info.dtype != Dtype::U8 || bytes == 0 || bytes >= format::TENSOR_ALIGNMENT {
+        let size = 1..format::TENSOR_ALIGNMENT;
+        if info.dtype != Dtype::U8 || info.shape != [bytes as usize] || !size.contains(&bytes) {
             return Err(Problem::Shape(name));
         }
         header.pads.push(Pad {
@@ -202,92 +201,120 @@ fn wrong(key: &str, found: &str, expected: &str) -> Problem {
     }
 }
 
-/// The members of the header in file order, each name once.
-struct Members {
-    /// Sorted by key.
-    metadata: Vec<(String, String)>,
-    tensors: Vec<(String, TensorInfo)>,
-}
+#[cfg(test)]
+#[allow(clippy::indexing_slicing, reason = "the tests' own bytes")]
+mod tests {
+    use super::*;
 
-/// How a repeated name travels through serde's errors, which carry only text.
-const DUPLICATE: &str = "duplicate name: ";
-
-fn duplicate_or_json(error: serde_json::Error) -> Problem {
-    let text = error.to_string();
-    match text.strip_prefix(DUPLICATE) {
-        // serde_json appends " at line L column C".
-        Some(rest) => {
-            let name = rest.rsplit_once(" at line ").map_or(rest, |(name, _)| name);
-            Problem::DuplicateName(name.to_owned())
-        }
-        None => Problem::Json(text),
+    fn planned() -> Header {
+        let spec = |name: &str, layout, rows, cols| TensorSpec {
+            name: name.into(),
+            layout,
+            rows,
+            cols,
+        };
+        let specs = vec![
+            spec("norm", Layout::Vector, 1, 7),
+            spec("matrix", Layout::Panels, 37, 5),
+            spec("bias", Layout::Vector, 1, 3),
+        ];
+        let key = Key {
+            source: "ab".repeat(32),
+            source_bytes: 99,
+        };
+        let mut header = Header::plan(key, specs).unwrap();
+        header
+            .places
+            .iter_mut()
+            .for_each(|place| place.checksum = u128::MAX / 3);
+        header
     }
-}
 
-impl<'de> Deserialize<'de> for Members {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Object;
-
-        impl<'de> Visitor<'de> for Object {
-            type Value = Members;
-
-            fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
-                f.write_str("an object of tensors")
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Members, A::Error> {
-                let mut members = Members {
-                    metadata: vec![],
-                    tensors: vec![],
-                };
-                let mut names = HashSet::new();
-                while let Some(name) = map.next_key::<String>()? {
-                    if !names.insert(name.clone()) {
-                        return Err(A::Error::custom(format_args!("{DUPLICATE}{name}")));
-                    }
-                    if name == format::METADATA {
-                        let Unique(mut pairs) = map.next_value()?;
-                        pairs.sort();
-                        members.metadata = pairs;
-                    } else {
-                        members.tensors.push((name, map.next_value()?));
-                    }
-                }
-                Ok(members)
-            }
-        }
-
-        deserializer.deserialize_map(Object)
+    fn file(header: &Header) -> Vec<u8> {
+        let mut bytes = header.render();
+        bytes.resize(header.file_bytes as usize, 0);
+        bytes
     }
-}
 
-/// The pairs of an object, each key once.
-struct Unique<T>(Vec<(String, T)>);
+    /// The header with texts replaced by others of the same length, and sealed again.
+    fn resealed(changes: &[(&str, &str)]) -> Result<Header, Problem> {
+        let header = planned();
+        let mut bytes = file(&header);
+        let text = bytes[8..header.data_start as usize].to_vec();
+        let mut text = String::from_utf8(text).unwrap();
+        for (from, to) in changes {
+            assert!(
+                text.contains(from) && from.len() == to.len(),
+                "{from} in {text}"
+            );
+            text = text.replacen(from, to, 1);
+        }
+        bytes[8..header.data_start as usize].copy_from_slice(text.as_bytes());
+        let checksum = format!(
+            "{:032x}",
+            header_checksum(&bytes[..header.data_start as usize])
+        );
+        let digits = format::LENGTH_BYTES + format::OPENING.len();
+        bytes[digits..digits + format::CHECKSUM_DIGITS].copy_from_slice(checksum.as_bytes());
+        super::header(&bytes)
+    }
 
-impl<'de, T: DeserializeOwned> Deserialize<'de> for Unique<T> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Object<T>(std::marker::PhantomData<T>);
+    #[test]
+    fn a_header_comes_back_as_it_was_planned() {
+        let header = planned();
+        assert_eq!(super::header(&file(&header)), Ok(header));
+    }
 
-        impl<'de, T: DeserializeOwned> Visitor<'de> for Object<T> {
-            type Value = Unique<T>;
-
-            fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
-                f.write_str("an object")
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Unique<T>, A::Error> {
-                let mut pairs: Vec<(String, T)> = vec![];
-                let mut names = HashSet::new();
-                while let Some((name, value)) = map.next_entry::<String, T>()? {
-                    if !names.insert(name.clone()) {
-                        return Err(A::Error::custom(format_args!("{DUPLICATE}{name}")));
-                    }
-                    pairs.push((name, value));
-                }
-                Ok(Unique(pairs))
+    #[test]
+    fn every_flipped_bit_of_the_header_is_found() {
+        let header = planned();
+        let mut bytes = file(&header);
+        for position in 0..header.data_start as usize {
+            for bit in 0..8 {
+                bytes[position] ^= 1 << bit;
+                assert!(super::header(&bytes).is_err(), "byte {position} bit {bit}");
+                bytes[position] ^= 1 << bit;
             }
         }
+    }
 
-        deserializer.deserialize_map(Object(std::marker::PhantomData))
+    #[test]
+    fn every_truncation_is_an_error() {
+        let bytes = file(&planned());
+        for length in 0..bytes.len() {
+            assert!(super::header(&bytes[..length]).is_err(), "{length}");
+        }
+    }
+
+    #[test]
+    fn what_a_sealed_header_says_is_checked_too() {
+        let shape = || Err(Problem::Shape("matrix".into()));
+        assert_eq!(resealed(&[("[3,5,16]", "[3,6,16]")]), shape());
+        assert_eq!(resealed(&[("\"37,5\"", "\"32,5\"")]), shape());
+        assert_eq!(resealed(&[("\"37,5\"", "\"48,5\"")]), shape());
+        assert_eq!(resealed(&[("\"F32\"", "\"I32\"")]), shape());
+        let gap = resealed(&[("[0,960]", "[4,964]")]);
+        assert_eq!(gap, Err(Problem::NotContiguous("matrix".into())));
+        let overlap = resealed(&[("[988,1024]", "[984,1024]")]);
+        assert_eq!(overlap, Err(Problem::NotContiguous("__pad.0".into())));
+        let moved = [
+            ("[36]", "[32]"),
+            ("[988,1024]", "[988,1020]"),
+            ("[1024,1036]", "[1020,1032]"),
+        ];
+        assert_eq!(resealed(&moved), Err(Problem::Misaligned("bias".into())));
+        let layout = resealed(&[("f32-panels16", "f32-panels32")]);
+        let expected = wrong(format::KEY_LAYOUT, "f32-panels32", "f32-panels16");
+        assert_eq!(layout, Err(expected));
+    }
+
+    #[test]
+    fn repeated_names_are_refused() {
+        let tensor = resealed(&[("\"bias\":{", "\"norm\":{")]);
+        assert_eq!(tensor, Err(Problem::DuplicateName("norm".into())));
+        let key = resealed(&[("\"xxh3.bias\"", "\"xxh3.norm\"")]);
+        assert_eq!(key, Err(Problem::DuplicateName("xxh3.norm".into())));
+        let checksum = resealed(&[("\"xxh3.bias\"", "\"xxh3.bibs\"")]);
+        assert_eq!(checksum, Err(Problem::MissingKey("xxh3.bias".into())));
     }
 }

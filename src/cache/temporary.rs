@@ -20,18 +20,28 @@ pub(super) struct Temporary {
 }
 
 impl Temporary {
-    /// Creates the file without a name where the file system can do that, else as `.building-<pid>-...`.
+    /// Creates the file, without a name where the file system can do that.
     pub(super) fn create(directory: &Path) -> io::Result<Self> {
-        let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
         // A nameless file gets its name through /proc.
         if Path::new("/proc/self/fd").exists()
-            && let Ok(fd) = rustix::fs::open(directory, flags, Mode::from_raw_mode(MODE))
+            && let Ok(file) = Self::nameless(directory)
         {
-            return Ok(Temporary {
-                file: File::from(fd),
-                path: None,
-            });
+            return Ok(file);
         }
+        Self::named(directory)
+    }
+
+    fn nameless(directory: &Path) -> io::Result<Self> {
+        let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
+        let file = rustix::fs::open(directory, flags, Mode::from_raw_mode(MODE))?;
+        Ok(Temporary {
+            file: File::from(file),
+            path: None,
+        })
+    }
+
+    /// `.building-<pid>-<n>`, not of the ending that cache files have.
+    fn named(directory: &Path) -> io::Result<Self> {
         let path = (0..u32::MAX)
             .map(|n| directory.join(format!(".building-{}-{n}", std::process::id())))
             .find(|path| !path.exists())
@@ -101,4 +111,39 @@ pub(super) fn replace(name: &Path, bytes: &[u8]) -> io::Result<()> {
         let _ = fs::remove_file(&path);
     }
     renamed
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Write;
+
+    #[test]
+    fn a_file_appears_when_it_is_published_and_not_before() {
+        for create in [Temporary::create, Temporary::named] {
+            let directory = tempfile::tempdir().unwrap();
+            let name = directory.path().join("name");
+            let temporary = create(directory.path()).unwrap();
+            temporary.file().write_all(b"content").unwrap();
+            assert!(!name.exists());
+            temporary.publish(&name).unwrap();
+            assert_eq!(fs::read(&name).unwrap(), b"content");
+            assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1);
+
+            drop(create(directory.path()).unwrap());
+            assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1);
+        }
+    }
+
+    #[test]
+    fn a_name_that_is_taken_keeps_its_file() {
+        let directory = tempfile::tempdir().unwrap();
+        let name = directory.path().join("name");
+        fs::write(&name, "first").unwrap();
+        let Ok(temporary) = Temporary::nameless(directory.path()) else {
+            return eprintln!("skipped: this file system has no nameless files");
+        };
+        temporary.publish(&name).unwrap();
+        assert_eq!(fs::read(&name).unwrap(), b"first");
+    }
 }

@@ -74,6 +74,26 @@ impl Kernel for SwiGlu<'_> {
     }
 }
 
+/// e to the power of each value.
+pub fn exp_all(isa: Isa, values: &mut [f32]) {
+    isa.run(ExpAll { values });
+}
+
+struct ExpAll<'a> {
+    values: &'a mut [f32],
+}
+
+impl Kernel for ExpAll<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run(self) {
+        for value in self.values {
+            *value = math::exp(*value);
+        }
+    }
+}
+
 /// Rotates the pairs `(2i, 2i + 1)` of one head by the angles whose cosines and sines are given:
 /// `a' = fma(a, cos, -(b * sin))`, `b' = fma(a, sin, b * cos)`. Dimensions beyond the pairs stay.
 #[inline(always)]
@@ -174,6 +194,18 @@ mod tests {
                 want,
                 "{isa}"
             );
+        }
+    }
+
+    #[test]
+    fn exponentials_are_the_same_on_every_isa() {
+        let inputs: Vec<f32> = (-2000..2000).map(|i| i as f32 / 19.0).collect();
+        let want: Vec<u32> = inputs.iter().map(|&v| math::exp(v).to_bits()).collect();
+        for isa in Isa::all() {
+            let mut values = inputs.clone();
+            exp_all(isa, &mut values);
+            let got: Vec<u32> = values.iter().map(|v| v.to_bits()).collect();
+            assert_eq!(got, want, "{isa}");
         }
     }
 

@@ -45,12 +45,11 @@ impl Environment {
         };
         // systemd separates several directories by colons; the first is ours.
         let handed_out = |name| {
-            let first = absolute(name)?
+            absolute(name)?
                 .to_str()?
                 .split(':')
                 .next()
-                .map(PathBuf::from);
-            first
+                .map(PathBuf::from)
         };
         let home = absolute("HOME").unwrap_or_else(|| PathBuf::from("/"));
         let ours = |base: PathBuf| base.join(DIRECTORY);

@@ -43,7 +43,7 @@ fn number(value: &NumberOrText, units: &[(&str, u64)]) -> Option<u64> {
 fn to_text(number: u64, units: &[(&str, u64)]) -> String {
     let whole = units
         .iter()
-        .find(|(_, factor)| number > 0 && number % factor == 0);
+        .find(|(_, factor)| number > 0 && number.is_multiple_of(*factor));
     let (unit, factor) = whole.or(units.last()).copied().unwrap_or(("", 1));
     format!("{}{unit}", number / factor)
 }

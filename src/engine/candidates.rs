@@ -109,6 +109,20 @@ impl Candidates {
         &self.best
     }
 
+    /// All that are allowed and above minus infinity, in no order.
+    pub(super) fn all(&mut self, logits: &[f32], banned: &[u32]) -> &mut [Candidate] {
+        self.best.clear();
+        for range in allowed(logits.len(), banned) {
+            let ids = range.clone().map(|id| id as u32);
+            let row = ids
+                .zip(&logits[range])
+                .filter(|(_, logit)| **logit > f32::NEG_INFINITY);
+            self.best
+                .extend(row.map(|(id, &logit)| Candidate { logit, id }));
+        }
+        &mut self.best
+    }
+
     /// Drops all but the `count` best and returns the lowest logit that is left.
     fn keep(&mut self, count: usize) -> f32 {
         let (_, worst, _) = self
@@ -118,6 +132,63 @@ impl Candidates {
         self.best.truncate(count);
         threshold
     }
+}
+
+/// A place on the walk along the ordered candidates, adding up their weights.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct Crossing {
+    pub(super) id: u32,
+    /// The weights up to and including this candidate's.
+    pub(super) sum: u64,
+}
+
+/// The first of the ordered `candidates` at which the weights add up to more than `goal`; `weight` is
+/// called with the index and the candidate.
+pub(super) fn crossing(
+    candidates: &[Candidate],
+    goal: u64,
+    weight: impl Fn(usize, &Candidate) -> u64,
+) -> Option<Crossing> {
+    let mut sum = 0;
+    candidates
+        .iter()
+        .enumerate()
+        .find_map(|(index, candidate)| {
+            sum += weight(index, candidate);
+            (sum > goal).then_some(Crossing {
+                id: candidate.id,
+                sum,
+            })
+        })
+}
+
+/// The same for candidates in no order, without sorting them: halves by order, keeps the half in
+/// which the goal lies, and walks when few are left. Linear in their number.
+pub(super) fn crossing_unordered(
+    mut candidates: &mut [Candidate],
+    mut goal: u64,
+    weight: impl Fn(&Candidate) -> u64,
+) -> Option<Crossing> {
+    let mut before = 0;
+    while candidates.len() > GROUP {
+        let middle = candidates.len() / 2;
+        candidates.select_nth_unstable_by(middle, Candidate::order);
+        let (better, worse) = candidates.split_at_mut(middle);
+        let sum: u64 = better.iter().map(&weight).sum();
+        if sum > goal {
+            candidates = better;
+        } else {
+            before += sum;
+            goal -= sum;
+            candidates = worse;
+        }
+    }
+    candidates.sort_unstable_by(Candidate::order);
+    let found = crossing(candidates, goal, |_, candidate| weight(candidate))?;
+    Some(Crossing {
+        sum: before + found.sum,
+        ..found
+    })
 }
 
 #[cfg(test)]
@@ -171,6 +242,21 @@ mod tests {
             let selected: Vec<_> =
                 buffer.select(&logits, &banned, count).iter().map(|c| (c.logit, c.id)).collect();
             prop_assert_eq!(selected, oracle);
+        }
+
+        #[test]
+        fn crossing_without_sorting_is_crossing_after_sorting(
+            logits in prop::collection::vec((-40i8..40).prop_map(|v| f32::from(v) / 4.0), 1..700),
+            part in 0.0f64..1.1,
+        ) {
+            let weight = |candidate: &Candidate| (candidate.id as u64 * 37) % 11;
+            let (mut buffer, mut unordered) = (Candidates::default(), Candidates::default());
+            let ordered = buffer.select(&logits, &[], logits.len());
+            let total: u64 = ordered.iter().map(weight).sum();
+            let goal = (total as f64 * part) as u64;
+            let expected = crossing(ordered, goal, |_, candidate| weight(candidate));
+            prop_assert_eq!(expected.is_some(), goal < total);
+            prop_assert_eq!(crossing_unordered(unordered.all(&logits, &[]), goal, weight), expected);
         }
     }
 }

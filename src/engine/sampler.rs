@@ -14,16 +14,18 @@ use rand_chacha::rand_core::{Rng, SeedableRng};
 
 use crate::job::SamplingParams;
 
-use super::candidates::{Candidate, Candidates, best};
-use super::softmax::{log_probabilities, mass, weight};
+use super::candidates::{Candidate, Candidates, Crossing, best, crossing, crossing_unordered};
+use super::softmax::{Weights, log_probabilities};
 
 /// Words of the random stream that belong to one token.
 const WORDS_PER_TOKEN: u128 = 16;
 
-/// Candidates looked at first when top-k does not bound them. Trained models seldom need more; each
-/// further look takes [`WIDEN`] times as many.
+/// Random bits of a draw: as many as an `f64` would hold.
+const RANDOM_BITS: u32 = 53;
+
+/// Candidates that are put in order first when top-k does not bound them. Trained models seldom need
+/// more; all are looked at when they do.
 const FIRST_LOOK: usize = 64;
-const WIDEN: usize = 8;
 
 /// A row of logits from which nothing can be drawn.
 #[derive(Debug, Clone, Copy, PartialEq, thiserror::Error)]
@@ -40,6 +42,8 @@ pub enum Unusable {
 #[derive(Debug, Default)]
 pub struct Scratch {
     candidates: Candidates,
+    others: Candidates,
+    weights: Weights,
 }
 
 /// Draws the tokens of one sequence.
@@ -68,7 +72,7 @@ impl Sampler {
 
     /// The id of output token number `index`, never one of `banned` (ascending).
     pub fn draw(
-        &mut self,
+        &self,
         logits: &[f32],
         banned: &[u32],
         index: usize,
@@ -77,97 +81,65 @@ impl Sampler {
         check(logits)?;
         let best = best(logits, banned).ok_or(Unusable::NothingLeft)?;
         if self.temperature > 0.0 {
-            let point = self.uniform(index);
-            Ok(self.draw_at(point, logits, banned, best, &mut scratch.candidates))
+            Ok(self.draw_weighted(self.random_bits(index), logits, banned, best, scratch))
         } else {
             Ok(best.id)
         }
     }
 
-    /// A number in [0, 1) with 53 random bits.
-    fn uniform(&mut self, index: usize) -> f64 {
-        self.random.set_word_pos(WORDS_PER_TOKEN * index as u128);
-        const STEP: f64 = 1.0 / (1u64 << 53) as f64;
-        (self.random.next_u64() >> 11) as f64 * STEP
+    fn random_bits(&self, index: usize) -> u64 {
+        let mut random = self.random.clone();
+        random.set_word_pos(WORDS_PER_TOKEN * index as u128);
+        random.next_u64() >> (u64::BITS - RANDOM_BITS)
     }
 
-    /// Looks at more and more candidates until the draw is decided.
-    fn draw_at(
+    fn draw_weighted(
         &self,
-        point: f64,
+        bits: u64,
         logits: &[f32],
         banned: &[u32],
         best: Candidate,
-        candidates: &mut Candidates,
+        scratch: &mut Scratch,
     ) -> u32 {
-        let weight = |candidate: &Candidate| weight(candidate.logit, best.logit, self.temperature);
+        let Scratch {
+            candidates,
+            others,
+            weights,
+        } = scratch;
         if 0 < self.top_k && self.top_k < logits.len() {
             let kept = candidates.select(logits, banned, self.top_k);
-            let total = kept.iter().map(weight).sum();
-            return self.walk(point, total, kept, weight).id;
+            weights.weigh_candidates(kept, self.temperature);
+            let at = |goal| crossing(kept, goal, |index, _| weights.at(index));
+            return self.place(bits, weights.total(), at).unwrap_or(best.id);
         }
-        let total = mass(logits, banned, best.logit, self.temperature);
-        let mut count = FIRST_LOOK;
-        loop {
-            let seen = candidates.select(logits, banned, count);
-            let walked = self.walk(point, total, seen, weight);
-            if walked.decided || seen.len() < count {
-                return walked.id;
-            }
-            count *= WIDEN;
-        }
+        weights.weigh_row(logits, banned, best.logit, self.temperature);
+        let weight = |candidate: &Candidate| weights.at(candidate.id as usize);
+        let first = candidates.select(logits, banned, FIRST_LOOK);
+        let at = |goal| {
+            crossing(first, goal, |_, candidate| weight(candidate))
+                .or_else(|| crossing_unordered(others.all(logits, banned), goal, weight))
+        };
+        self.place(bits, weights.total(), at).unwrap_or(best.id)
     }
 
-    /// The token at `point` (0 to 1) of the mass of the nucleus, which is the shortest beginning of
-    /// `candidates` that has top-p of `total`.
-    fn walk(
+    /// The token where `bits`, as a fraction, falls in the mass of the nucleus. The nucleus is the
+    /// shortest beginning of the ordered candidates that has top-p of their `total`; `at` walks.
+    /// All sums are exact, and the goals lie below the total, so the walk always arrives.
+    fn place(
         &self,
-        point: f64,
-        total: f64,
-        candidates: &[Candidate],
-        weight: impl Fn(&Candidate) -> f64,
-    ) -> Walked {
-        let mut nucleus = candidates.len();
-        let mut goal = point * total;
-        let mut reached = true;
-        if self.top_p < 1.0 {
-            let mut sum = 0.0;
-            let end = candidates.iter().position(|candidate| {
-                sum += weight(candidate);
-                sum >= self.top_p * total
-            });
-            reached = end.is_some();
-            nucleus = end.map_or(nucleus, |end| end + 1);
-            goal = point * sum;
-        }
-        let mut sum = 0.0;
-        let mut last = 0;
-        for candidate in &candidates[..nucleus] {
-            let weight = weight(candidate);
-            sum += weight;
-            if weight > 0.0 {
-                last = candidate.id;
-            }
-            if sum > goal {
-                return Walked {
-                    id: last,
-                    decided: reached,
-                };
-            }
-        }
-        // Rounding ran out of mass: the last candidate that has any, unless more are to come.
-        Walked {
-            id: last,
-            decided: reached && nucleus < candidates.len(),
-        }
+        bits: u64,
+        total: u64,
+        mut at: impl FnMut(u64) -> Option<Crossing>,
+    ) -> Option<u32> {
+        let mass = if self.top_p < 1.0 {
+            let share = libm::ceil(self.top_p * total as f64) as u64;
+            at(share.clamp(1, total) - 1)?.sum
+        } else {
+            total
+        };
+        let goal = (u128::from(bits) * u128::from(mass)) >> RANDOM_BITS;
+        at(goal as u64).map(|crossing| crossing.id)
     }
-}
-
-/// Where a walk along the candidates ended.
-struct Walked {
-    id: u32,
-    /// Whether candidates that were not looked at could not change it.
-    decided: bool,
 }
 
 /// The log-probability of `chosen` and the `top` best `(id, log-probability)` under the raw logits,
@@ -178,7 +150,13 @@ pub fn report(
     top: usize,
     scratch: &mut Scratch,
 ) -> (f32, Vec<(u32, f32)>) {
-    log_probabilities(logits, chosen, top, &mut scratch.candidates)
+    log_probabilities(
+        logits,
+        chosen,
+        top,
+        &mut scratch.candidates,
+        &mut scratch.weights,
+    )
 }
 
 /// Minus infinity is a probability of 0 and passes; NaN and plus infinity do not.

@@ -1,7 +1,7 @@
 //! What can go wrong with the queue.
 
 /// Failure of the store, or a request it refuses.
-#[derive(Debug, Clone, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
     /// 429
     #[error("the queue is full: {limit} jobs are waiting or running")]
@@ -15,6 +15,9 @@ pub enum Error {
     /// The disk is full; retryable.
     #[error("no space left for the queue in {path}")]
     NoSpace { path: String },
+    /// The state directory cannot be used as it is: a restart alone does not help, the daemon exits 78.
+    #[error("state directory {path}: {problem}")]
+    StateDir { path: String, problem: String },
     /// The store cannot go on; the daemon exits 74.
     #[error("job store {path}: {problem}")]
     Store { path: String, problem: String },

@@ -1,102 +1,311 @@
 //! What the rest of the daemon holds: async for the API, blocking for dispatch.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use async_channel::{Receiver, Sender};
 
 use crate::config;
-use crate::job::{JobId, Usage};
+use crate::job::{JobId, State};
 
-use super::{Claimed, Error, Filter, JobRow, LiveLog, NewJob, Submitted};
+use super::reader::{self, Read};
+use super::shared::Shared;
+use super::store::{Applied, Change, JobStore};
+use super::writer::{GROUP, Request, Writer, attached_job};
+use super::{Claimed, Completion, Error, Filter, JobRow, LiveLog, NewJob, SqliteStore, Submitted};
 
-/// How a running job ends.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Completion {
-    /// The response body of the endpoint.
-    Completed {
-        result: Vec<u8>,
-        usage: Usage,
-    },
-    Failed {
-        error: String,
-    },
+/// Reads waiting for the reading thread. Full: the caller waits.
+const READS: usize = 64;
+
+/// Nothing tells when a full disk has room again, so a claim that met one tries again after this.
+const NO_SPACE_PAUSE: Duration = Duration::from_secs(1);
+
+/// A handle to the queue. Cheap to clone. The last one to go closes the queue.
+#[derive(Clone)]
+pub struct Queue {
+    inner: Arc<Inner>,
 }
 
-/// A handle to the queue. Cheap to clone.
-#[derive(Clone)]
-pub struct Queue {}
+struct Inner {
+    shared: Arc<Shared>,
+    /// One group's worth. Full: the caller waits; those that do not wait leave a note in `shared`.
+    requests: Sender<Request>,
+    reads: Sender<Read>,
+    /// In the order in which they end.
+    threads: Mutex<Vec<Thread>>,
+    max_jobs: u64,
+}
+
+/// How to tell a thread that nothing more comes, and its end.
+type Thread = (fn(&Inner), JoinHandle<()>);
 
 impl Queue {
     /// Opens or creates `<state_dir>/queue.db`, requeues the running jobs of a dead daemon, and starts
     /// the writer thread. One process per directory, by a held lock.
-    pub fn open(_state_dir: &Path, _config: &config::Queue) -> Result<Self, Error> {
-        todo!()
+    pub fn open(state_dir: &Path, config: &config::Queue) -> Result<Self, Error> {
+        Self::over(Box::new(SqliteStore::open(state_dir)?), config)
     }
 
-    /// Answers after the commit.
-    pub async fn submit(&self, _job: NewJob) -> Result<Submitted, Error> {
-        todo!()
+    /// The same over any store.
+    pub fn over(store: Box<dyn JobStore>, config: &config::Queue) -> Result<Self, Error> {
+        let shared = Arc::new(Shared::new());
+        let reading = store.reader()?;
+        let mut writer = Writer::new(store, shared.clone(), config.retention_s);
+        writer.recover()?;
+        let (requests, waiting) = async_channel::bounded(GROUP);
+        let (reads, waiting_reads) = async_channel::bounded(READS);
+        let of_reader = shared.clone();
+        let reader = spawn("woolly-queue-r", &shared, move || {
+            reader::run(reading, &waiting_reads, &of_reader);
+        })?;
+        let writer = spawn("woolly-queue", &shared, move || writer.run(&waiting))?;
+        let threads: Vec<Thread> = vec![
+            (|inner| _ = inner.reads.close(), reader),
+            (|inner| _ = inner.requests.close(), writer),
+        ];
+        let max_jobs = config.max_jobs;
+        let threads = Mutex::new(threads);
+        Ok(Queue {
+            inner: Arc::new(Inner {
+                shared,
+                requests,
+                reads,
+                threads,
+                max_jobs,
+            }),
+        })
     }
 
-    pub async fn get(&self, _id: JobId) -> Result<JobRow, Error> {
-        todo!()
+    /// Answers after the commit. When the caller stops waiting for an attached job, it is cancelled.
+    pub async fn submit(&self, job: NewJob) -> Result<Submitted, Error> {
+        let (answer, receiver) = async_channel::bounded(1);
+        let waiting = WaitingSubmit {
+            queue: self,
+            receiver,
+        };
+        let change = Change::Submit {
+            job,
+            max_jobs: self.inner.max_jobs,
+        };
+        self.send(Request::Change(change, answer)).await?;
+        match self.answer(waiting.receiver.recv().await)? {
+            Applied::Submitted(submitted) => Ok(submitted),
+            other => Err(mismatch(&other)),
+        }
     }
 
-    pub async fn list(&self, _filter: Filter) -> Result<Vec<JobRow>, Error> {
-        todo!()
+    pub async fn get(&self, id: JobId) -> Result<JobRow, Error> {
+        self.read(|answer| Read::Get(id, answer)).await
+    }
+
+    pub async fn list(&self, filter: Filter) -> Result<Vec<JobRow>, Error> {
+        self.read(|answer| Read::List(filter, answer)).await
     }
 
     /// Queued: terminal at once. Running: terminal at once too, and its id is told to the listener of
     /// [`Queue::cancellations`]. Terminal: unchanged.
-    pub async fn cancel(&self, _id: JobId) -> Result<JobRow, Error> {
-        todo!()
+    pub async fn cancel(&self, id: JobId) -> Result<JobRow, Error> {
+        let (answer, receiver) = async_channel::bounded(1);
+        self.send(Request::Change(Change::Cancel(id), answer))
+            .await?;
+        match self.answer(receiver.recv().await)? {
+            Applied::Cancelled(cancelled) => Ok(cancelled.job),
+            other => Err(mismatch(&other)),
+        }
     }
 
     /// The same for a connection that is gone; does not wait.
-    pub fn cancel_detached(&self, _id: JobId) {
-        todo!()
+    pub fn cancel_detached(&self, id: JobId) {
+        self.inner.shared.left().cancel.push(id);
+        self.nudge();
     }
 
     /// Deletes an attached job whose result was delivered; does not wait.
-    pub fn delivered(&self, _id: JobId) {
-        todo!()
+    pub fn delivered(&self, id: JobId) {
+        self.inner.shared.left().delivered.push(id);
+        self.nudge();
     }
 
-    /// Jobs by state, for `/health` and `status`.
-    pub async fn counts(&self) -> Result<Vec<(crate::job::State, u64)>, Error> {
-        todo!()
+    /// Jobs by state, for `/health` and `status`: every state, in the order of [`State::ALL`].
+    pub async fn counts(&self) -> Result<Vec<(State, u64)>, Error> {
+        self.read(Read::Counts).await
     }
 
     /// Claims the next job in order, waiting for one. `None` when the queue is closed or claims are stopped.
     pub fn claim_blocking(&self) -> Option<Claimed> {
-        todo!()
+        loop {
+            let (answer, receiver) = async_channel::bounded(1);
+            self.inner
+                .requests
+                .send_blocking(Request::Claim(answer))
+                .ok()?;
+            match receiver.recv_blocking().ok()? {
+                Ok(Applied::Claimed(claimed)) => return claimed,
+                Err(Error::NoSpace { .. }) => std::thread::sleep(NO_SPACE_PAUSE),
+                Ok(_) | Err(_) => return None,
+            }
+        }
     }
 
     /// Publishes the end of a running job in one transaction. False when the job is no longer running
-    /// (it was cancelled): then nothing is stored.
-    pub fn finish_blocking(&self, _id: JobId, _completion: Completion) -> Result<bool, Error> {
-        todo!()
+    /// (it was cancelled): then nothing is stored. After [`Error::NoSpace`] the job is still running and
+    /// the call may be repeated.
+    pub fn finish_blocking(&self, id: JobId, completion: Completion) -> Result<bool, Error> {
+        match self.change_blocking(Change::Finish { id, completion })? {
+            Applied::Finished(published) => Ok(published),
+            other => Err(mismatch(&other)),
+        }
     }
 
-    /// Puts running jobs back to queued without counting an attempt (drain).
-    pub fn requeue_blocking(&self, _ids: Vec<JobId>) -> Result<(), Error> {
-        todo!()
+    /// Puts running jobs back to queued without counting an attempt (drain). Jobs that are not running
+    /// stay as they are.
+    pub fn requeue_blocking(&self, ids: Vec<JobId>) -> Result<(), Error> {
+        self.change_blocking(Change::Requeue(ids)).map(|_| ())
     }
 
-    /// Running jobs that were cancelled; the channel is bounded by the number of running jobs.
-    pub fn cancellations(&self) -> async_channel::Receiver<JobId> {
-        todo!()
+    /// Running jobs that were cancelled; the channel is bounded by the number of running jobs. An id may
+    /// come before the claimer has handed its job to the engine.
+    pub fn cancellations(&self) -> Receiver<JobId> {
+        self.inner.shared.cancelled.1.clone()
+    }
+
+    /// The fault that ended the store, once: the daemon must exit 74. Never sent on an orderly close.
+    pub fn failed(&self) -> Receiver<Error> {
+        self.inner.shared.failed()
     }
 
     /// No further claims; `claim_blocking` returns `None`.
     pub fn stop_claims(&self) {
-        todo!()
+        self.inner.shared.stop_claims();
+        self.nudge();
     }
 
     pub fn live(&self) -> &LiveLog {
-        todo!()
+        &self.inner.shared.live
     }
 
-    /// Commits what waits, checkpoints and closes the store, joins the writer.
+    /// Commits what waits, checkpoints and closes the store, joins the writer. Later calls get
+    /// [`Error::Closed`].
     pub fn close(&self) {
-        todo!()
+        self.inner.close();
+    }
+
+    async fn send(&self, request: Request) -> Result<(), Error> {
+        self.inner
+            .requests
+            .send(request)
+            .await
+            .map_err(|_| self.inner.shared.gone())
+    }
+
+    fn change_blocking(&self, change: Change) -> Result<Applied, Error> {
+        let (answer, receiver) = async_channel::bounded(1);
+        self.inner
+            .requests
+            .send_blocking(Request::Change(change, answer))
+            .map_err(|_| self.inner.shared.gone())?;
+        self.answer(receiver.recv_blocking())
+    }
+
+    async fn read<T>(
+        &self,
+        read: impl FnOnce(Sender<Result<T, Error>>) -> Read,
+    ) -> Result<T, Error> {
+        let shared = &self.inner.shared;
+        if let Some(error) = shared.failure() {
+            return Err(error);
+        }
+        let (answer, receiver) = async_channel::bounded(1);
+        self.inner
+            .reads
+            .send(read(answer))
+            .await
+            .map_err(|_| shared.gone())?;
+        receiver.recv().await.unwrap_or_else(|_| Err(shared.gone()))
+    }
+
+    fn answer(
+        &self,
+        received: Result<Result<Applied, Error>, async_channel::RecvError>,
+    ) -> Result<Applied, Error> {
+        received.unwrap_or_else(|_| Err(self.inner.shared.gone()))
+    }
+
+    /// Wakes the writer. Full: it is awake, and sees what was left for it in one of its next groups.
+    fn nudge(&self) {
+        let _ = self.inner.requests.try_send(Request::Nudge);
+    }
+}
+
+impl Inner {
+    fn close(&self) {
+        // Held while joining, so that every caller returns after the end.
+        let mut threads = self.threads.lock().unwrap_or_else(PoisonError::into_inner);
+        // A closed channel still gives out what is in it. The reader ends first: the last connection to
+        // go is the one that tidies up.
+        for (close, thread) in threads.drain(..) {
+            close(self);
+            // The thread catches its own panics.
+            let _ = thread.join();
+        }
+        self.shared.live.close_all();
+    }
+}
+
+/// A thread whose panic counts as a fault of the store.
+fn spawn(
+    name: &'static str,
+    shared: &Arc<Shared>,
+    work: impl FnOnce() + Send + 'static,
+) -> Result<JoinHandle<()>, Error> {
+    let shared = shared.clone();
+    std::thread::Builder::new()
+        .name(name.to_owned())
+        .spawn(move || {
+            if catch_unwind(AssertUnwindSafe(work)).is_err() {
+                shared.fail(fault(format!("thread {name} panicked")));
+            }
+        })
+        .map_err(|error| fault(format!("cannot start thread {name}: {error}")))
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        self.close();
+    }
+}
+
+/// Waits for the answer to a submit. Dropped before it was taken, it cancels the job that nobody knows of.
+struct WaitingSubmit<'a> {
+    queue: &'a Queue,
+    receiver: Receiver<Result<Applied, Error>>,
+}
+
+impl Drop for WaitingSubmit<'_> {
+    fn drop(&mut self) {
+        // Closed first: from here on the writer notices that nobody listens, and what it sent before is
+        // still in the channel.
+        self.receiver.close();
+        if let Ok(applied) = self.receiver.try_recv()
+            && let Some(job) = attached_job(&applied)
+        {
+            self.queue.cancel_detached(job);
+        }
+    }
+}
+
+/// The store answered another question than was asked.
+fn mismatch(applied: &Applied) -> Error {
+    fault(format!("unexpected answer {applied:?}"))
+}
+
+/// A fault in the queue's own code, not in a file.
+fn fault(problem: String) -> Error {
+    Error::Store {
+        path: "of the queue".to_owned(),
+        problem,
     }
 }

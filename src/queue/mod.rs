@@ -1,13 +1,30 @@
 //! The durable job store, one writer thread in front of it, and the live log of tokens in memory.
 //!
+//! Promises: a job is accepted when it is on disk, and not before; a result is published once, together
+//! with the end of the job; the same idempotency key and request find the same job; a crash or a drain
+//! puts running jobs back; jobs start by priority, then by id.
+//!
 //! Invariant: does not know what a prompt or a model is: a job is a body, a result, and a state.
+//!
+//! It fails in two ways. A full disk refuses the request, and the queue lives on. After any other fault
+//! of the store every call gives [`Error::Store`], and [`Queue::failed`] tells the daemon to end.
 
+mod directory;
 mod error;
 mod handle;
 mod live;
-mod state;
+mod reader;
+mod row;
+mod shared;
+mod sqlite;
+pub mod state;
+mod store;
+mod writer;
 
 pub use error::Error;
-pub use handle::{Completion, Queue};
+pub use handle::Queue;
 pub use live::{LiveLog, Subscription};
-pub use state::{Claimed, Filter, JobRow, NewJob, Submitted};
+pub use row::{Claimed, Completion, Filter, JobRow, NewJob, Submitted};
+pub use sqlite::SqliteStore;
+pub use state::Retention;
+pub use store::{Applied, Cancelled, Change, JobReader, JobStore};

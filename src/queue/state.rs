@@ -1,75 +1,209 @@
-//! The rows of the store and the pure rules of their states.
+//! The rules of a job's states: pure functions, so that every store follows the same ones.
+//!
+//! ```text
+//! queued -> running -> completed | failed | cancelled | expired
+//! ```
+//!
+//! Invariant: decides from plain data alone; knows no store and reads no clock. Terminal states never
+//! change, whatever the cause.
 
-use crate::job::{Endpoint, JobId, State, Usage};
+use crate::job::{Endpoint, State};
 
-/// A job to accept.
-#[derive(Debug, Clone, PartialEq)]
-pub struct NewJob {
-    pub endpoint: Endpoint,
-    /// The request body as received: JSON text.
-    pub body: Vec<u8>,
-    /// Drawn at submit when the request has none, and stored.
-    pub seed: u64,
-    pub priority: i32,
-    pub idempotency_key: Option<String>,
-    /// Of the submitter.
-    pub uid: u32,
-    /// A connection waits for this job: it is cancelled when the connection goes.
-    pub attached: bool,
-    /// Free JSON object of the submitter, as text.
-    pub metadata: Option<String>,
-    /// Unix milliseconds.
-    pub created_at_ms: i64,
+/// Why a state changes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Cause {
+    /// The engine takes the job.
+    Claim,
+    /// A drain or a preemption gives the job back.
+    Requeue,
+    Complete,
+    Fail,
+    Cancel,
+    Expire,
 }
 
-/// The answer to a submit: the job, and whether it was there before (same idempotency key).
-#[derive(Debug, Clone, PartialEq)]
-pub struct Submitted {
-    pub job: JobRow,
-    pub existed: bool,
+impl Cause {
+    pub const ALL: [Cause; 6] = [
+        Cause::Claim,
+        Cause::Requeue,
+        Cause::Complete,
+        Cause::Fail,
+        Cause::Cancel,
+        Cause::Expire,
+    ];
 }
 
-/// One job as stored.
-#[derive(Debug, Clone, PartialEq)]
-pub struct JobRow {
-    pub id: JobId,
-    pub state: State,
-    pub endpoint: Endpoint,
-    pub priority: i32,
-    pub seed: u64,
-    pub uid: u32,
-    pub attached: bool,
-    pub metadata: Option<String>,
-    pub attempts: u32,
-    pub created_at_ms: i64,
-    pub started_at_ms: Option<i64>,
-    pub finished_at_ms: Option<i64>,
-    pub usage: Option<Usage>,
-    /// The response body of the endpoint: JSON text. Only of completed jobs, only from `get`.
-    pub result: Option<Vec<u8>>,
-    /// One sentence. Only of failed jobs.
-    pub error: Option<String>,
-    /// Queued jobs that run before this one, exact up to 1,000 (1,001 means more). Only from `get`.
-    pub position: Option<u64>,
+/// The state that `cause` leads to, or `None` where it has no effect.
+pub fn next(from: State, cause: Cause) -> Option<State> {
+    match (from, cause) {
+        (State::Queued, Cause::Claim) => Some(State::Running),
+        (State::Running, Cause::Requeue) => Some(State::Queued),
+        (State::Running, Cause::Complete) => Some(State::Completed),
+        (State::Running, Cause::Fail) => Some(State::Failed),
+        (State::Queued | State::Running, Cause::Cancel) => Some(State::Cancelled),
+        (State::Queued | State::Running, Cause::Expire) => Some(State::Expired),
+        _ => None,
+    }
 }
 
-/// A job handed to the engine.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Claimed {
-    pub id: JobId,
-    pub endpoint: Endpoint,
-    pub body: Vec<u8>,
-    pub seed: u64,
-    pub created_at_ms: i64,
+/// The state of a job at the start of a daemon, from its state when the one before ended.
+///
+/// Nobody waits any longer for an attached job, unless its submitter can come back for it with the
+/// idempotency key (`keyed`).
+pub fn after_crash(state: State, attached: bool, keyed: bool) -> State {
+    match state {
+        State::Queued | State::Running if attached && !keyed => State::Cancelled,
+        State::Running => State::Queued,
+        other => other,
+    }
 }
 
-/// Which jobs to list: newest first.
-#[derive(Debug, Clone, PartialEq, Default)]
-pub struct Filter {
-    pub state: Option<State>,
-    /// Only jobs with a smaller id.
-    pub before: Option<JobId>,
-    pub limit: usize,
-    /// Only jobs of this submitter.
-    pub uid: Option<u32>,
+/// Milliseconds that a finished attached job is kept when nobody fetched it.
+pub const ATTACHED_RETENTION_MS: i64 = 60_000;
+
+/// Jobs that finished before these times (Unix milliseconds) may be deleted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Retention {
+    pub detached_before_ms: i64,
+    pub attached_before_ms: i64,
+}
+
+impl Retention {
+    /// Detached jobs are kept for `retention_s`, attached ones for [`ATTACHED_RETENTION_MS`] or less.
+    pub fn at(now_ms: i64, retention_s: u64) -> Self {
+        let keep_ms = i64::try_from(retention_s.saturating_mul(1_000)).unwrap_or(i64::MAX);
+        Retention {
+            detached_before_ms: now_ms.saturating_sub(keep_ms),
+            attached_before_ms: now_ms.saturating_sub(keep_ms.min(ATTACHED_RETENTION_MS)),
+        }
+    }
+}
+
+/// What two submits with the same idempotency key must share. Each part is preceded by its length, so
+/// that no two different requests give the same bytes.
+pub fn request_hash(
+    endpoint: Endpoint,
+    body: &[u8],
+    priority: i32,
+    metadata: Option<&str>,
+) -> [u8; 32] {
+    let mut hasher = blake3::Hasher::new();
+    let mut part = |bytes: &[u8]| {
+        hasher.update(&(bytes.len() as u64).to_le_bytes());
+        hasher.update(bytes);
+    };
+    part(endpoint.path().as_bytes());
+    part(body);
+    part(&priority.to_le_bytes());
+    // An absent part must differ from an empty one.
+    part(&[u8::from(metadata.is_some())]);
+    part(metadata.unwrap_or_default().as_bytes());
+    *hasher.finalize().as_bytes()
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn every_legal_transition_and_no_other() {
+        let legal: Vec<_> = State::ALL
+            .into_iter()
+            .flat_map(|from| Cause::ALL.into_iter().map(move |cause| (from, cause)))
+            .filter_map(|(from, cause)| Some((from, cause, next(from, cause)?)))
+            .collect();
+        assert_eq!(
+            legal,
+            [
+                (State::Queued, Cause::Claim, State::Running),
+                (State::Queued, Cause::Cancel, State::Cancelled),
+                (State::Queued, Cause::Expire, State::Expired),
+                (State::Running, Cause::Requeue, State::Queued),
+                (State::Running, Cause::Complete, State::Completed),
+                (State::Running, Cause::Fail, State::Failed),
+                (State::Running, Cause::Cancel, State::Cancelled),
+                (State::Running, Cause::Expire, State::Expired),
+            ]
+        );
+    }
+
+    #[test]
+    fn a_crash_keeps_what_somebody_can_still_fetch() {
+        for keyed in [false, true] {
+            assert_eq!(after_crash(State::Running, false, keyed), State::Queued);
+            assert_eq!(after_crash(State::Queued, false, keyed), State::Queued);
+        }
+        assert_eq!(after_crash(State::Running, true, true), State::Queued);
+        assert_eq!(after_crash(State::Queued, true, true), State::Queued);
+        assert_eq!(after_crash(State::Running, true, false), State::Cancelled);
+        assert_eq!(after_crash(State::Queued, true, false), State::Cancelled);
+    }
+
+    #[test]
+    fn retention_survives_extreme_settings() {
+        let ever = Retention::at(1_000, u64::MAX);
+        assert_eq!(ever.detached_before_ms, 1_000 - i64::MAX);
+        assert_eq!(ever.attached_before_ms, 1_000 - ATTACHED_RETENTION_MS);
+        let never = Retention::at(i64::MIN, 5);
+        assert_eq!(never.detached_before_ms, i64::MIN);
+        assert_eq!(Retention::at(90_000, 5).attached_before_ms, 85_000);
+    }
+
+    #[test]
+    fn absent_and_empty_metadata_are_different_requests() {
+        let hash = |metadata| request_hash(Endpoint::Completions, b"{}", 0, metadata);
+        assert_ne!(hash(None), hash(Some("")));
+    }
+
+    proptest! {
+        /// A model that remembers only whether the end was reached and whether the job runs.
+        #[test]
+        fn random_causes_follow_the_model(causes in prop::collection::vec(0..Cause::ALL.len(), 0..40)) {
+            let (mut state, mut running, mut ended) = (State::Queued, false, false);
+            for cause in causes.into_iter().map(|i| Cause::ALL[i]) {
+                let effect = !ended && match cause {
+                    Cause::Claim => !running,
+                    Cause::Requeue | Cause::Complete | Cause::Fail => running,
+                    Cause::Cancel | Cause::Expire => true,
+                };
+                let reached = next(state, cause);
+                prop_assert_eq!(reached.is_some(), effect);
+                if effect {
+                    running = cause == Cause::Claim;
+                    ended = !matches!(cause, Cause::Claim | Cause::Requeue);
+                }
+                state = reached.unwrap_or(state);
+                prop_assert_eq!(state.is_terminal(), ended);
+                prop_assert_eq!(state == State::Running, running);
+            }
+        }
+
+        #[test]
+        fn a_crash_never_touches_the_end(state in 0..State::ALL.len(), attached: bool, keyed: bool) {
+            let state = State::ALL[state];
+            let after = after_crash(state, attached, keyed);
+            prop_assert_ne!(after, State::Running);
+            if state.is_terminal() {
+                prop_assert_eq!(after, state);
+            }
+            prop_assert_eq!(after_crash(after, attached, keyed), after);
+        }
+
+        #[test]
+        fn different_requests_hash_differently(
+            a in (prop::collection::vec(any::<u8>(), 0..4), any::<i8>(), prop::option::of("[a-b]{0,2}")),
+            b in (prop::collection::vec(any::<u8>(), 0..4), any::<i8>(), prop::option::of("[a-b]{0,2}")),
+        ) {
+            let hash = |(body, priority, metadata): &(Vec<u8>, i8, Option<String>)| {
+                request_hash(Endpoint::Completions, body, i32::from(*priority), metadata.as_deref())
+            };
+            prop_assert_eq!(hash(&a) == hash(&b), a == b);
+            prop_assert_ne!(
+                hash(&a),
+                request_hash(Endpoint::ChatCompletions, &a.0, i32::from(a.1), a.2.as_deref())
+            );
+        }
+    }
 }

@@ -1,6 +1,6 @@
 //! What can go wrong with text.
 
-use crate::weights;
+use std::fmt;
 
 /// A vocabulary or template that cannot be used, or a template that failed on a conversation.
 #[derive(Debug, thiserror::Error)]
@@ -13,7 +13,7 @@ pub enum Error {
 
 impl Error {
     /// A tokenizer key that is missing or of another type.
-    pub(super) fn metadata(error: weights::Error) -> Self {
+    pub(super) fn metadata(error: impl fmt::Display) -> Self {
         Error::Tokenizer(error.to_string())
     }
 }

@@ -10,9 +10,9 @@ use super::byte_tokens;
 use super::pre_tokenizers;
 use super::vocabulary::{Kind, Roles, Vocabulary};
 
-/// The longest text that is encoded at once. Bounds the memory of one call to about a gigabyte, and keeps
-/// the regular expressions far from the ten million backtracking steps at which their engine gives up.
-pub const MAX_TEXT_BYTES: usize = 4 << 20;
+/// The longest text that is encoded at once. Bounds the memory of one call to less than a gigabyte, and
+/// keeps the regular expressions far from the ten million backtracking steps at which their engine panics.
+pub const MAX_TEXT_BYTES: usize = 2 << 20;
 
 /// A vocabulary with its merges and special tokens. Shared between threads.
 pub struct Tokenizer {
@@ -144,9 +144,9 @@ impl Tokenizer {
         Ok(ids)
     }
 
-    /// A lower bound on the tokens of `text`, without encoding it: what refuses a huge prompt early.
-    pub fn fewest_tokens(&self, text: &str) -> usize {
-        text.len().div_ceil(self.longest)
+    /// A lower bound on the tokens of a text of so many bytes: what refuses a huge prompt early.
+    pub fn fewest_tokens(&self, bytes: usize) -> usize {
+        bytes.div_ceil(self.longest)
     }
 
     /// Where control tokens stand in `text` when they are parsed, in order.

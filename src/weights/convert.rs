@@ -62,8 +62,13 @@ impl<'a> Conversion<'a> {
                     cols,
                 }),
                 ref more => {
-                    let problem = format!("it has {} dimensions; 1 or 2 are supported", more.len());
-                    Err(Error::Tensor { name, problem })
+                    let count = more.len();
+                    let problem =
+                        format!("tensor {name} has {count} dimensions; 1 or 2 are supported");
+                    Err(Error::File {
+                        path: path.to_path_buf(),
+                        problem,
+                    })
                 }
             }
         });

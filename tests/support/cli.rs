@@ -153,7 +153,7 @@ fn launch(directory: &Path) -> Child {
             rustix::process::WaitId::PidFd(std::os::fd::AsFd::as_fd(&pidfd)),
             rustix::process::WaitIdOptions::EXITED | rustix::process::WaitIdOptions::NOWAIT,
         );
-        drop(status);
+        let _ = status;
         // Nobody listens any more when the daemon did start: that is the usual case.
         let _ = watcher.send_to(b"EXITED", address);
     });

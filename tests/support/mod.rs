@@ -1,7 +1,15 @@
 //! What several test files need.
 
+pub mod block_on;
 pub mod cli;
+pub mod daemon;
 pub mod fake_daemon;
+pub mod gguf_file;
+pub mod http;
 pub mod models;
+pub mod queue;
+pub mod queue_oracle;
 pub mod runs;
+pub mod rust_tokens;
+pub mod served_model;
 pub mod vocabularies;

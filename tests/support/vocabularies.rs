@@ -7,22 +7,22 @@ use std::sync::LazyLock;
 use serde_json::Value as Json;
 use woolly::text::Tokenizer;
 use woolly::weights::Metadata;
-use woolly::weights::gguf::Value;
+use woolly::weights::gguf::{Header, Value};
 
 static TINY: LazyLock<Json> = LazyLock::new(|| {
     serde_json::from_str(include_str!("../fixtures/tiny_tokenizers.json")).unwrap()
 });
 
 /// One reference tokenization.
-pub struct Reference {
-    pub text: String,
+pub(crate) struct Reference {
+    pub(crate) text: String,
     /// Without special tokens, control tokens not parsed.
-    pub plain: Vec<u32>,
+    pub(crate) plain: Vec<u32>,
     /// With both.
-    pub special: Vec<u32>,
+    pub(crate) special: Vec<u32>,
 }
 
-pub fn references(items: &Json) -> Vec<Reference> {
+pub(crate) fn references(items: &Json) -> Vec<Reference> {
     let ids = |value: &Json| serde_json::from_value(value.clone()).unwrap();
     let items = items.as_array().unwrap().iter();
     let references: Vec<_> = items
@@ -36,14 +36,14 @@ pub fn references(items: &Json) -> Vec<Reference> {
     references
 }
 
-pub const TINY_NAMES: [&str; 3] = ["llama-gqa", "qwen2", "stablelm"];
+pub(crate) const TINY_NAMES: [&str; 3] = ["llama-gqa", "qwen2", "stablelm"];
 
-pub fn tiny_references(name: &str) -> Vec<Reference> {
+pub(crate) fn tiny_references(name: &str) -> Vec<Reference> {
     references(&TINY[name]["tokenize"])
 }
 
 /// The metadata of a tiny model as key-value pairs, to be changed by a test.
-pub fn tiny_pairs(name: &str) -> Vec<(String, Value)> {
+pub(crate) fn tiny_pairs(name: &str) -> Vec<(String, Value)> {
     let pairs = TINY[name]["metadata"].as_object().unwrap().iter();
     pairs
         .map(|(key, value)| (key.clone(), gguf_value(value)))
@@ -63,17 +63,17 @@ fn gguf_value(json: &Json) -> Value {
     }
 }
 
-pub fn set(pairs: &mut Vec<(String, Value)>, key: &str, value: Value) {
+pub(crate) fn set(pairs: &mut Vec<(String, Value)>, key: &str, value: Value) {
     pairs.retain(|(known, _)| known != key);
     pairs.push((key.to_owned(), value));
 }
 
-pub fn tiny(name: &str) -> Tokenizer {
+pub(crate) fn tiny(name: &str) -> Tokenizer {
     Tokenizer::from_metadata(&Metadata::from_pairs(tiny_pairs(name))).unwrap()
 }
 
 /// The synthetic byte tokenizer with `size` entries.
-pub fn bytes_metadata(size: u32) -> Metadata {
+pub(crate) fn bytes_metadata(size: u32) -> Metadata {
     Metadata::from_pairs(vec![
         (
             "tokenizer.ggml.model".to_owned(),
@@ -83,12 +83,12 @@ pub fn bytes_metadata(size: u32) -> Metadata {
     ])
 }
 
-pub fn bytes(size: u32) -> Tokenizer {
+pub(crate) fn bytes(size: u32) -> Tokenizer {
     Tokenizer::from_metadata(&bytes_metadata(size)).unwrap()
 }
 
 /// The metadata of the SmolLM2 file that `WOOLLY_TEST_MODEL` names; `None`, said aloud, without it.
-pub fn smollm2_metadata() -> Option<Metadata> {
+pub(crate) fn smollm2_metadata() -> Option<Metadata> {
     let Some(path) = std::env::var_os("WOOLLY_TEST_MODEL") else {
         println!("skipped: WOOLLY_TEST_MODEL does not name a SmolLM2 file");
         return None;
@@ -98,8 +98,7 @@ pub fn smollm2_metadata() -> Option<Metadata> {
 
 /// The key-value part of a GGUF file.
 fn read_metadata(path: &Path) -> Metadata {
-    let file = woolly::cache::MappedFile::open(path).unwrap();
-    woolly::weights::gguf::Header::read(file.bytes())
+    Header::read(&std::fs::read(path).unwrap())
         .unwrap()
         .metadata
 }

@@ -1,10 +1,10 @@
 //! Blocks of GGUF tensors to FP32, bit-identical to the `gguf` Python package.
 //!
-//! - [`types`](TensorType): which types there are, and the size of their blocks.
+//! - [`TensorType`]: which types there are, and the size of their blocks.
 //! - `half`, `legacy`, `k_quants`: one function per type over one block.
 //!
-//! The order of the float operations is part of the result: every product and every difference is
-//! rounded by itself, never fused. A change of any value increments the cache's format version.
+//! The order of the float operations is that of the reference, each rounded by itself. A change of any
+//! value increments the cache's format version.
 //!
 //! Invariant: knows nothing of files, tensors' names or layouts.
 

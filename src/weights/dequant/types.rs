@@ -51,7 +51,13 @@ macro_rules! row {
 
 const TABLE: [Row; 10] = [
     row!(F32, "F32", 1, 4, half::f32),
-    row!(F16, "F16", 1, 2, half::f16),
+    Row {
+        kind: TensorType::F16,
+        name: "F16",
+        values: 1,
+        bytes: 2,
+        run: half::f16,
+    },
     row!(Bf16, "BF16", 1, 2, half::bf16),
     row!(Q4_0, "Q4_0", 32, 18, legacy::q4_0),
     row!(Q4_1, "Q4_1", 32, 20, legacy::q4_1),

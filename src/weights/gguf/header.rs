@@ -2,7 +2,6 @@
 //! Source of the format: `docs/gguf.md` of the ggml project.
 //!
 //! Every size is checked before it is used: no allocation, multiplication or offset is trusted.
-#![deny(clippy::indexing_slicing)]
 
 use std::collections::HashSet;
 use std::ops::Range;

@@ -76,7 +76,8 @@ impl Metadata {
     }
 
     pub fn get(&self, key: &str) -> Option<&Value> {
-        self.index.get(key).map(|&position| &self.pairs[position].1)
+        let (_, value) = self.pairs.get(*self.index.get(key)?)?;
+        Some(value)
     }
 
     /// All pairs in file order.

@@ -2,6 +2,7 @@
 //!
 //! Invariant: works on the bytes of the whole file; it opens, maps and dequantizes nothing. A refused
 //! file gives one [`Error`] that says which part is wrong.
+#![deny(clippy::indexing_slicing)]
 
 mod cursor;
 mod error;

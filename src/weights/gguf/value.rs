@@ -1,5 +1,4 @@
 //! Reading metadata values. Every count is checked against the bytes left before memory is taken.
-#![deny(clippy::indexing_slicing)]
 
 use super::cursor::Cursor;
 use super::{Error, Value};

@@ -2,7 +2,8 @@
 //!
 //! A tensor's key is a hash of seed and name. SplitMix64 (Steele, Lea, Flood 2014) is a counter through
 //! a mixer, so its n-th word is computed from n alone; the two halves of a word are the values of two
-//! neighbours. 24 bits of a half make an odd multiple of 2^-24 in (-1, 1), never zero.
+//! neighbours. A half's upper 24 bits are a signed integer; a value is the middle between that integer
+//! and the next, scaled, so that no weight is zero and the two signs are equally likely.
 
 use crate::tensor::{Layout, PANEL_ROWS, TensorSpec};
 
@@ -10,7 +11,7 @@ use crate::tensor::{Layout, PANEL_ROWS, TensorSpec};
 const GAMMA: u64 = 0x9e37_79b9_7f4a_7c15;
 /// Norms vary this much around 1.
 const NORM_SPREAD: f64 = 0.02;
-/// Half an integer of 24 signed bits times this lies in (-1, 1).
+/// Integers of 24 signed bits times this lie in [-1, 1).
 const UNIT: f64 = 1.0 / (1 << 23) as f64;
 
 /// Writes the stored values of `spec` from `first_row` on: whole panels or rows.
@@ -34,8 +35,8 @@ pub(super) fn fill(seed: u64, spec: &TensorSpec, first_row: usize, out: &mut [f3
 /// The values of one tensor.
 struct Stream {
     key: u64,
-    center: f32,
     scale: f32,
+    offset: f32,
 }
 
 impl Stream {
@@ -50,10 +51,11 @@ impl Stream {
             // Xavier-uniform: the variance of sums of inputs, and of gradients, stays near 1.
             Layout::Panels | Layout::Rows => (0.0, (6.0 / (spec.rows + spec.cols) as f64).sqrt()),
         };
+        let scale = spread * UNIT;
         Stream {
             key,
-            center,
-            scale: (spread * UNIT) as f32,
+            scale: scale as f32,
+            offset: (center + 0.5 * scale) as f32,
         }
     }
 
@@ -63,9 +65,8 @@ impl Stream {
             .wrapping_add(GAMMA.wrapping_mul(index as u64 / 2 + 1))
     }
 
-    /// 24 signed bits, moved to the middle between two integers, so that no value is zero.
     fn value(&self, half: u32) -> f32 {
-        ((half.cast_signed() >> 8) as f32 + 0.5) * self.scale + self.center
+        (half.cast_signed() >> 8) as f32 * self.scale + self.offset
     }
 
     fn at(&self, index: usize) -> f32 {
@@ -88,19 +89,18 @@ impl Stream {
         last.iter_mut().for_each(|value| *value = self.at(start));
     }
 
-    /// 16 whole rows of an even number of columns: a word is two columns of one row, and the sixteen
-    /// lanes are independent, which compilers turn into vector code.
+    /// 16 whole rows of an even number of columns: a word is two columns of one row. The words are made
+    /// first, with scalar multiplications, because baseline vector code has none of 64 bits; the
+    /// conversion of sixteen words at once is vector code.
     fn full_panel(&self, start: usize, cols: usize, lines: &mut [[f32; PANEL_ROWS]]) {
         let mut states: [u64; PANEL_ROWS] =
             std::array::from_fn(|lane| self.state(start + lane * cols));
         let (pairs, _) = lines.as_chunks_mut::<2>();
         for [low, high] in pairs {
-            for lane in 0..PANEL_ROWS {
-                let word = mix(states[lane]);
-                states[lane] = states[lane].wrapping_add(GAMMA);
-                low[lane] = self.value(word as u32);
-                high[lane] = self.value((word >> 32) as u32);
-            }
+            let words = states.map(mix);
+            states = states.map(|state| state.wrapping_add(GAMMA));
+            *low = words.map(|word| self.value(word as u32));
+            *high = words.map(|word| self.value((word >> 32) as u32));
         }
     }
 

@@ -48,7 +48,7 @@ fn name(parameters: u64) -> String {
         _ => (1_000_000_000, "b"),
     };
     let tenths = (parameters * 10 + unit / 2) / unit;
-    if tenths < 100 && tenths % 10 != 0 {
+    if tenths < 100 && !tenths.is_multiple_of(10) {
         format!("synthetic-{}.{}{suffix}", tenths / 10, tenths % 10)
     } else {
         format!("synthetic-{}{suffix}", (parameters + unit / 2) / unit)

@@ -1,6 +1,6 @@
 //! Random weights that need no file: the tensors and the metadata of a llama model of given sizes.
 //!
-//! - [`generate`]: value = f(seed, tensor name, index), whatever thread computes it and wherever it lies.
+//! - `generate`: value = f(seed, tensor name, index), whatever thread computes it and wherever it lies.
 //! - `shapes`: names, layouts and sizes of the tensors, as in a GGUF file.
 //! - `metadata`: the same keys that a GGUF file has, so that model and text have one path.
 //!

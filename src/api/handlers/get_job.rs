@@ -1,0 +1,22 @@
+//! `GET /v1/jobs/{id}`: one job, with its result when it has one.
+
+use axum::extract::{Path, State};
+use axum::http::StatusCode;
+use axum::response::Response;
+
+use crate::api::access::Caller;
+use crate::api::body::json_response;
+use crate::api::job_view::view;
+use crate::api::refusal::Refusal;
+use crate::api::server::Shared;
+
+use super::visible_job;
+
+pub(in crate::api) async fn handle(
+    State(shared): State<Shared>,
+    caller: Caller,
+    Path(id): Path<String>,
+) -> Result<Response, Refusal> {
+    let row = visible_job(&shared, caller, &id).await?;
+    Ok(json_response(StatusCode::OK, &view(&row)))
+}

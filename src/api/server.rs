@@ -1,0 +1,55 @@
+//! The server: what every request shares, and the accept loop.
+
+use std::io;
+use std::sync::Arc;
+
+use tokio::net::UnixListener;
+
+use crate::queue::Queue;
+
+use super::access::{Peer, Rights};
+use super::lifecycle::{Lifecycle, Phase};
+use super::model_slot::{ModelSlot, Served};
+use super::refusal::Refusal;
+use super::routes;
+
+/// What the API is made of.
+pub struct Api {
+    pub queue: Queue,
+    pub model: ModelSlot,
+    pub rights: Rights,
+    pub lifecycle: Lifecycle,
+    /// Larger bodies are answered 413.
+    pub max_body_bytes: usize,
+}
+
+/// [`Api`], shared by all requests.
+pub(super) type Shared = Arc<Api>;
+
+impl Api {
+    /// The model, for requests that need it now.
+    pub(super) fn served(&self) -> Result<Arc<Served>, Refusal> {
+        self.model.get().ok_or_else(Refusal::warming)
+    }
+
+    /// Refuses new work once the daemon is draining.
+    pub(super) fn takes_work(&self) -> Result<(), Refusal> {
+        match self.lifecycle.phase() {
+            Phase::Serving => Ok(()),
+            Phase::Draining | Phase::Stopped => Err(Refusal::draining()),
+        }
+    }
+}
+
+/// Answers requests on `listener` (which does not block) until the lifecycle is stopped and every open request is answered.
+///
+/// When the process runs out of file descriptors, accepting pauses for a second and goes on; connections
+/// wait in the backlog meanwhile.
+pub async fn serve(listener: std::os::unix::net::UnixListener, api: Api) -> io::Result<()> {
+    let listener = UnixListener::from_std(listener)?;
+    let lifecycle = api.lifecycle.clone();
+    let service = routes::router(Arc::new(api)).into_make_service_with_connect_info::<Peer>();
+    axum::serve(listener, service)
+        .with_graceful_shutdown(async move { lifecycle.stopped().await })
+        .await
+}

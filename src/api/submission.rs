@@ -1,0 +1,92 @@
+//! From a request to a job in the queue.
+
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use axum::http::HeaderMap;
+use rand::TryRng;
+use rand::rngs::SysRng;
+
+use crate::job::{Endpoint, Spec};
+use crate::protocol;
+
+use super::model_slot::Served;
+use super::refusal::Refusal;
+
+/// The header that makes a repeated submit the same job.
+const IDEMPOTENCY_KEY: &str = "idempotency-key";
+/// Longer keys are refused; they are stored and indexed.
+const LONGEST_KEY: usize = 255;
+
+/// The idempotency key of a request, if it has one.
+pub(super) fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, Refusal> {
+    let Some(value) = headers.get(IDEMPOTENCY_KEY) else {
+        return Ok(None);
+    };
+    match value.to_str() {
+        Ok(key) if !key.is_empty() && key.len() <= LONGEST_KEY => Ok(Some(key.to_owned())),
+        _ => Err(Refusal::bad_field(
+            "Idempotency-Key",
+            format!("Idempotency-Key must be 1 to {LONGEST_KEY} ASCII characters"),
+        )),
+    }
+}
+
+/// The seed that the request names, or a fresh one. 53 bits, so that every JSON reader can give the number
+/// back exactly as it was shown.
+pub(super) fn seed(endpoint: Endpoint, body: &[u8]) -> Result<u64, Refusal> {
+    if let Some(seed) = protocol::seed(endpoint, body) {
+        return Ok(seed);
+    }
+    let drawn = SysRng.try_next_u64();
+    drawn
+        .map(|seed| seed >> 11)
+        .map_err(|error| Refusal::failed(format!("no random seed: {error}")))
+}
+
+/// Validates and tokenizes on a thread that may be busy for a while: a long prompt takes milliseconds to
+/// tokenize, and the others should not wait for it.
+pub(super) async fn resolve(
+    served: Arc<Served>,
+    endpoint: Endpoint,
+    body: Vec<u8>,
+    seed: u64,
+) -> Result<(Spec, Vec<u8>), Refusal> {
+    let resolving = tokio::task::spawn_blocking(move || {
+        protocol::resolve(&served.context(), endpoint, &body, seed).map(|spec| (spec, body))
+    });
+    match resolving.await {
+        Ok(resolved) => Ok(resolved?),
+        Err(_panicked) => Err(Refusal::failed("the request could not be tokenized")),
+    }
+}
+
+/// Unix milliseconds.
+pub(super) fn now_ms() -> i64 {
+    let since_1970 = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
+    i64::try_from(since_1970.as_millis()).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn with_key(key: &[u8]) -> HeaderMap {
+        let value = axum::http::HeaderValue::from_bytes(key).unwrap();
+        HeaderMap::from_iter([(axum::http::HeaderName::from_static(IDEMPOTENCY_KEY), value)])
+    }
+
+    #[test]
+    fn keys_are_short_ascii() {
+        assert_eq!(idempotency_key(&HeaderMap::new()).unwrap(), None);
+        assert_eq!(
+            idempotency_key(&with_key(b"a b")).unwrap().as_deref(),
+            Some("a b")
+        );
+        assert!(idempotency_key(&with_key(b"")).is_err());
+        assert!(idempotency_key(&with_key(&[0xff])).is_err());
+        assert!(idempotency_key(&with_key(&[b'k'; 256])).is_err());
+    }
+}

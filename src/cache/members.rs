@@ -1,0 +1,107 @@
+//! The JSON object of a header: what JSON libraries make of a repeated name differs, so none is let
+//! through.
+
+use std::collections::HashSet;
+use std::fmt;
+
+use safetensors::tensor::TensorInfo;
+use serde::de::{Deserialize, DeserializeOwned, Deserializer, Error as _, MapAccess, Visitor};
+
+use super::{Problem, format};
+
+/// The members of the header in file order, each name once.
+pub(super) struct Members {
+    /// Sorted by key.
+    pub(super) metadata: Vec<(String, String)>,
+    pub(super) tensors: Vec<(String, TensorInfo)>,
+}
+
+impl Members {
+    /// Parses the JSON of a header.
+    pub(super) fn parse(json: &[u8]) -> Result<Self, Problem> {
+        serde_json::from_slice(json).map_err(duplicate_or_json)
+    }
+}
+
+/// How a repeated name travels through serde's errors, which carry only text.
+const DUPLICATE: &str = "duplicate name: ";
+
+fn duplicate_or_json(error: serde_json::Error) -> Problem {
+    let text = error.to_string();
+    match text.strip_prefix(DUPLICATE) {
+        // serde_json appends " at line L column C".
+        Some(rest) => {
+            let name = rest.rsplit_once(" at line ").map_or(rest, |(name, _)| name);
+            Problem::DuplicateName(name.to_owned())
+        }
+        None => Problem::Json(text),
+    }
+}
+
+impl<'de> Deserialize<'de> for Members {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Object;
+
+        impl<'de> Visitor<'de> for Object {
+            type Value = Members;
+
+            fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
+                f.write_str("an object of tensors")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Members, A::Error> {
+                let mut members = Members {
+                    metadata: vec![],
+                    tensors: vec![],
+                };
+                let mut names = HashSet::new();
+                while let Some(name) = map.next_key::<String>()? {
+                    if !names.insert(name.clone()) {
+                        return Err(A::Error::custom(format_args!("{DUPLICATE}{name}")));
+                    }
+                    if name == format::METADATA {
+                        let Unique(mut pairs) = map.next_value()?;
+                        pairs.sort();
+                        members.metadata = pairs;
+                    } else {
+                        members.tensors.push((name, map.next_value()?));
+                    }
+                }
+                Ok(members)
+            }
+        }
+
+        deserializer.deserialize_map(Object)
+    }
+}
+
+/// The pairs of an object, each key once.
+struct Unique<T>(Vec<(String, T)>);
+
+impl<'de, T: DeserializeOwned> Deserialize<'de> for Unique<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Object<T>(std::marker::PhantomData<T>);
+
+        impl<'de, T: DeserializeOwned> Visitor<'de> for Object<T> {
+            type Value = Unique<T>;
+
+            fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Unique<T>, A::Error> {
+                let mut pairs: Vec<(String, T)> = vec![];
+                let mut names = HashSet::new();
+                while let Some((name, value)) = map.next_entry::<String, T>()? {
+                    if !names.insert(name.clone()) {
+                        return Err(A::Error::custom(format_args!("{DUPLICATE}{name}")));
+                    }
+                    pairs.push((name, value));
+                }
+                Ok(Unique(pairs))
+            }
+        }
+
+        deserializer.deserialize_map(Object(std::marker::PhantomData))
+    }
+}

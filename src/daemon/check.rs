@@ -1,0 +1,78 @@
+//! `woollyd --check`: whether this configuration could start, without starting anything.
+
+use std::path::Path;
+
+use crate::cache::MappedFile;
+use crate::config::{self, Config, ModelSource};
+use crate::weights::{self, gguf::Header};
+
+use super::failure::Failure;
+
+/// The one line that `--check` prints, or what is wrong.
+pub fn check(config: &Config) -> Result<String, Failure> {
+    let model = model_of(config)?;
+    let source = match &model.source {
+        ModelSource::Gguf(path) => {
+            format!("model {} ({} tensors)", path.display(), tensors_in(path)?)
+        }
+        ModelSource::Synthetic(sizes) => format!(
+            "synthetic model of {} layers, {} wide, {} tokens",
+            sizes.num_layers, sizes.hidden_size, sizes.vocab_size
+        ),
+    };
+    let workers = &config.workers;
+    Ok(format!(
+        "ok: {source}, {} x {} threads, socket {}",
+        workers.count,
+        workers.threads_per_worker,
+        config.daemon.socket.display()
+    ))
+}
+
+/// The model that is to be served; a daemon without one has nothing to do.
+pub(super) fn model_of(config: &Config) -> Result<&config::Model, Failure> {
+    config.model.as_ref().ok_or_else(|| {
+        Failure::configuration(
+            "no model is configured; expected a [model] table in the configuration file",
+        )
+    })
+}
+
+/// Reads the header, which says what is in the file and that all of it is there.
+fn tensors_in(path: &Path) -> Result<usize, Failure> {
+    let refused = |error: weights::Error| Failure::model(&error.into());
+    let path_of = || path.to_owned();
+    let file = MappedFile::open(path).map_err(|source| {
+        refused(weights::Error::Open {
+            path: path_of(),
+            source,
+        })
+    })?;
+    let header = Header::read(file.bytes()).map_err(|source| {
+        refused(weights::Error::Gguf {
+            path: path_of(),
+            source,
+        })
+    })?;
+    Ok(header.tensors.len())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_that_is_no_model_is_named() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("m.gguf");
+        let missing = tensors_in(&path).unwrap_err().to_string();
+        assert!(
+            missing.contains("m.gguf") && missing.contains("No such file"),
+            "{missing}"
+        );
+        std::fs::write(&path, "PK\x03\x04 not a model").unwrap();
+        let foreign = tensors_in(&path).unwrap_err().to_string();
+        assert!(foreign.contains("m.gguf"), "{foreign}");
+        assert!(tensors_in(directory.path()).is_err());
+    }
+}

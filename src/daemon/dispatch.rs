@@ -1,0 +1,250 @@
+//! Dispatch: the only place that knows both queue and engine. Three thin loops, each on its own thread,
+//! around the bookkeeping of [`Running`].
+
+use std::sync::atomic::AtomicBool;
+use std::sync::mpsc::SyncSender;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use crate::api::Served;
+use crate::engine::{Pool, Task};
+use crate::job::{JobId, SequenceEvent, Spec};
+use crate::protocol::{self, ResponseMeta};
+use crate::queue::{self, Claimed, Completion, Queue};
+
+use super::assembly::End;
+use super::control::Control;
+use super::failure::Failure;
+use super::running::{EndedJob, Running, is_output};
+
+/// Nothing tells when a full disk has room again, so a result that met one is written again after this.
+const NO_SPACE_PAUSE: Duration = Duration::from_secs(1);
+
+/// What the three loops share.
+pub(super) struct Dispatch {
+    queue: Queue,
+    served: Arc<Served>,
+    control: SyncSender<Control>,
+    running: Mutex<Running>,
+    /// A slot became free, or claims are over.
+    room: Condvar,
+}
+
+impl Dispatch {
+    pub(super) fn new(queue: Queue, served: Arc<Served>, control: SyncSender<Control>) -> Self {
+        Dispatch {
+            queue,
+            served,
+            control,
+            running: Mutex::default(),
+            room: Condvar::new(),
+        }
+    }
+
+    /// Claims jobs while there are slots, and gives their sequences to the engine. Ends after
+    /// [`Dispatch::stop_claims`].
+    pub(super) fn claim_loop(&self, pool: &Pool) {
+        loop {
+            self.wait_for_room(pool.slots());
+            let Some(claimed) = self.queue.claim_blocking() else {
+                break;
+            };
+            self.start(claimed, pool);
+        }
+        self.lock().claims_ended();
+        self.tell_if_idle();
+    }
+
+    fn wait_for_room(&self, slots: usize) {
+        let full = |running: &mut Running| !running.may_claim(slots);
+        let waited = self.room.wait_while(self.lock(), full);
+        waited
+            .unwrap_or_else(PoisonError::into_inner)
+            .before_claim();
+    }
+
+    fn start(&self, claimed: Claimed, pool: &Pool) {
+        let Claimed {
+            id,
+            endpoint,
+            body,
+            seed,
+            created_at_ms,
+        } = claimed;
+        // Accepted before the model was warm, or under another model: only now it shows that it cannot run.
+        let spec = match protocol::resolve(&self.served.context(), endpoint, &body, seed) {
+            Ok(spec) => Arc::new(spec),
+            Err(refusal) => {
+                tracing::info!(job = %id, "job failed: {refusal}");
+                self.finish(
+                    id,
+                    Completion::Failed {
+                        error: refusal.to_string(),
+                    },
+                );
+                return;
+            }
+        };
+        let meta = ResponseMeta {
+            job: id,
+            endpoint,
+            created: created_at_ms.div_euclid(1000),
+        };
+        tracing::debug!(job = %id, sequences = spec.sequences.len(), "job starts");
+        let cancelled = self.lock().register(Arc::clone(&spec), meta);
+        for task in tasks(id, &spec, &cancelled) {
+            pool.submit(task);
+        }
+    }
+
+    /// Records what the engine tells, until the engine is gone.
+    pub(super) fn record_loop(&self, events: &async_channel::Receiver<SequenceEvent>) {
+        while let Ok(event) = events.recv_blocking() {
+            let event = Arc::new(event);
+            if is_output(&event.event) {
+                self.queue.live().append(Arc::clone(&event));
+            }
+            let ended = self.lock().apply(&event);
+            if is_last(&event) {
+                self.room.notify_one();
+            }
+            if let Some(ended) = ended {
+                self.publish(ended);
+                self.lock().published();
+                self.tell_if_idle();
+            }
+        }
+    }
+
+    fn publish(&self, ended: EndedJob) {
+        let EndedJob {
+            spec,
+            meta,
+            end,
+            unfinished,
+        } = ended;
+        let id = meta.job;
+        match end {
+            End::Completed(outcome) => {
+                let usage = protocol::usage(&spec, &outcome);
+                let result = protocol::render(&self.served.context(), &meta, &spec, &outcome);
+                tracing::info!(
+                    job = %id,
+                    prompt_tokens = usage.prompt_tokens,
+                    completion_tokens = usage.completion_tokens,
+                    "job completed"
+                );
+                self.finish(id, Completion::Completed { result, usage });
+            }
+            End::Failed(error) => {
+                tracing::warn!(job = %id, "job failed: {error}");
+                self.finish(id, Completion::Failed { error });
+            }
+            End::Stopped if unfinished => tracing::debug!(job = %id, "job stopped"),
+            // Cancelled by a user: it is terminal already.
+            End::Stopped => self.queue.live().close(id),
+        }
+    }
+
+    /// Publishes the end of a job. A full disk is waited for: meanwhile events pile up and the workers
+    /// wait, and nothing is computed in vain. Any other failure ends the daemon, and the next start runs
+    /// the job again and gets the same bytes.
+    fn finish(&self, id: JobId, completion: Completion) {
+        loop {
+            match self.queue.finish_blocking(id, completion.clone()) {
+                // False: it was cancelled before its end could be published, and is terminal too.
+                Ok(_published) => return self.queue.live().close(id),
+                Err(error @ queue::Error::NoSpace { .. }) => {
+                    tracing::warn!(job = %id, "{error}; trying again");
+                    if self.pause_unless_stopping() {
+                        continue;
+                    }
+                    return;
+                }
+                Err(error) => {
+                    let _ = self.control.try_send(Control::Failed(Failure::from(error)));
+                    return;
+                }
+            }
+        }
+    }
+
+    /// Waits a while; false as soon as the daemon is stopping.
+    fn pause_unless_stopping(&self) -> bool {
+        let waited = self
+            .room
+            .wait_timeout_while(self.lock(), NO_SPACE_PAUSE, |running| {
+                !running.is_stopping()
+            });
+        !waited
+            .unwrap_or_else(PoisonError::into_inner)
+            .0
+            .is_stopping()
+    }
+
+    /// Stops what users cancel, until the channel is closed.
+    pub(super) fn cancel_loop(&self, cancellations: &async_channel::Receiver<JobId>) {
+        while let Ok(id) = cancellations.recv_blocking() {
+            self.lock().cancel(id);
+        }
+    }
+
+    /// No job is started any more.
+    pub(super) fn stop_claims(&self) {
+        self.lock().stop_claims();
+        self.queue.stop_claims();
+        self.room.notify_all();
+    }
+
+    /// Every running sequence stops at its next token.
+    pub(super) fn stop_all(&self) {
+        self.lock().stop_all();
+    }
+
+    pub(super) fn is_idle(&self) -> bool {
+        self.lock().is_idle()
+    }
+
+    /// Puts what was stopped back into the queue; nothing may run any more.
+    pub(super) fn requeue_unfinished(&self) -> Result<(), Failure> {
+        let unfinished = self.lock().take_unfinished();
+        if unfinished.is_empty() {
+            return Ok(());
+        }
+        tracing::info!(jobs = unfinished.len(), "running jobs go back to the queue");
+        Ok(self.queue.requeue_blocking(unfinished)?)
+    }
+
+    fn tell_if_idle(&self) {
+        if self.is_idle() {
+            let _ = self.control.try_send(Control::Idle);
+        }
+    }
+
+    /// A panic while the lock was held ends the daemon anyway; until then the bookkeeping is as good as any.
+    fn lock(&self) -> MutexGuard<'_, Running> {
+        self.running.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn tasks<'a>(
+    job: JobId,
+    spec: &'a Spec,
+    cancelled: &'a Arc<AtomicBool>,
+) -> impl Iterator<Item = Task> + 'a {
+    let params = Arc::new(spec.params.clone());
+    spec.sequences
+        .iter()
+        .enumerate()
+        .map(move |(sequence, prompt)| Task {
+            job,
+            sequence,
+            prompt: prompt.prompt.as_slice().into(),
+            params: Arc::clone(&params),
+            cancelled: Arc::clone(cancelled),
+        })
+}
+
+fn is_last(event: &SequenceEvent) -> bool {
+    !matches!(event.event, crate::job::Event::Token(_))
+}

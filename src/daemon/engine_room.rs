@@ -1,0 +1,115 @@
+//! What works: the engine's workers and the threads that feed them and record what they do.
+
+use std::sync::Arc;
+use std::sync::mpsc::SyncSender;
+use std::thread::JoinHandle;
+
+use crate::api::Served;
+use crate::config::{self, Config};
+use crate::engine::Pool;
+use crate::job::JobId;
+use crate::model::LoadedModel;
+
+use super::control::{self, Control};
+use super::dispatch::Dispatch;
+use super::failure::Failure;
+use super::front::Front;
+
+/// Events between the workers and the thread that records them. When it is full the workers wait: decoding
+/// slows down to the speed at which results are written, and nothing is lost.
+const WAITING_EVENTS: usize = 1024;
+
+pub(super) struct EngineRoom {
+    pool: Arc<Pool>,
+    dispatch: Arc<Dispatch>,
+    cancellations: async_channel::Receiver<JobId>,
+    claiming: JoinHandle<()>,
+    recording: JoinHandle<()>,
+    cancelling: JoinHandle<()>,
+}
+
+impl EngineRoom {
+    /// Starts the workers on a warm model, then opens the API for completions, then claims jobs.
+    pub(super) fn start(
+        config: &Config,
+        model: &config::Model,
+        loaded: LoadedModel,
+        front: &Front,
+        control: SyncSender<Control>,
+    ) -> Result<Self, Failure> {
+        let (event_sender, events) = async_channel::bounded(WAITING_EVENTS);
+        let pool = Pool::start(
+            loaded.model,
+            Arc::clone(&loaded.tokenizer),
+            &config.compute,
+            &config.workers,
+            event_sender,
+        );
+        let pool = Arc::new(pool.map_err(|error| Failure::model(&error))?);
+        let served = Arc::new(Served {
+            info: loaded.info,
+            tokenizer: loaded.tokenizer,
+            template: loaded.template,
+            max_positions: pool.max_positions(),
+            max_tokens_completion: model.max_tokens_completion,
+            max_tokens_chat: model.max_tokens_chat,
+        });
+        front.slot.fill(Arc::clone(&served));
+
+        let dispatch = Arc::new(Dispatch::new(front.queue.clone(), served, control.clone()));
+        let cancellations = front.queue.cancellations();
+        let recording = {
+            let dispatch = Arc::clone(&dispatch);
+            control::spawn("woolly-record", control.clone(), move || {
+                dispatch.record_loop(&events)
+            })?
+        };
+        let cancelling = {
+            let (dispatch, cancellations) = (Arc::clone(&dispatch), cancellations.clone());
+            control::spawn("woolly-cancel", control.clone(), move || {
+                dispatch.cancel_loop(&cancellations)
+            })?
+        };
+        let claiming = {
+            let (dispatch, pool) = (Arc::clone(&dispatch), Arc::clone(&pool));
+            control::spawn("woolly-claim", control, move || dispatch.claim_loop(&pool))?
+        };
+        Ok(EngineRoom {
+            pool,
+            dispatch,
+            cancellations,
+            claiming,
+            recording,
+            cancelling,
+        })
+    }
+
+    /// No job is started any more; running ones go on.
+    pub(super) fn stop_claims(&self) {
+        self.dispatch.stop_claims();
+    }
+
+    pub(super) fn is_idle(&self) -> bool {
+        self.dispatch.is_idle()
+    }
+
+    /// Stops what still runs, in the order in which each thread's input ends, and puts it back into the
+    /// queue.
+    pub(super) fn stop(self) -> Result<(), Failure> {
+        self.dispatch.stop_claims();
+        // Also frees the engine's task channel, in case the claiming thread waits for room in it.
+        self.dispatch.stop_all();
+        // A panic was reported when it happened.
+        let _ = self.claiming.join();
+        // A job that was registered meanwhile.
+        self.dispatch.stop_all();
+        if let Ok(pool) = Arc::try_unwrap(self.pool) {
+            // Its last events end the recording thread.
+            pool.stop();
+            let _ = self.recording.join();
+        }
+        self.cancellations.close();
+        let _ = self.cancelling.join();
+        self.dispatch.requeue_unfinished()
+    }
+}

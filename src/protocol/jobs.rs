@@ -1,0 +1,153 @@
+//! `/v1/jobs`: submitting a job and describing one.
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use crate::job::{Endpoint, State, Usage};
+
+use super::fields::Fields;
+use super::{RequestError, validate};
+
+/// Bytes of a job's metadata at most, as JSON text.
+pub const MAX_METADATA_BYTES: usize = 16 << 10;
+/// Priorities are small numbers; a typing error should not win over everything for ever.
+pub const PRIORITIES: std::ops::RangeInclusive<i64> = -1000..=1000;
+/// Queue positions are exact up to this one.
+pub const LAST_EXACT_POSITION: u64 = 1000;
+
+/// The body of `POST /v1/jobs`.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct JobRequest {
+    pub endpoint: Endpoint,
+    /// The request as it would be sent to the endpoint.
+    pub body: Map<String, Value>,
+    /// Higher runs first.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub priority: i32,
+    /// The submitter's own notes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub metadata: Option<Map<String, Value>>,
+}
+
+fn is_zero(priority: &i32) -> bool {
+    *priority == 0
+}
+
+impl JobRequest {
+    /// The request, and the names of unknown fields. The inner body is validated too; its fields are
+    /// named `body.<field>`.
+    pub fn parse(bytes: &[u8]) -> Result<(Self, Vec<String>), RequestError> {
+        let mut fields = Fields::from_body(bytes)?;
+        let path = fields.string("endpoint")?;
+        let endpoint = path
+            .as_deref()
+            .and_then(Endpoint::from_path)
+            .ok_or_else(|| {
+                let known = Endpoint::ALL.map(Endpoint::path).join(" or ");
+                fields.error("endpoint", format!("must be {known}"))
+            })?;
+        let Value::Object(body) = fields.required("body")? else {
+            return Err(fields.error("body", "must be an object"));
+        };
+        let metadata = match fields.take("metadata") {
+            None => None,
+            Some(Value::Object(metadata)) => Some(metadata),
+            Some(_) => return Err(fields.error("metadata", "must be an object")),
+        };
+        for name in ["not_before", "deadline"] {
+            if fields.take(name).is_some() {
+                return Err(fields.error(name, "is not supported; leave it out"));
+            }
+        }
+        let priority = fields
+            .integer("priority", PRIORITIES)?
+            .map_or(0, |priority| priority as i32);
+        let request = JobRequest {
+            endpoint,
+            body,
+            priority,
+            metadata,
+        };
+        if request
+            .metadata_text()
+            .is_some_and(|text| text.len() > MAX_METADATA_BYTES)
+        {
+            let problem = format!("must be at most {MAX_METADATA_BYTES} bytes of JSON");
+            return Err(fields.error("metadata", problem));
+        }
+        validate(endpoint, &request.body_text()).map_err(|error| error.inside("body"))?;
+        Ok((request, fields.unknown()))
+    }
+
+    /// The inner body as JSON text: what is stored and resolved later.
+    pub fn body_text(&self) -> Vec<u8> {
+        super::render::json(&self.body).into_bytes()
+    }
+
+    /// The metadata as JSON text.
+    pub fn metadata_text(&self) -> Option<String> {
+        self.metadata.as_ref().map(super::render::json)
+    }
+}
+
+/// A job as the API shows it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct JobView {
+    /// `job_<number>`.
+    pub id: String,
+    /// `job`.
+    pub object: String,
+    pub status: State,
+    pub endpoint: Endpoint,
+    pub priority: i32,
+    /// Queued jobs that run before this one; null unless queued.
+    pub position: Option<Position>,
+    /// Unix seconds, as the other times.
+    pub created_at: i64,
+    pub started_at: Option<i64>,
+    pub finished_at: Option<i64>,
+    pub attempts: u32,
+    pub usage: Option<Usage>,
+    /// The response body of the endpoint, when completed and asked for.
+    pub result: Option<Value>,
+    pub error: Option<JobError>,
+    pub metadata: Option<Value>,
+    /// Fields of the submission that had no effect.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<String>,
+}
+
+/// Why a job has no result: a sentence, and the state as a word.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct JobError {
+    pub message: String,
+    pub code: String,
+}
+
+/// A place in the queue: a number up to [`LAST_EXACT_POSITION`], `">1000"` beyond.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Position {
+    Exact(u64),
+    Beyond(String),
+}
+
+impl From<u64> for Position {
+    fn from(position: u64) -> Self {
+        if position <= LAST_EXACT_POSITION {
+            Position::Exact(position)
+        } else {
+            Position::Beyond(format!(">{LAST_EXACT_POSITION}"))
+        }
+    }
+}
+
+/// The body of `GET /v1/jobs`: newest first.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct JobList {
+    /// `list`.
+    pub object: String,
+    pub data: Vec<JobView>,
+    /// More jobs follow after the last one listed.
+    pub has_more: bool,
+}

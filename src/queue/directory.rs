@@ -1,0 +1,126 @@
+//! The state directory: made private to the user, and held by one process at a time.
+
+use std::fs::{DirBuilder, File, TryLockError};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use super::Error;
+
+const LOCK_FILE: &str = "queue.lock";
+
+/// A directory that no other daemon uses while this value lives. The kernel gives the lock back when the
+/// process ends, however it ends.
+#[derive(Debug)]
+pub(super) struct StateDir {
+    path: PathBuf,
+    lock: File,
+}
+
+impl StateDir {
+    /// Creates the directory (mode 0700) where it is missing and takes its lock without waiting.
+    pub(super) fn hold(path: &Path) -> Result<Self, Error> {
+        let refuse = |problem| Error::StateDir {
+            path: path.display().to_string(),
+            problem,
+        };
+        DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(path)
+            .map_err(|error| refuse(format!("cannot be created: {error}")))?;
+        let lock = File::options()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .mode(0o600)
+            .open(path.join(LOCK_FILE))
+            .map_err(|error| refuse(cannot_write(&error)))?;
+        match lock.try_lock() {
+            Ok(()) => Ok(StateDir {
+                path: path.to_owned(),
+                lock,
+            }),
+            Err(TryLockError::WouldBlock) => Err(refuse(
+                "is in use by another daemon; one daemon per directory".to_owned(),
+            )),
+            Err(TryLockError::Error(error)) => {
+                Err(refuse(format!("cannot lock {LOCK_FILE}: {error}")))
+            }
+        }
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+impl Drop for StateDir {
+    fn drop(&mut self) {
+        // Closing the file is not enough at once: a child process that is just being started may hold a
+        // copy of it for a moment. When this fails, the lock ends with the process.
+        let _ = self.lock.unlock();
+    }
+}
+
+fn cannot_write(error: &io::Error) -> String {
+    match error.kind() {
+        io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
+            format!("the daemon needs write permission: {error}")
+        }
+        _ => format!("cannot create {LOCK_FILE}: {error}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    #[test]
+    fn a_missing_directory_is_created_private() {
+        let root = tempfile::tempdir().unwrap();
+        let path = root.path().join("deep/state");
+        let held = StateDir::hold(&path).unwrap();
+        assert_eq!(held.path(), path);
+        let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        assert_eq!(mode(&path), 0o700);
+        assert_eq!(mode(&path.join(LOCK_FILE)), 0o600);
+    }
+
+    #[test]
+    fn a_second_holder_is_refused_until_the_first_lets_go() {
+        let root = tempfile::tempdir().unwrap();
+        let first = StateDir::hold(root.path()).unwrap();
+        let refused = StateDir::hold(root.path()).unwrap_err().to_string();
+        assert_eq!(
+            refused,
+            format!(
+                "state directory {}: is in use by another daemon; one daemon per directory",
+                root.path().display()
+            )
+        );
+        drop(first);
+        StateDir::hold(root.path()).unwrap();
+    }
+
+    #[test]
+    fn a_file_in_the_way_is_named() {
+        let root = tempfile::tempdir().unwrap();
+        let path = root.path().join("state");
+        std::fs::write(&path, b"").unwrap();
+        let refused = StateDir::hold(&path).unwrap_err().to_string();
+        let start = format!("state directory {}: cannot be created: ", path.display());
+        assert!(refused.starts_with(&start), "{refused}");
+    }
+
+    #[test]
+    fn missing_permission_says_so() {
+        let error = io::Error::from(io::ErrorKind::PermissionDenied);
+        assert_eq!(
+            cannot_write(&error),
+            "the daemon needs write permission: permission denied"
+        );
+    }
+}

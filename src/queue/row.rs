@@ -1,0 +1,89 @@
+//! The rows of the store, as plain data.
+
+use crate::job::{Endpoint, JobId, State, Usage};
+
+/// A job to accept.
+#[derive(Debug, Clone, PartialEq)]
+pub struct NewJob {
+    pub endpoint: Endpoint,
+    /// The request body as received: JSON text.
+    pub body: Vec<u8>,
+    /// Drawn at submit when the request has none, and stored.
+    pub seed: u64,
+    pub priority: i32,
+    pub idempotency_key: Option<String>,
+    /// Of the submitter.
+    pub uid: u32,
+    /// A connection waits for this job: it is cancelled when the connection goes.
+    pub attached: bool,
+    /// Free JSON object of the submitter, as text.
+    pub metadata: Option<String>,
+    /// Unix milliseconds.
+    pub created_at_ms: i64,
+}
+
+/// The answer to a submit: the job, and whether it was there before (same idempotency key).
+#[derive(Debug, Clone, PartialEq)]
+pub struct Submitted {
+    pub job: JobRow,
+    pub existed: bool,
+}
+
+/// One job as stored.
+#[derive(Debug, Clone, PartialEq)]
+pub struct JobRow {
+    pub id: JobId,
+    pub state: State,
+    pub endpoint: Endpoint,
+    pub priority: i32,
+    pub seed: u64,
+    pub uid: u32,
+    pub attached: bool,
+    pub metadata: Option<String>,
+    /// How often the job was claimed, not counting claims that a drain took back.
+    pub attempts: u32,
+    pub created_at_ms: i64,
+    pub started_at_ms: Option<i64>,
+    pub finished_at_ms: Option<i64>,
+    pub usage: Option<Usage>,
+    /// The response body of the endpoint: JSON text. Only of completed jobs, only from `get`.
+    pub result: Option<Vec<u8>>,
+    /// One sentence. Only of failed jobs.
+    pub error: Option<String>,
+    /// Queued jobs that run before this one, exact up to 1,000 (1,001 means more). Only from `get`.
+    pub position: Option<u64>,
+}
+
+/// A job handed to the engine.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Claimed {
+    pub id: JobId,
+    pub endpoint: Endpoint,
+    pub body: Vec<u8>,
+    pub seed: u64,
+    pub created_at_ms: i64,
+}
+
+/// How a running job ends.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Completion {
+    /// The response body of the endpoint.
+    Completed {
+        result: Vec<u8>,
+        usage: Usage,
+    },
+    Failed {
+        error: String,
+    },
+}
+
+/// Which jobs to list: newest first.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Filter {
+    pub state: Option<State>,
+    /// Only jobs with a smaller id.
+    pub before: Option<JobId>,
+    pub limit: usize,
+    /// Only jobs of this submitter.
+    pub uid: Option<u32>,
+}

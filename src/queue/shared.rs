@@ -1,0 +1,79 @@
+//! What the handle, the writer and the reader share beside their channels.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+
+use async_channel::{Receiver, Sender};
+
+use crate::job::JobId;
+
+use super::{Error, LiveLog};
+
+/// Cancelled jobs that nobody took notice of yet. Full: the id is dropped, the engine runs that job to
+/// its end, and the store refuses the result; more slots than this would be needed to get there.
+const CANCELLATIONS: usize = 4_096;
+
+pub(super) struct Shared {
+    pub(super) live: LiveLog,
+    pub(super) cancelled: (Sender<JobId>, Receiver<JobId>),
+    left: Mutex<Left>,
+    claims_stopped: AtomicBool,
+    failure: OnceLock<Error>,
+    /// One message at most, ever.
+    failed: (Sender<Error>, Receiver<Error>),
+}
+
+/// Jobs whose connection is gone, for the writer's next group. Bounded by the number of connections.
+#[derive(Default)]
+pub(super) struct Left {
+    pub(super) cancel: Vec<JobId>,
+    pub(super) delivered: Vec<JobId>,
+}
+
+impl Shared {
+    pub(super) fn new() -> Self {
+        Shared {
+            live: LiveLog::default(),
+            cancelled: async_channel::bounded(CANCELLATIONS),
+            left: Mutex::default(),
+            claims_stopped: AtomicBool::new(false),
+            failure: OnceLock::new(),
+            failed: async_channel::bounded(1),
+        }
+    }
+
+    pub(super) fn left(&self) -> MutexGuard<'_, Left> {
+        // Only pushes and takes happen under this lock; they leave the lists whole.
+        self.left.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn stop_claims(&self) {
+        self.claims_stopped.store(true, Ordering::Release);
+    }
+
+    pub(super) fn claims_stopped(&self) -> bool {
+        self.claims_stopped.load(Ordering::Acquire)
+    }
+
+    /// The first fault of the store is the one that everybody hears of.
+    pub(super) fn fail(&self, error: Error) {
+        if self.failure.set(error.clone()).is_ok() {
+            // Room for one, and this is the only one.
+            let _ = self.failed.0.try_send(error);
+            self.live.close_all();
+        }
+    }
+
+    pub(super) fn failure(&self) -> Option<Error> {
+        self.failure.get().cloned()
+    }
+
+    pub(super) fn failed(&self) -> Receiver<Error> {
+        self.failed.1.clone()
+    }
+
+    /// What to say when a thread of the queue does not answer.
+    pub(super) fn gone(&self) -> Error {
+        self.failure().unwrap_or(Error::Closed)
+    }
+}

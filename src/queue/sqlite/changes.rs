@@ -1,0 +1,263 @@
+//! The statements behind each [`Change`].
+//!
+//! Invariant: every function runs inside the savepoint of its request and undoes nothing itself.
+
+use rusqlite::{Connection, OptionalExtension, params};
+
+use crate::job::{Endpoint, JobId, State};
+
+use super::super::state::{self, Cause, Retention};
+use super::super::store::{Applied, Cancelled, Change};
+use super::super::{Claimed, Completion, Error, JobRow, NewJob, Submitted};
+use super::reads;
+
+/// Pages given back to the file system with each chunk of deleted jobs, so that one commit stays short.
+const VACUUM_PAGES: usize = 256;
+
+/// Why a change did not happen.
+pub(super) enum Refusal {
+    /// The request itself is refused.
+    Answer(Error),
+    Sqlite(rusqlite::Error),
+}
+
+impl From<rusqlite::Error> for Refusal {
+    fn from(error: rusqlite::Error) -> Self {
+        Refusal::Sqlite(error)
+    }
+}
+
+/// The writing connection during one group.
+pub(super) struct Changes<'a> {
+    pub(super) db: &'a Connection,
+    /// The lease epoch of this daemon: only its own running jobs can end.
+    pub(super) epoch: i64,
+    pub(super) now_ms: i64,
+}
+
+impl Changes<'_> {
+    pub(super) fn apply(&self, change: &Change) -> Result<Applied, Refusal> {
+        match change {
+            Change::Submit { job, max_jobs } => self.submit(job, *max_jobs).map(Applied::Submitted),
+            Change::Claim => Ok(Applied::Claimed(self.claim()?)),
+            Change::Finish { id, completion } => {
+                Ok(Applied::Finished(self.finish(*id, completion)?))
+            }
+            Change::Requeue(ids) => Ok(Applied::Requeued(self.requeue(ids)?)),
+            Change::Cancel(id) => self.cancel(*id).map(Applied::Cancelled),
+            Change::Delivered(id) => Ok(Applied::Delivered(self.delivered(*id)?)),
+            Change::Purge { retention, limit } => {
+                Ok(Applied::Purged(self.purge(*retention, *limit)?))
+            }
+        }
+    }
+
+    fn submit(&self, job: &NewJob, max_jobs: u64) -> Result<Submitted, Refusal> {
+        let hash = state::request_hash(
+            job.endpoint,
+            &job.body,
+            job.priority,
+            job.metadata.as_deref(),
+        );
+        if let Some(key) = &job.idempotency_key
+            && let Some(job) = self.submitted_before(job.uid, key, &hash)?
+        {
+            return Ok(Submitted { job, existed: true });
+        }
+        let outstanding: u64 = reads::counts(self.db)?
+            .into_iter()
+            .filter(|(state, _)| !state.is_terminal())
+            .map(|(_, jobs)| jobs)
+            .sum();
+        if outstanding >= max_jobs {
+            return Err(Refusal::Answer(Error::Full { limit: max_jobs }));
+        }
+        self.db
+            .prepare_cached(
+                "INSERT INTO job(state, endpoint, priority, seed, uid, attached, idempotency_key,
+                                 request_blake3, metadata, created_at_ms)
+                 VALUES ('queued', ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
+            )?
+            .execute(params![
+                job.endpoint.path(),
+                job.priority,
+                job.seed.cast_signed(),
+                job.uid,
+                job.attached,
+                job.idempotency_key,
+                hash,
+                job.metadata,
+                job.created_at_ms,
+            ])?;
+        let id = JobId(self.db.last_insert_rowid());
+        self.db
+            .prepare_cached("INSERT INTO request(job_id, body) VALUES (?1, ?2)")?
+            .execute(params![id.0, job.body])?;
+        Ok(Submitted {
+            job: self.job(id)?,
+            existed: false,
+        })
+    }
+
+    /// The job that this submitter made with this key, if the request is the same.
+    fn submitted_before(
+        &self,
+        uid: u32,
+        key: &str,
+        hash: &[u8; 32],
+    ) -> Result<Option<JobRow>, Refusal> {
+        let found = self
+            .db
+            .prepare_cached(
+                "SELECT id, request_blake3 FROM job WHERE uid = ?1 AND idempotency_key = ?2",
+            )?
+            .query_row(params![uid, key], |row| {
+                Ok((row.get(0)?, row.get::<_, [u8; 32]>(1)?))
+            })
+            .optional()?;
+        match found {
+            None => Ok(None),
+            Some((id, stored)) if stored == *hash => Ok(Some(self.job(JobId(id))?)),
+            Some(_) => Err(Refusal::Answer(Error::IdempotencyConflict)),
+        }
+    }
+
+    fn claim(&self) -> Result<Option<Claimed>, rusqlite::Error> {
+        let Some(claimed) = self
+            .db
+            .prepare_cached(
+                "SELECT id, endpoint, body, seed, created_at_ms
+                 FROM job JOIN request ON job_id = id
+                 WHERE id = (SELECT id FROM job WHERE state = 'queued'
+                             ORDER BY priority DESC, id LIMIT 1)",
+            )?
+            .query_row([], |row| {
+                Ok(Claimed {
+                    id: JobId(row.get(0)?),
+                    endpoint: reads::word(row, 1, Endpoint::from_path)?,
+                    body: row.get(2)?,
+                    seed: row.get::<_, i64>(3)?.cast_unsigned(),
+                    created_at_ms: row.get(4)?,
+                })
+            })
+            .optional()?
+        else {
+            return Ok(None);
+        };
+        // The attempt counts from the claim on: a job that kills the daemon has made it.
+        self.db
+            .prepare_cached(
+                "UPDATE job SET state = 'running', lease_epoch = ?2, started_at_ms = ?3,
+                                attempts = attempts + 1
+                 WHERE id = ?1 AND state = 'queued'",
+            )?
+            .execute(params![claimed.id.0, self.epoch, self.now_ms])?;
+        Ok(Some(claimed))
+    }
+
+    fn finish(&self, id: JobId, completion: &Completion) -> Result<bool, rusqlite::Error> {
+        let (cause, usage, error) = match completion {
+            Completion::Completed { usage, .. } => (Cause::Complete, Some(*usage), None),
+            Completion::Failed { error } => (Cause::Fail, None, Some(error)),
+        };
+        let Some(state) = state::next(State::Running, cause) else {
+            return Ok(false);
+        };
+        let tokens = |count: u64| i64::try_from(count).unwrap_or(i64::MAX);
+        let ended = self
+            .db
+            .prepare_cached(
+                "UPDATE job SET state = ?3, lease_epoch = NULL, finished_at_ms = ?4,
+                                prompt_tokens = ?5, completion_tokens = ?6, error = ?7
+                 WHERE id = ?1 AND state = 'running' AND lease_epoch = ?2",
+            )?
+            .execute(params![
+                id.0,
+                self.epoch,
+                state.as_str(),
+                self.now_ms,
+                usage.map(|usage| tokens(usage.prompt_tokens)),
+                usage.map(|usage| tokens(usage.completion_tokens)),
+                error,
+            ])?;
+        if ended == 1
+            && let Completion::Completed { result, .. } = completion
+        {
+            self.db
+                .prepare_cached("INSERT INTO result(job_id, body) VALUES (?1, ?2)")?
+                .execute(params![id.0, result])?;
+        }
+        Ok(ended == 1)
+    }
+
+    fn requeue(&self, ids: &[JobId]) -> Result<Vec<JobId>, rusqlite::Error> {
+        let mut statement = self.db.prepare_cached(
+            "UPDATE job SET state = 'queued', lease_epoch = NULL, started_at_ms = NULL,
+                            attempts = attempts - 1
+             WHERE id = ?1 AND state = 'running' AND lease_epoch = ?2",
+        )?;
+        let mut requeued = Vec::new();
+        for id in ids {
+            if statement.execute(params![id.0, self.epoch])? == 1 {
+                requeued.push(*id);
+            }
+        }
+        Ok(requeued)
+    }
+
+    fn cancel(&self, id: JobId) -> Result<Cancelled, Refusal> {
+        let job = self.job(id)?;
+        let before = job.state;
+        let Some(state) = state::next(before, Cause::Cancel) else {
+            return Ok(Cancelled { job, before });
+        };
+        self.db
+            .prepare_cached(
+                "UPDATE job SET state = ?2, lease_epoch = NULL, finished_at_ms = ?3 WHERE id = ?1",
+            )?
+            .execute(params![id.0, state.as_str(), self.now_ms])?;
+        Ok(Cancelled {
+            job: self.job(id)?,
+            before,
+        })
+    }
+
+    fn delivered(&self, id: JobId) -> Result<bool, rusqlite::Error> {
+        let deleted = self
+            .db
+            .prepare_cached(
+                "DELETE FROM job WHERE id = ?1 AND attached AND idempotency_key IS NULL
+                 AND finished_at_ms IS NOT NULL",
+            )?
+            .execute([id.0])?;
+        Ok(deleted == 1)
+    }
+
+    fn purge(&self, retention: Retention, limit: usize) -> Result<usize, rusqlite::Error> {
+        let mut statement = self.db.prepare_cached(
+            "DELETE FROM job WHERE id IN (SELECT id FROM job
+             WHERE attached = ?1 AND finished_at_ms < ?2 LIMIT ?3)",
+        )?;
+        let mut purged = 0;
+        for (attached, before_ms) in [
+            (true, retention.attached_before_ms),
+            (false, retention.detached_before_ms),
+        ] {
+            let left = i64::try_from(limit - purged).unwrap_or(i64::MAX);
+            purged += statement.execute(params![attached, before_ms, left])?;
+        }
+        if purged > 0 {
+            // Each row of this statement is one page given back.
+            let mut vacuum = self
+                .db
+                .prepare(&format!("PRAGMA incremental_vacuum({VACUUM_PAGES})"))?;
+            let mut pages = vacuum.query([])?;
+            while pages.next()?.is_some() {}
+        }
+        Ok(purged)
+    }
+
+    fn job(&self, id: JobId) -> Result<JobRow, Refusal> {
+        reads::job(self.db, id)?.ok_or(Refusal::Answer(Error::NotFound))
+    }
+}

@@ -1,0 +1,17 @@
+//! The job store in a SQLite file: `queue.db` in the state directory, WAL, every commit synced.
+//!
+//! Invariant: one process per directory, one writing connection in it. Other programs may read the file
+//! (`sqlite3 -readonly queue.db`), and must not write to it.
+//!
+//! It fails in two ways: a full disk refuses the request and the store lives on; any other fault of the
+//! file system or the database ends the group, and the caller must not go on writing.
+
+mod changes;
+mod connection;
+mod fault;
+mod reads;
+mod recovery;
+mod schema;
+mod sqlite_store;
+
+pub use sqlite_store::SqliteStore;

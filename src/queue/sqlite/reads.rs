@@ -1,0 +1,169 @@
+//! Reading: rows of the `job` table as [`JobRow`]s.
+
+use rusqlite::types::Type;
+use rusqlite::{Connection, OptionalExtension, Row, named_params, params};
+
+use crate::job::{Endpoint, JobId, State, Usage};
+
+use super::super::store::JobReader;
+use super::super::{Error, Filter, JobRow};
+use super::fault::Faults;
+
+/// Positions are exact up to here; one more means "further back".
+const EXACT_POSITION: u64 = 1_000;
+
+/// The columns that [`job_row`] reads, in its order.
+const COLUMNS: &str = "id, state, endpoint, priority, seed, uid, attached, metadata, attempts, \
+     created_at_ms, started_at_ms, finished_at_ms, prompt_tokens, completion_tokens, error";
+
+/// A connection that only reads.
+pub(super) struct SqliteReader {
+    pub(super) db: Connection,
+    pub(super) faults: Faults,
+}
+
+impl JobReader for SqliteReader {
+    fn get(&mut self, id: JobId) -> Result<JobRow, Error> {
+        get(&self.db, id)
+            .map_err(|e| self.faults.of(e))?
+            .ok_or(Error::NotFound)
+    }
+
+    fn list(&mut self, filter: &Filter) -> Result<Vec<JobRow>, Error> {
+        list(&self.db, filter).map_err(|e| self.faults.of(e))
+    }
+
+    fn counts(&mut self) -> Result<Vec<(State, u64)>, Error> {
+        counts(&self.db).map_err(|e| self.faults.of(e))
+    }
+}
+
+/// One job without its result and position.
+pub(super) fn job(db: &Connection, id: JobId) -> Result<Option<JobRow>, rusqlite::Error> {
+    db.prepare_cached(&format!("SELECT {COLUMNS} FROM job WHERE id = ?1"))?
+        .query_row([id.0], job_row)
+        .optional()
+}
+
+/// The whole job, in one view of the database.
+fn get(db: &Connection, id: JobId) -> Result<Option<JobRow>, rusqlite::Error> {
+    let view = db.unchecked_transaction()?;
+    let Some(mut row) = job(&view, id)? else {
+        return Ok(None);
+    };
+    if row.state == State::Completed {
+        row.result = view
+            .prepare_cached("SELECT body FROM result WHERE job_id = ?1")?
+            .query_row([id.0], |row| row.get(0))
+            .optional()?;
+    }
+    if row.state == State::Queued {
+        row.position = Some(position(&view, &row)?);
+    }
+    Ok(Some(row))
+}
+
+/// Queued jobs before this one. Two ranges of one index, each read no further than needed.
+fn position(db: &Connection, job: &JobRow) -> Result<u64, rusqlite::Error> {
+    let before: i64 = db
+        .prepare_cached(
+            "SELECT
+               (SELECT count(*) FROM (SELECT 1 FROM job
+                 WHERE state = 'queued' AND priority > ?1 LIMIT ?3))
+             + (SELECT count(*) FROM (SELECT 1 FROM job
+                 WHERE state = 'queued' AND priority = ?1 AND id < ?2 LIMIT ?3))",
+        )?
+        .query_row(
+            params![job.priority, job.id.0, EXACT_POSITION as i64 + 1],
+            |row| row.get(0),
+        )?;
+    Ok(before.unsigned_abs().min(EXACT_POSITION + 1))
+}
+
+fn list(db: &Connection, filter: &Filter) -> Result<Vec<JobRow>, rusqlite::Error> {
+    // One text per combination, so that SQLite can choose the index.
+    let mut sql = format!("SELECT {COLUMNS} FROM job WHERE id < :before");
+    if filter.state.is_some() {
+        sql.push_str(" AND state = :state");
+    } else {
+        sql.push_str(" AND :state IS NULL");
+    }
+    if filter.uid.is_some() {
+        sql.push_str(" AND uid = :uid");
+    } else {
+        sql.push_str(" AND :uid IS NULL");
+    }
+    sql.push_str(" ORDER BY id DESC LIMIT :limit");
+    db.prepare_cached(&sql)?
+        .query_map(
+            named_params! {
+                ":before": filter.before.map_or(i64::MAX, |id| id.0),
+                ":state": filter.state.map(State::as_str),
+                ":uid": filter.uid,
+                ":limit": i64::try_from(filter.limit).unwrap_or(i64::MAX),
+            },
+            job_row,
+        )?
+        .collect()
+}
+
+/// Jobs by state, in the order of [`State::ALL`].
+pub(super) fn counts(db: &Connection) -> Result<Vec<(State, u64)>, rusqlite::Error> {
+    let tally: Vec<(String, i64)> = db
+        .prepare_cached("SELECT state, jobs FROM tally")?
+        .query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?
+        .collect::<Result<_, _>>()?;
+    let jobs = |state: State| {
+        tally
+            .iter()
+            .find(|(name, _)| name == state.as_str())
+            .map_or(0, |(_, n)| n.unsigned_abs())
+    };
+    Ok(State::ALL
+        .into_iter()
+        .map(|state| (state, jobs(state)))
+        .collect())
+}
+
+fn job_row(row: &Row<'_>) -> Result<JobRow, rusqlite::Error> {
+    let usage = match (
+        row.get::<_, Option<i64>>(12)?,
+        row.get::<_, Option<i64>>(13)?,
+    ) {
+        (Some(prompt), Some(completion)) => {
+            Some(Usage::new(prompt.unsigned_abs(), completion.unsigned_abs()))
+        }
+        _ => None,
+    };
+    Ok(JobRow {
+        id: JobId(row.get(0)?),
+        state: word(row, 1, State::parse)?,
+        endpoint: word(row, 2, Endpoint::from_path)?,
+        priority: row.get(3)?,
+        seed: row.get::<_, i64>(4)?.cast_unsigned(),
+        uid: row.get(5)?,
+        attached: row.get(6)?,
+        metadata: row.get(7)?,
+        attempts: row.get(8)?,
+        created_at_ms: row.get(9)?,
+        started_at_ms: row.get(10)?,
+        finished_at_ms: row.get(11)?,
+        usage,
+        result: None,
+        error: row.get(14)?,
+        position: None,
+    })
+}
+
+/// A column that holds one of a fixed set of words.
+pub(super) fn word<T>(
+    row: &Row<'_>,
+    column: usize,
+    parse: impl Fn(&str) -> Option<T>,
+) -> Result<T, rusqlite::Error> {
+    let text: String = row.get(column)?;
+    parse(&text).ok_or_else(|| {
+        let problem = format!("unknown word {text:?}");
+        rusqlite::Error::FromSqlConversionFailure(column, Type::Text, problem.into())
+    })
+}

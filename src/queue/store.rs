@@ -1,0 +1,93 @@
+//! What a store of jobs must be able to do. One conformance suite (`tests/queue_store.rs`) holds for
+//! every implementation.
+//!
+//! Invariant: a store knows no threads, no channels and no clock; the time is handed in.
+
+use crate::job::{JobId, State};
+
+use super::state::Retention;
+use super::{Claimed, Completion, Error, Filter, JobRow, NewJob, Submitted};
+
+/// One request to change the store.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Change {
+    /// Refused with [`Error::Full`] when `max_jobs` jobs are waiting or running. A job with an
+    /// idempotency key that the submitter used before is found again instead, full or not, or refused
+    /// with [`Error::IdempotencyConflict`].
+    Submit { job: NewJob, max_jobs: u64 },
+    /// The first queued job by (priority descending, id ascending) starts running.
+    Claim,
+    /// Publishes result and state together, once, and only for a job this daemon runs.
+    Finish { id: JobId, completion: Completion },
+    /// Running jobs of this daemon go back to queued, and the claim does not count as an attempt.
+    Requeue(Vec<JobId>),
+    /// [`Error::NotFound`] when there is no such job.
+    Cancel(JobId),
+    /// Deletes an attached job that has ended, unless its submitter can ask again with a key.
+    Delivered(JobId),
+    /// Deletes at most `limit` jobs that ended long enough ago.
+    Purge { retention: Retention, limit: usize },
+}
+
+/// The answer to a [`Change`], variant by variant.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Applied {
+    Submitted(Submitted),
+    /// `None`: no job is queued.
+    Claimed(Option<Claimed>),
+    /// False: the job is not running here any more, nothing was stored.
+    Finished(bool),
+    /// Those that were running here.
+    Requeued(Vec<JobId>),
+    Cancelled(Cancelled),
+    /// Whether the job was deleted.
+    Delivered(bool),
+    /// How many jobs were deleted.
+    Purged(usize),
+}
+
+/// The answer to a cancel.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Cancelled {
+    /// The job as it is now.
+    pub job: JobRow,
+    /// The state before; it equals the one now when the cancel came too late.
+    pub before: State,
+}
+
+/// Reading, on a connection of its own: never waits for a commit of the writer.
+pub trait JobReader: Send {
+    fn get(&mut self, id: JobId) -> Result<JobRow, Error>;
+
+    /// Newest first, at most `filter.limit`.
+    fn list(&mut self, filter: &Filter) -> Result<Vec<JobRow>, Error>;
+
+    /// Every state once, in the order of [`State::ALL`].
+    fn counts(&mut self) -> Result<Vec<(State, u64)>, Error>;
+}
+
+/// The durable set of jobs. One store at a time may be open on a directory or database.
+pub trait JobStore: Send {
+    /// Takes over from a daemon that is gone, by the rule of [`super::state::after_crash`]: call it once
+    /// after opening. A job that was running then has one crash more. Returns all queued jobs.
+    fn recover(&mut self, now_ms: i64) -> Result<Vec<JobId>, Error>;
+
+    /// Applies a group of changes in order, durably, in one transaction. A change that is refused leaves
+    /// no trace and does not touch its neighbours. On a full disk a store may fall back to a transaction
+    /// for each change, to refuse only those that do not fit.
+    ///
+    /// After [`Error::NoSpace`] for the whole group nothing of it is stored, and it may be tried again.
+    /// After any other error nobody knows what is on disk until the store is opened anew: it cannot be
+    /// trusted with another write.
+    fn apply(
+        &mut self,
+        group: &[Change],
+        now_ms: i64,
+    ) -> Result<Vec<Result<Applied, Error>>, Error>;
+
+    /// A reader that sees every group whose `apply` has returned.
+    fn reader(&self) -> Result<Box<dyn JobReader>, Error>;
+
+    /// Leaves everything tidy on disk.
+    fn close(self: Box<Self>) -> Result<(), Error>;
+}

@@ -1,0 +1,273 @@
+//! The writing thread: the only place that changes the store.
+//!
+//! Group commit: what is waiting is committed at once, in one transaction; what arrives during the sync
+//! forms the next group. Answers are sent after the commit. Claims are the last of their group, so that a
+//! job that arrives with it starts with it.
+//!
+//! Invariant: never waits for anybody but the store and the next request.
+
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use async_channel::{Receiver, Sender};
+
+use crate::job::{JobId, State};
+
+use super::Error;
+use super::shared::Shared;
+use super::state::Retention;
+use super::store::{Applied, Change, JobStore};
+
+/// Changes in one transaction, so that the first one of a flood is answered soon.
+pub(super) const GROUP: usize = 1_024;
+
+/// Jobs deleted with one group, so that submits keep flowing.
+const PURGE_CHUNK: usize = 1_000;
+
+/// Between two looks for jobs to delete, while there is other work.
+const PURGE_EVERY_MS: i64 = 60_000;
+
+/// Where an answer goes: room for one message, and one is sent.
+pub(super) type Answer = Sender<Result<Applied, Error>>;
+
+pub(super) enum Request {
+    Change(Change, Answer),
+    /// Answered when a job is queued, or with `None` when claims are stopped.
+    Claim(Answer),
+    /// Something in [`Shared`] changed.
+    Nudge,
+}
+
+pub(super) struct Writer {
+    store: Box<dyn JobStore>,
+    shared: Arc<Shared>,
+    retention_s: u64,
+    /// Claims that wait for a job. Bounded by the threads that claim.
+    claimers: Vec<Answer>,
+    next_purge_ms: i64,
+    /// A connection went before it heard of its job, which waits to be cancelled.
+    orphaned: bool,
+}
+
+/// The changes of one transaction and who waits for each.
+#[derive(Default)]
+struct Group {
+    changes: Vec<Change>,
+    answers: Vec<Option<Answer>>,
+}
+
+impl Group {
+    fn push(&mut self, change: Change, answer: Option<Answer>) {
+        self.changes.push(change);
+        self.answers.push(answer);
+    }
+}
+
+impl Writer {
+    pub(super) fn new(store: Box<dyn JobStore>, shared: Arc<Shared>, retention_s: u64) -> Self {
+        Writer {
+            store,
+            shared,
+            retention_s,
+            claimers: Vec::new(),
+            next_purge_ms: i64::MIN,
+            orphaned: false,
+        }
+    }
+
+    /// Takes over from the daemon before and deletes what is old.
+    pub(super) fn recover(&mut self) -> Result<(), Error> {
+        let now_ms = now_ms();
+        for job in self.store.recover(now_ms)? {
+            self.shared.live.open(job);
+        }
+        // A full disk must not keep the daemon from starting: finished jobs can still be fetched.
+        match self.commit(Group::default(), now_ms) {
+            Err(error @ Error::Store { .. }) => Err(error),
+            _ => Ok(()),
+        }
+    }
+
+    /// Runs until the channel is closed and empty.
+    pub(super) fn run(mut self, requests: &Receiver<Request>) {
+        while let Ok(first) = requests.recv_blocking() {
+            let mut group = Group::default();
+            self.take(&mut group, first);
+            while group.changes.len() < GROUP
+                && let Ok(request) = requests.try_recv()
+            {
+                self.take(&mut group, request);
+            }
+            self.commit_or_fail(group);
+            if std::mem::take(&mut self.orphaned) {
+                self.commit_or_fail(Group::default());
+            }
+        }
+        // What connections left behind since the last group; nobody claims any longer.
+        self.shared.stop_claims();
+        self.commit_or_fail(Group::default());
+        if let Err(error) = self.store.close() {
+            self.shared.fail(error);
+        }
+    }
+
+    fn take(&mut self, group: &mut Group, request: Request) {
+        match request {
+            Request::Change(change, answer) => group.push(change, Some(answer)),
+            Request::Claim(answer) => self.claimers.push(answer),
+            Request::Nudge => {}
+        }
+    }
+
+    fn commit_or_fail(&mut self, group: Group) {
+        if let Some(error) = self.shared.failure() {
+            self.refuse(group, &error);
+            return;
+        }
+        if let Err(error @ Error::Store { .. }) = self.commit(group, now_ms()) {
+            self.shared.fail(error);
+            self.claimers.clear();
+        }
+    }
+
+    fn refuse(&mut self, group: Group, error: &Error) {
+        self.claimers.clear();
+        for answer in group.answers.into_iter().flatten() {
+            let _ = answer.try_send(Err(error.clone()));
+        }
+    }
+
+    /// Completes the group, applies it and answers. The error is that of the whole group; everybody in
+    /// it has heard of it.
+    fn commit(&mut self, mut group: Group, now_ms: i64) -> Result<(), Error> {
+        let left = std::mem::take(&mut *self.shared.left());
+        for id in left.cancel {
+            group.push(Change::Cancel(id), None);
+        }
+        for id in left.delivered {
+            group.push(Change::Delivered(id), None);
+        }
+        if now_ms >= self.next_purge_ms {
+            let retention = Retention::at(now_ms, self.retention_s);
+            group.push(
+                Change::Purge {
+                    retention,
+                    limit: PURGE_CHUNK,
+                },
+                None,
+            );
+        }
+        if self.shared.claims_stopped() {
+            for claimer in self.claimers.drain(..) {
+                let _ = claimer.try_send(Ok(Applied::Claimed(None)));
+            }
+        }
+        for claimer in self.claimers.drain(..) {
+            group.push(Change::Claim, Some(claimer));
+        }
+        if group.changes.is_empty() {
+            return Ok(());
+        }
+        match self.store.apply(&group.changes, now_ms) {
+            Ok(applied) => {
+                for ((change, answer), applied) in
+                    group.changes.iter().zip(group.answers).zip(applied)
+                {
+                    self.settle(change, answer, applied, now_ms);
+                }
+                Ok(())
+            }
+            Err(error) => {
+                for (change, answer) in group.changes.into_iter().zip(group.answers) {
+                    match answer {
+                        Some(answer) => _ = answer.try_send(Err(error.clone())),
+                        None => self.keep(&change),
+                    }
+                }
+                Err(error)
+            }
+        }
+    }
+
+    /// Tells everybody concerned what was committed.
+    fn settle(
+        &mut self,
+        change: &Change,
+        answer: Option<Answer>,
+        applied: Result<Applied, Error>,
+        now_ms: i64,
+    ) {
+        match &applied {
+            Ok(Applied::Submitted(submitted)) if !submitted.existed => {
+                self.shared.live.open(submitted.job.id);
+            }
+            Ok(Applied::Claimed(None)) => {
+                // Waits for the next job.
+                self.claimers.extend(answer);
+                return;
+            }
+            Ok(Applied::Finished(true)) => {
+                if let Change::Finish { id, .. } = change {
+                    self.shared.live.close(*id);
+                }
+            }
+            Ok(Applied::Requeued(jobs)) => {
+                for job in jobs {
+                    self.shared.live.open(*job);
+                }
+            }
+            Ok(Applied::Cancelled(cancelled)) if cancelled.before != cancelled.job.state => {
+                self.shared.live.close(cancelled.job.id);
+                if cancelled.before == State::Running {
+                    let _ = self.shared.cancelled.0.try_send(cancelled.job.id);
+                }
+            }
+            Ok(Applied::Purged(jobs)) => {
+                // A whole chunk: there is more, and the next group goes on with it.
+                let more = *jobs == PURGE_CHUNK;
+                self.next_purge_ms = if more {
+                    now_ms
+                } else {
+                    now_ms + PURGE_EVERY_MS
+                };
+            }
+            Err(Error::NoSpace { .. }) if answer.is_none() => self.keep(change),
+            _ => {}
+        }
+        if let Some(answer) = answer {
+            let orphan = attached_job(&applied);
+            if answer.try_send(applied).is_err()
+                && let Some(job) = orphan
+            {
+                self.orphaned = true;
+                self.shared.left().cancel.push(job);
+            }
+        }
+    }
+
+    /// A change that nobody waits for is tried again with the next group.
+    fn keep(&self, change: &Change) {
+        match change {
+            Change::Cancel(id) => self.shared.left().cancel.push(*id),
+            Change::Delivered(id) => self.shared.left().delivered.push(*id),
+            _ => {}
+        }
+    }
+}
+
+/// The job that was made for a connection by this answer.
+pub(super) fn attached_job(applied: &Result<Applied, Error>) -> Option<JobId> {
+    match applied {
+        Ok(Applied::Submitted(submitted)) if submitted.job.attached && !submitted.existed => {
+            Some(submitted.job.id)
+        }
+        _ => None,
+    }
+}
+
+fn now_ms() -> i64 {
+    let since = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
+    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+}

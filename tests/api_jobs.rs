@@ -1,0 +1,246 @@
+//! `/v1/jobs`: submit, follow, list, cancel, and who may.
+
+use serde_json::{Value, json};
+
+use crate::support::daemon::{Home, LONG, TINY};
+use crate::support::http::Client;
+
+fn job(prompt: &str) -> Value {
+    let body = json!({"prompt": prompt, "max_tokens": 6, "temperature": 0, "ignore_eos": true});
+    json!({"endpoint": "/v1/completions", "body": body})
+}
+
+/// A job that takes a while.
+fn endless() -> Value {
+    let mut job = job("x");
+    job["body"]["max_tokens"] = 30000.into();
+    job
+}
+
+fn submit(client: &Client, job: &Value) -> String {
+    let accepted = client.post("/v1/jobs", job).expect(202);
+    assert_eq!(accepted["object"], "job");
+    accepted["id"].as_str().unwrap().to_owned()
+}
+
+/// Follows a job to its end and returns it.
+fn wait(client: &Client, id: &str) -> Value {
+    let events = client.stream("GET", &format!("/v1/jobs/{id}/events"), b"");
+    assert_eq!(events.last().as_deref(), Some("[DONE]"));
+    client.get(&format!("/v1/jobs/{id}")).expect(200)
+}
+
+#[test]
+fn a_job_has_the_answer_of_its_endpoint() {
+    let home = Home::new(TINY);
+    let daemon = home.start();
+    let client = daemon.client();
+    let mut request = job("Hello");
+    request["metadata"] = json!({"line": 3});
+    request["priority"] = 5.into();
+    let id = submit(&client, &request);
+    let events: Vec<String> = client
+        .stream("GET", &format!("/v1/jobs/{id}/events"), b"")
+        .collect();
+    let done = wait(&client, &id);
+    assert_eq!(
+        (&done["status"], &done["priority"]),
+        (&json!("completed"), &json!(5))
+    );
+    assert_eq!(done["metadata"], json!({"line": 3}));
+    assert_eq!(done["usage"]["completion_tokens"], 6);
+    assert!(done["finished_at"].as_i64().unwrap() >= done["created_at"].as_i64().unwrap());
+
+    let direct = client.post("/v1/completions", &request["body"]).expect(200);
+    assert_eq!(done["result"]["choices"], direct["choices"]);
+    // A job that ended before it was followed streams nothing but its end.
+    if events.len() > 1 {
+        let texts = events
+            .iter()
+            .filter_map(|event| serde_json::from_str::<Value>(event).ok());
+        let text: String = texts
+            .filter_map(|chunk| Some(chunk["choices"][0]["text"].as_str()?.to_owned()))
+            .collect();
+        assert_eq!(direct["choices"][0]["text"], text);
+    }
+}
+
+#[test]
+fn jobs_are_listed_newest_first_in_pages() {
+    let home = Home::new(TINY);
+    let daemon = home.start();
+    let client = daemon.client();
+    let ids: Vec<String> = (0..5)
+        .map(|n| submit(&client, &job(&n.to_string())))
+        .collect();
+    for id in &ids {
+        assert_eq!(wait(&client, id)["status"], "completed");
+    }
+    let page = client.get("/v1/jobs?limit=3&status=completed").expect(200);
+    let listed = |page: &Value| -> Vec<String> {
+        let jobs = page["data"].as_array().unwrap().iter();
+        jobs.map(|job| job["id"].as_str().unwrap().to_owned())
+            .collect()
+    };
+    assert_eq!(
+        listed(&page),
+        [&ids[4], &ids[3], &ids[2]].map(String::as_str)
+    );
+    assert_eq!(page["has_more"], true);
+    let rest = client
+        .get(&format!("/v1/jobs?limit=3&after={}", ids[2]))
+        .expect(200);
+    assert_eq!(listed(&rest), [&ids[1], &ids[0]].map(String::as_str));
+    assert_eq!(rest["has_more"], false);
+    assert_eq!(
+        client.get("/v1/jobs?limit=0").expect(400)["error"]["param"],
+        "limit"
+    );
+}
+
+#[test]
+fn a_running_job_is_cancelled_at_the_next_token() {
+    let home = Home::new(LONG);
+    let daemon = home.start();
+    let client = daemon.client();
+    let id = submit(&client, &endless());
+    let mut events = client.stream("GET", &format!("/v1/jobs/{id}/events"), b"");
+    events.next().unwrap();
+    let cancelled = client
+        .post(&format!("/v1/jobs/{id}/cancel"), &json!({}))
+        .expect(200);
+    assert_eq!(cancelled["status"], "cancelled");
+    assert_eq!(events.last().as_deref(), Some("[DONE]"));
+    let job_after = wait(&client, &id);
+    assert_eq!(
+        (&job_after["status"], &job_after["result"]),
+        (&json!("cancelled"), &Value::Null)
+    );
+    // Its slot is free again.
+    let next = submit(&client, &job("y"));
+    assert_eq!(wait(&client, &next)["status"], "completed");
+    // And what is over stays as it is.
+    let after = client
+        .post(&format!("/v1/jobs/{next}/cancel"), &json!({}))
+        .expect(200);
+    assert_eq!(after["status"], "completed");
+}
+
+#[test]
+fn the_same_key_is_the_same_job() {
+    let home = Home::new(TINY);
+    let daemon = home.start();
+    let client = daemon.client();
+    let key = [("idempotency-key", "k-1")];
+    let send = |job: &Value| client.send("POST", "/v1/jobs", &key, job.to_string().as_bytes());
+    let first = send(&job("a")).expect(202);
+    let second = send(&job("a")).expect(202);
+    assert_eq!(first["id"], second["id"]);
+    let conflict = send(&job("b"));
+    assert_eq!(conflict.header("x-should-retry"), Some("false"));
+    assert_eq!(
+        conflict.expect(409)["error"]["code"],
+        "idempotency_conflict"
+    );
+}
+
+#[test]
+fn a_full_queue_says_when_to_come_back() {
+    let home = Home::new(&format!("{LONG}\n[queue]\nmax_jobs = 1\n"));
+    let daemon = home.start();
+    let client = daemon.client();
+    let id = submit(&client, &endless());
+    let full = client.post("/v1/jobs", &job("x"));
+    assert_eq!(full.header("retry-after"), Some("10"));
+    assert_eq!(full.expect(429)["error"]["code"], "queue_full");
+    client
+        .post(&format!("/v1/jobs/{id}/cancel"), &json!({}))
+        .expect(200);
+    submit(&client, &job("x"));
+}
+
+#[test]
+fn bad_jobs_are_refused_with_the_field_named() {
+    let home = Home::new(TINY);
+    let daemon = home.start();
+    let client = daemon.client();
+    let param = |job: Value| client.post("/v1/jobs", &job).expect(400)["error"]["param"].clone();
+    assert_eq!(
+        param(json!({"endpoint": "/v1/embeddings", "body": {}})),
+        "endpoint"
+    );
+    assert_eq!(param(json!({"endpoint": "/v1/completions"})), "body");
+    assert_eq!(
+        param(json!({"endpoint": "/v1/completions", "body": {"prompt": 7}})),
+        "prompt"
+    );
+    for missing in ["job_999", "999", "nonsense"] {
+        assert_eq!(
+            client.get(&format!("/v1/jobs/{missing}")).expect(404)["error"]["code"],
+            "not_found"
+        );
+    }
+}
+
+#[test]
+fn users_see_only_their_own_jobs() {
+    if !rustix::process::geteuid().is_root() {
+        println!("skipped: only root can take the place of other users");
+        return;
+    }
+    let home = Home::with_daemon_keys("socket_mode = \"0666\"\nadmin_uids = [4003]", TINY);
+    let everyone = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+    std::fs::set_permissions(home.path(), everyone).unwrap();
+    let daemon = home.start();
+    // The kernel notes the user of the thread that connects.
+    let as_user = |uid: u32, request: &(dyn Fn(&Client) + Sync)| {
+        std::thread::scope(|scope| {
+            let client = daemon.client();
+            let thread = scope.spawn(move || {
+                rustix::thread::set_thread_uid(rustix::process::Uid::from_raw(uid)).unwrap();
+                request(&client);
+            });
+            thread.join().unwrap();
+        });
+    };
+    let id = std::sync::Mutex::new(String::new());
+    as_user(4001, &|client| {
+        *id.lock().unwrap() = submit(client, &job("mine"))
+    });
+    let id = id.into_inner().unwrap();
+    let path = format!("/v1/jobs/{id}");
+    let count = |client: &Client| {
+        client.get("/v1/jobs").expect(200)["data"]
+            .as_array()
+            .unwrap()
+            .len()
+    };
+
+    as_user(4001, &|client| {
+        assert_eq!(wait(client, &id)["status"], "completed");
+        assert_eq!(count(client), 1);
+    });
+    as_user(4002, &|client| {
+        assert_eq!(client.get(&path).status, 404);
+        assert_eq!(client.get(&format!("{path}/events")).status, 404);
+        assert_eq!(
+            client.post(&format!("{path}/cancel"), &json!({})).status,
+            404
+        );
+        assert_eq!(count(client), 0);
+    });
+    for admin in [0, 4003] {
+        as_user(admin, &|client| {
+            assert_eq!(client.get(&path).status, 200);
+            assert_eq!(count(client), 1);
+        });
+    }
+    as_user(65_534, &|client| {
+        assert_eq!(client.get("/v1/jobs").status, 403);
+        assert_eq!(client.post("/v1/jobs", &job("x")).status, 403);
+        assert_eq!(
+            client.post("/v1/completions", &job("x")["body"]).status,
+            200
+        );
+    });
+}

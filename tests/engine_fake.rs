@@ -1,0 +1,391 @@
+//! A model without weights for the engine's tests. Its logits are a hash of everything a sequence has
+//! in its own KV blocks, so a wrong position, a missing one, another sequence's block or a lost token
+//! changes all that follows. It also checks what the engine may ask of a model.
+
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+
+use async_channel::{Receiver, Sender};
+use woolly::config::Workers;
+use woolly::engine::{Pool, Shape, Stepper, Task, Vocabulary};
+use woolly::job::{Event, FinishReason, JobId, SamplingParams, SequenceEvent, Token};
+use woolly::model::{BatchToken, Error, KV_BLOCK_TOKENS};
+
+pub(crate) const VOCAB: usize = 48;
+pub(crate) const CONTEXT: usize = 512;
+
+/// Ids with a meaning; the others print as below.
+pub(crate) const END: u32 = 40;
+pub(crate) const OTHER_END: u32 = 41;
+/// Fed to the model, this one makes it panic; the next ones make its logits NaN and infinite.
+pub(crate) const PANIC: u32 = 42;
+pub(crate) const NAN: u32 = 43;
+pub(crate) const INFINITE: u32 = 44;
+
+/// Ids 0..=25 are letters, then a space, words, and characters in two pieces.
+pub(crate) struct FakeVocabulary;
+
+pub(crate) const SPACE: u32 = 26;
+pub(crate) const E_ACUTE: [u32; 2] = [30, 31];
+pub(crate) const GRIN: [u32; 2] = [32, 33];
+
+impl Vocabulary for FakeVocabulary {
+    fn bytes(&self, id: u32) -> &[u8] {
+        const LETTERS: &[u8; 26] = b"abcdefghijklmnopqrstuvwxyz";
+        match id {
+            0..26 => &LETTERS[id as usize..][..1],
+            SPACE => b" ",
+            27 => b"hello",
+            28 => b"STOP",
+            29 => b"\n\n",
+            30 => b"\xc3",
+            31 => b"\xa9",
+            32 => b"\xf0\x9f",
+            33 => b"\x98\x80",
+            34..40 => b"xyz",
+            _ => b"",
+        }
+    }
+
+    fn end_tokens(&self) -> &[u32] {
+        &[END, OTHER_END]
+    }
+}
+
+/// What the fake did, for tests that must know that something happened at all.
+#[derive(Default)]
+pub(crate) struct Counts {
+    pub(crate) steps: AtomicUsize,
+    /// Positions computed, repeated ones included.
+    pub(crate) positions: AtomicUsize,
+    /// Rows of logits computed.
+    pub(crate) rows: AtomicUsize,
+    pub(crate) largest_batch: AtomicUsize,
+    pub(crate) builds: AtomicUsize,
+    /// Sequences in the fullest step.
+    pub(crate) most_sequences: AtomicUsize,
+    /// Threads that built a model.
+    pub(crate) threads: Mutex<Vec<String>>,
+}
+
+#[derive(Clone)]
+pub(crate) struct FakeModel {
+    pub(crate) blocks: usize,
+    /// After a prompt of one token, greedy draws follow this list; otherwise logits are hashes.
+    pub(crate) script: Option<Arc<[u32]>>,
+    /// One message is taken before each step, so that a test decides when steps happen.
+    pub(crate) gate: Option<Receiver<()>>,
+    pub(crate) counts: Arc<Counts>,
+    /// After a panic there is no second model.
+    pub(crate) fails_to_rebuild: bool,
+}
+
+impl FakeModel {
+    pub(crate) fn new(blocks: usize) -> Self {
+        let counts = Arc::default();
+        FakeModel {
+            blocks,
+            script: None,
+            gate: None,
+            counts,
+            fails_to_rebuild: false,
+        }
+    }
+
+    pub(crate) fn scripted(ids: &[u32]) -> Self {
+        FakeModel {
+            script: Some(ids.into()),
+            ..FakeModel::new(64)
+        }
+    }
+
+    pub(crate) fn build(&self, _worker: usize) -> Result<FakeStepper, Error> {
+        let builds = self.counts.builds.fetch_add(1, Ordering::SeqCst);
+        if self.fails_to_rebuild && builds > 0 {
+            return Err(Error::Unsupported("no memory".into()));
+        }
+        let name = std::thread::current().name().unwrap_or_default().to_owned();
+        self.counts.threads.lock().expect("not poisoned").push(name);
+        Ok(FakeStepper {
+            model: self.clone(),
+            memory: vec![[None; KV_BLOCK_TOKENS]; self.blocks],
+            free: (0..self.blocks).collect(),
+            logits: Vec::new(),
+        })
+    }
+}
+
+/// Block numbers, in position order.
+#[derive(Default)]
+pub(crate) struct FakeTable(Vec<usize>);
+
+pub(crate) struct FakeStepper {
+    model: FakeModel,
+    /// The token of each position of each block; `None` until it is computed.
+    memory: Vec<[Option<u32>; KV_BLOCK_TOKENS]>,
+    free: Vec<usize>,
+    logits: Vec<f32>,
+}
+
+impl Stepper for FakeStepper {
+    type Table = FakeTable;
+
+    fn free_blocks(&mut self) -> usize {
+        self.free.len()
+    }
+
+    fn total_blocks(&mut self) -> usize {
+        self.memory.len()
+    }
+
+    fn grow(&mut self, table: &mut FakeTable, positions: usize) -> bool {
+        let more = positions
+            .div_ceil(KV_BLOCK_TOKENS)
+            .saturating_sub(table.0.len());
+        if more > self.free.len() {
+            return false;
+        }
+        for _ in 0..more {
+            let block = self.free.pop().expect("counted above");
+            self.memory[block] = [None; KV_BLOCK_TOKENS];
+            table.0.push(block);
+        }
+        true
+    }
+
+    fn release(&mut self, table: &mut FakeTable) {
+        assert!(
+            table.0.iter().all(|block| !self.free.contains(block)),
+            "a block is given back twice"
+        );
+        self.free.append(&mut table.0);
+    }
+
+    fn forward(&mut self, tables: &[&FakeTable], batch: &[BatchToken]) -> &[f32] {
+        if let Some(gate) = &self.model.gate {
+            let _ = gate.recv_blocking();
+        }
+        assert!(!batch.is_empty(), "a step without tokens");
+        let mut blocks: Vec<usize> = tables.iter().flat_map(|table| table.0.clone()).collect();
+        blocks.sort_unstable();
+        assert!(
+            blocks.windows(2).all(|pair| pair[0] != pair[1]),
+            "two sequences share a block"
+        );
+        let counts = self.model.counts.clone();
+        counts.steps.fetch_add(1, Ordering::SeqCst);
+        counts.positions.fetch_add(batch.len(), Ordering::SeqCst);
+        counts
+            .largest_batch
+            .fetch_max(batch.len(), Ordering::SeqCst);
+        counts
+            .most_sequences
+            .fetch_max(tables.len(), Ordering::SeqCst);
+        self.logits.clear();
+        for token in batch {
+            assert_ne!(token.id, PANIC, "the fake model was asked to panic");
+            let table = tables[token.table];
+            let block = table.0[token.position / KV_BLOCK_TOKENS];
+            self.memory[block][token.position % KV_BLOCK_TOKENS] = Some(token.id);
+            if token.logits {
+                let history = (0..=token.position).map(|position| {
+                    let block = table.0[position / KV_BLOCK_TOKENS];
+                    let id = self.memory[block][position % KV_BLOCK_TOKENS];
+                    id.expect("a position before this token was never computed")
+                });
+                let row = row(history, self.model.script.as_deref());
+                self.logits.extend(row);
+                counts.rows.fetch_add(1, Ordering::SeqCst);
+            }
+        }
+        &self.logits
+    }
+}
+
+fn mix(mut x: u64) -> u64 {
+    x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    x ^ (x >> 31)
+}
+
+/// The logits after a history of tokens: the oracle that knows nothing of batches and blocks.
+pub(crate) fn row(history: impl Iterator<Item = u32>, script: Option<&[u32]>) -> Vec<f32> {
+    let mut hash = 0x9e37_79b9_7f4a_7c15;
+    let (mut last, mut length) = (0, 0);
+    for id in history {
+        hash = mix(hash ^ u64::from(id) ^ ((length as u64) << 32));
+        (last, length) = (id, length + 1);
+    }
+    let next = script.map(|ids| ids.get(length - 1).copied().unwrap_or(END));
+    (0..VOCAB as u32)
+        .map(|id| match (last, next) {
+            (NAN, _) if id == 7 => f32::NAN,
+            (INFINITE, _) if id == 7 => f32::INFINITY,
+            (_, Some(next)) => f32::from(u8::from(id == next)),
+            _ if (PANIC..VOCAB as u32).contains(&id) => -50.0,
+            // About one token in a hundred ends a greedy sequence.
+            _ if id == END || id == OTHER_END => {
+                (mix(hash + u64::from(id)) % 1000) as f32 / 128.0 - 1.0
+            }
+            _ => (mix(hash + u64::from(id)) % 1000) as f32 / 128.0,
+        })
+        .collect()
+}
+
+pub(crate) fn params() -> SamplingParams {
+    SamplingParams {
+        max_tokens: 40,
+        temperature: 0.0,
+        top_k: 0,
+        top_p: 1.0,
+        seed: 7,
+        stop: Vec::new(),
+        ignore_eos: false,
+        logprobs: None,
+    }
+}
+
+pub(crate) fn task(job: i64, prompt: &[u32], params: SamplingParams) -> Task {
+    Task {
+        job: JobId(job),
+        sequence: 0,
+        prompt: prompt.into(),
+        params: Arc::new(params),
+        cancelled: Arc::new(AtomicBool::new(false)),
+    }
+}
+
+pub(crate) fn workers(count: usize, slots: usize, prefill_chunk: usize) -> Workers {
+    Workers {
+        count,
+        threads_per_worker: 1,
+        slots,
+        prefill_chunk,
+        kv_bytes: 0,
+    }
+}
+
+pub(crate) const SHAPE: Shape = Shape {
+    vocab: VOCAB,
+    context: CONTEXT,
+};
+
+pub(crate) fn start(
+    model: &FakeModel,
+    workers: &Workers,
+    events: Sender<SequenceEvent>,
+) -> Result<Pool, Error> {
+    let model = model.clone();
+    Pool::start_with(
+        workers,
+        SHAPE,
+        Arc::new(FakeVocabulary),
+        move |w| model.build(w),
+        events,
+    )
+}
+
+/// All that one sequence reported.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub(crate) struct Output {
+    pub(crate) tokens: Vec<Token>,
+    /// The last event.
+    pub(crate) end: Option<Event>,
+}
+
+impl Output {
+    pub(crate) fn ids(&self) -> Vec<u32> {
+        self.tokens.iter().map(|token| token.id).collect()
+    }
+
+    pub(crate) fn texts(&self) -> Vec<&str> {
+        self.tokens
+            .iter()
+            .map(|token| token.text.as_str())
+            .collect()
+    }
+
+    #[track_caller]
+    pub(crate) fn finish(&self) -> (FinishReason, &str) {
+        match &self.end {
+            Some(Event::Finished { reason, text }) => (*reason, text),
+            other => panic!("not finished: {other:?}"),
+        }
+    }
+
+    #[track_caller]
+    pub(crate) fn failure(&self) -> &str {
+        match &self.end {
+            Some(Event::Failed { message }) => message,
+            other => panic!("not failed: {other:?}"),
+        }
+    }
+}
+
+/// Collects events until `count` sequences have ended. Tasks are told apart by their job's number.
+#[track_caller]
+pub(crate) fn collect(events: &Receiver<SequenceEvent>, count: usize) -> Vec<Output> {
+    let mut outputs: Vec<Output> = Vec::new();
+    let mut left = count;
+    while left > 0 {
+        let event = events
+            .recv_blocking()
+            .expect("the pool ended before all tasks did");
+        let index = event.job.0 as usize;
+        if outputs.len() <= index {
+            outputs.resize(index + 1, Output::default());
+        }
+        let output = &mut outputs[index];
+        assert!(
+            output.end.is_none(),
+            "an event after the last one: {event:?}"
+        );
+        match event.event {
+            Event::Token(token) => output.tokens.push(token),
+            end => {
+                output.end = Some(end);
+                left -= 1;
+            }
+        }
+    }
+    outputs
+}
+
+/// Runs tasks (numbered by position) on a pool of their own, from submit to stop.
+#[track_caller]
+pub(crate) fn run(model: &FakeModel, workers: &Workers, tasks: Vec<Task>) -> Vec<Output> {
+    let (sender, events) = async_channel::bounded(4);
+    let pool = start(model, workers, sender).expect("the fake model starts");
+    let count = tasks.len();
+    let submitter = std::thread::spawn(move || {
+        tasks.into_iter().for_each(|task| pool.submit(task));
+        pool
+    });
+    let outputs = collect(&events, count);
+    submitter.join().expect("submitting does not panic").stop();
+    assert_eq!(
+        events.recv_blocking().ok(),
+        None,
+        "no event after the last one"
+    );
+    outputs
+}
+
+/// Runs one task on one worker.
+#[track_caller]
+pub(crate) fn run_one(model: &FakeModel, prompt: &[u32], params: SamplingParams) -> Output {
+    run(model, &workers(1, 2, 8), vec![task(0, prompt, params)]).remove(0)
+}
+
+/// Compares outputs one by one, so that a difference is named instead of printed whole.
+#[track_caller]
+pub(crate) fn assert_same(outputs: &[Output], expected: &[Output], case: &str) {
+    assert_eq!(outputs.len(), expected.len(), "{case}");
+    for (job, (output, expected)) in outputs.iter().zip(expected).enumerate() {
+        assert_eq!(output.ids(), expected.ids(), "{case}: tokens of job {job}");
+        assert_eq!(output.end, expected.end, "{case}: end of job {job}");
+        for (index, (token, expected)) in output.tokens.iter().zip(&expected.tokens).enumerate() {
+            assert_eq!(token, expected, "{case}: token {index} of job {job}");
+        }
+    }
+}

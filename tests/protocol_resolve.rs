@@ -1,0 +1,203 @@
+//! From a body to a spec: tokens, defaults, and what must fit.
+
+use serde_json::{Value, json};
+use woolly::job::{Endpoint, SamplingParams};
+use woolly::protocol::{RequestError, resolve};
+use woolly::text::Tokenizer;
+use woolly::weights::Metadata;
+use woolly::weights::gguf::Value as Gguf;
+
+use crate::support::served_model::ServedModel;
+use crate::support::vocabularies::{bytes, set, tiny, tiny_pairs};
+
+fn error(model: &ServedModel, endpoint: Endpoint, body: &Value) -> RequestError {
+    resolve(&model.context(), endpoint, body.to_string().as_bytes(), 1).unwrap_err()
+}
+
+#[test]
+fn defaults_are_openais_and_the_configurations() {
+    let model = ServedModel::new(tiny("qwen2"));
+    let params = SamplingParams {
+        max_tokens: 16,
+        temperature: 1.0,
+        top_k: 0,
+        top_p: 1.0,
+        seed: 7,
+        stop: Vec::new(),
+        ignore_eos: false,
+        logprobs: None,
+    };
+    let spec = model.spec(Endpoint::Completions, &json!({"prompt": "a"}));
+    assert_eq!(spec.params, params);
+    assert!(!spec.echo && !spec.return_token_ids && spec.warnings.is_empty());
+    let messages = json!([{"role": "user", "content": "a"}]);
+    let spec = model.spec(Endpoint::ChatCompletions, &json!({"messages": messages}));
+    assert_eq!(
+        spec.params,
+        SamplingParams {
+            max_tokens: 1024,
+            ..params
+        }
+    );
+}
+
+#[test]
+fn fields_reach_the_parameters() {
+    let model = ServedModel::new(tiny("qwen2"));
+    let body = json!({
+        "prompt": "a", "max_tokens": 3, "temperature": 0, "top_k": 40, "top_p": 0.9, "seed": 99,
+        "stop": "END", "ignore_eos": true, "logprobs": 4, "return_token_ids": true, "odd": 1,
+    });
+    let spec = model.spec(Endpoint::Completions, &body);
+    let params = SamplingParams {
+        max_tokens: 3,
+        temperature: 0.0,
+        top_k: 40,
+        top_p: 0.9,
+        // The stored seed counts: it is the request's own, put there at submit.
+        seed: 7,
+        stop: vec!["END".to_owned()],
+        ignore_eos: true,
+        logprobs: Some(4),
+    };
+    assert_eq!(spec.params, params);
+    assert!(spec.return_token_ids);
+    assert_eq!(spec.warnings, ["odd"]);
+    let body = json!({"messages": [{"role": "user", "content": "a"}], "logprobs": true});
+    assert_eq!(
+        model.spec(Endpoint::ChatCompletions, &body).params.logprobs,
+        Some(0)
+    );
+}
+
+#[test]
+fn prompts_are_tokenized_as_the_model_wants_them() {
+    let model = ServedModel::new(tiny("llama-gqa"));
+    let prompt = |prompt: Value| {
+        let spec = model.spec(Endpoint::Completions, &json!({"prompt": prompt}));
+        spec.sequences
+            .into_iter()
+            .map(|sequence| sequence.prompt)
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(prompt(json!("Hi<|eot_id|>")), [[364, 72, 105, 368]]);
+    assert_eq!(prompt(json!([72, 105])), [[72, 105]]);
+    assert_eq!(prompt(json!(["H", "i"])), [[364, 72], [364, 105]]);
+    assert_eq!(prompt(json!([[5], [6]])), [[5], [6]]);
+    assert_eq!(prompt(json!("")), [[364]]);
+}
+
+#[test]
+fn n_repeats_each_prompt_in_place() {
+    let model = ServedModel::new(bytes(300));
+    let spec = model.spec(
+        Endpoint::Completions,
+        &json!({"prompt": ["a", "b"], "n": 2}),
+    );
+    let prompts: Vec<_> = spec
+        .sequences
+        .iter()
+        .map(|sequence| sequence.prompt[0])
+        .collect();
+    assert_eq!(prompts, [97, 97, 98, 98]);
+}
+
+#[test]
+fn developer_messages_are_system_messages() {
+    let model = ServedModel::new(tiny("qwen2"));
+    let prompt = |role: &str| {
+        let body = json!({"messages": [{"role": role, "content": "x"}]});
+        model
+            .spec(Endpoint::ChatCompletions, &body)
+            .sequences
+            .remove(0)
+            .prompt
+    };
+    assert_eq!(prompt("developer"), prompt("system"));
+    assert_ne!(prompt("developer"), prompt("user"));
+}
+
+#[test]
+fn max_tokens_is_clamped_to_what_fits() {
+    let mut model = ServedModel::new(bytes(300));
+    model.max_positions = 10;
+    let max_tokens = |prompt: Value| {
+        let body = json!({"prompt": prompt, "max_tokens": 100});
+        model.spec(Endpoint::Completions, &body).params.max_tokens
+    };
+    assert_eq!(max_tokens(json!("abc")), 7);
+    assert_eq!(max_tokens(json!("123456789")), 1);
+    // One set of parameters for all: the longest prompt decides.
+    assert_eq!(max_tokens(json!(["abc", "12345678"])), 2);
+}
+
+#[test]
+fn a_prompt_that_does_not_fit_is_refused_with_the_numbers() {
+    let mut model = ServedModel::new(bytes(300));
+    model.max_positions = 10;
+    let refusal = error(
+        &model,
+        Endpoint::Completions,
+        &json!({"prompt": "0123456789"}),
+    );
+    assert_eq!(refusal.param.as_deref(), Some("prompt"));
+    assert!(refusal.message.contains("10 tokens"), "{refusal}");
+    // Evaluating the prompt alone needs no further position.
+    model.spec(
+        Endpoint::Completions,
+        &json!({"prompt": "0123456789", "max_tokens": 0}),
+    );
+    let body = json!({"messages": [{"role": "user", "content": "a"}]});
+    let refusal = error(&model, Endpoint::ChatCompletions, &body);
+    assert_eq!(refusal.param.as_deref(), Some("messages"));
+    assert!(refusal.message.contains("10 positions"), "{refusal}");
+}
+
+#[test]
+fn a_huge_prompt_is_refused_before_it_is_tokenized() {
+    let model = ServedModel::new(bytes(300));
+    let refusal = error(
+        &model,
+        Endpoint::Completions,
+        &json!({"prompt": "a".repeat(8 << 20)}),
+    );
+    assert!(
+        refusal.message.contains("at least 8388608 tokens"),
+        "{refusal}"
+    );
+}
+
+#[test]
+fn an_empty_prompt_needs_a_token_to_start_from() {
+    let model = ServedModel::new(bytes(300));
+    for prompt in [json!(""), json!(["a", ""])] {
+        let refusal = error(&model, Endpoint::Completions, &json!({"prompt": prompt}));
+        assert_eq!(refusal.param.as_deref(), Some("prompt"));
+        assert!(refusal.message.contains("empty"), "{refusal}");
+    }
+}
+
+#[test]
+fn token_ids_outside_the_vocabulary_are_refused() {
+    let model = ServedModel::new(bytes(300));
+    model.spec(Endpoint::Completions, &json!({"prompt": [299]}));
+    for prompt in [json!([300]), json!([[1], [4_294_967_295_u32]])] {
+        let refusal = error(&model, Endpoint::Completions, &json!({"prompt": prompt}));
+        assert_eq!(refusal.param.as_deref(), Some("prompt"));
+        assert!(refusal.message.contains("0 to 299"), "{refusal}");
+    }
+}
+
+#[test]
+fn a_template_that_refuses_a_conversation_is_a_bad_request() {
+    let mut pairs = tiny_pairs("qwen2");
+    let source = "{{ raise_exception('no users here') }}".to_owned();
+    set(&mut pairs, "tokenizer.chat_template", Gguf::String(source));
+    let metadata = Metadata::from_pairs(pairs);
+    let tokenizer = Tokenizer::from_metadata(&metadata).unwrap();
+    let model = ServedModel::with_template(tokenizer, &metadata);
+    let body = json!({"messages": [{"role": "user", "content": "a"}]});
+    let refusal = error(&model, Endpoint::ChatCompletions, &body);
+    assert_eq!(refusal.param.as_deref(), Some("messages"));
+    assert!(refusal.message.contains("no users here"), "{refusal}");
+}

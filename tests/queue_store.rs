@@ -1,0 +1,808 @@
+//! The conformance suite of `JobStore`, for the SQLite store and for the oracle in memory, a random
+//! comparison of the two, and what only the SQLite file can do.
+
+use std::path::Path;
+
+use proptest::prelude::*;
+use woolly::job::{Endpoint, JobId, State, Usage};
+use woolly::queue::{
+    Applied, Change, Error, Filter, JobRow, JobStore, NewJob, Retention, SqliteStore,
+};
+
+use crate::support::queue::{Single, attached, completed, detached, failed, keyed};
+use crate::support::queue_oracle::Oracle;
+
+/// Opens stores that share what is on disk. The one before must be gone: that is a crash.
+trait Disk {
+    fn open(&self) -> Box<dyn JobStore>;
+}
+
+struct SqliteDisk(tempfile::TempDir);
+
+impl Disk for SqliteDisk {
+    fn open(&self) -> Box<dyn JobStore> {
+        let mut store = SqliteStore::open(self.0.path()).unwrap();
+        store.recover(500).unwrap();
+        Box::new(store)
+    }
+}
+
+impl Disk for Oracle {
+    fn open(&self) -> Box<dyn JobStore> {
+        let mut store = self.clone();
+        store.recover(500).unwrap();
+        Box::new(store)
+    }
+}
+
+/// Runs each rule against every store.
+macro_rules! conformance {
+    ($($rule:ident)*) => {
+        mod sqlite { $(#[test] fn $rule() {
+            super::$rule(&super::SqliteDisk(tempfile::tempdir().unwrap()));
+        })* }
+        mod oracle { $(#[test] fn $rule() {
+            super::$rule(&super::Oracle::default());
+        })* }
+    };
+}
+
+conformance! {
+    a_job_keeps_everything_it_was_given
+    a_job_runs_and_completes
+    a_failed_job_keeps_its_sentence
+    order_is_priority_then_id
+    positions_are_exact_up_to_a_thousand
+    the_same_key_finds_the_same_job
+    another_request_with_the_same_key_conflicts
+    keys_belong_to_submitters
+    a_full_queue_refuses
+    a_refused_change_leaves_its_neighbours_alone
+    a_result_is_published_once
+    cancel_and_finish_race
+    cancel_of_an_ended_job_changes_nothing
+    requeue_does_not_count_as_an_attempt
+    a_crash_requeues_detached_jobs
+    a_crash_cancels_attached_jobs_without_a_key
+    delivered_deletes_only_what_nobody_can_ask_for
+    ids_are_never_used_again
+    purge_follows_retention
+    lists_are_filtered_and_newest_first
+    unknown_jobs_are_not_found
+}
+
+fn row(store: &dyn JobStore, id: JobId) -> JobRow {
+    store.reader().unwrap().get(id).unwrap()
+}
+
+fn count(store: &dyn JobStore, state: State) -> u64 {
+    let counts = store.reader().unwrap().counts().unwrap();
+    assert_eq!(
+        counts.iter().map(|(state, _)| *state).collect::<Vec<_>>(),
+        State::ALL
+    );
+    counts.iter().find(|(s, _)| *s == state).unwrap().1
+}
+
+fn a_job_keeps_everything_it_was_given(disk: &dyn Disk) {
+    let mut store = disk.open();
+    let job = NewJob {
+        endpoint: Endpoint::ChatCompletions,
+        body: vec![0, 255, b'{'],
+        seed: u64::MAX,
+        priority: -3,
+        idempotency_key: Some("k".to_owned()),
+        uid: u32::MAX,
+        attached: true,
+        metadata: Some("{\"a\":\"b\"}".to_owned()),
+        created_at_ms: -1,
+    };
+    let submitted = store.submit(job).unwrap();
+    assert!(!submitted.existed);
+    let expected = JobRow {
+        id: submitted.job.id,
+        state: State::Queued,
+        endpoint: Endpoint::ChatCompletions,
+        priority: -3,
+        seed: u64::MAX,
+        uid: u32::MAX,
+        attached: true,
+        metadata: Some("{\"a\":\"b\"}".to_owned()),
+        attempts: 0,
+        created_at_ms: -1,
+        started_at_ms: None,
+        finished_at_ms: None,
+        usage: None,
+        result: None,
+        error: None,
+        position: None,
+    };
+    assert_eq!(submitted.job, expected);
+    drop(store);
+    let store = disk.open();
+    assert_eq!(
+        row(&*store, expected.id),
+        JobRow {
+            position: Some(0),
+            ..expected
+        }
+    );
+}
+
+fn a_job_runs_and_completes(disk: &dyn Disk) {
+    let mut store = disk.open();
+    let id = store.accept(detached("a"));
+    let claimed = store.claim(10).unwrap();
+    assert_eq!((claimed.id, claimed.seed), (id, u64::MAX - 7));
+    assert_eq!(claimed.body, b"{\"prompt\":\"a\"}");
+    assert_eq!(store.claim(11), None);
+    assert_eq!(row(&*store, id).started_at_ms, Some(10));
+    assert!(store.finish(id, completed("yes"), 20));
+    let ended = row(&*store, id);
+    assert_eq!((ended.state, ended.attempts), (State::Completed, 1));
+    assert_eq!(ended.result.as_deref(), Some(&b"yes"[..]));
+    assert_eq!(
+        ended.usage,
+        Some(Usage {
+            prompt_tokens: 5,
+            completion_tokens: 7,
+            total_tokens: 12
+        })
+    );
+    assert_eq!((ended.finished_at_ms, ended.position), (Some(20), None));
+}
+
+fn a_failed_job_keeps_its_sentence(disk: &dyn Disk) {
+    let mut store = disk.open();
+    let id = store.accept(detached("a"));
+    store.claim(0);
+    assert!(store.finish(id, failed("the prompt is cursed"), 1));
+    let ended = row(&*store, id);
+    assert_eq!(ended.state, State::Failed);
+    assert_eq!(ended.error.as_deref(), Some("the prompt is cursed"));
+    assert_eq!((ended.result, ended.usage), (None, None));
+}
+
+fn order_is_priority_then_id(disk: &dyn Disk) {
+    let mut store = disk.open();
+    let mut ids = Vec::new();
+    for priority in [0, 5, -5, 5, 0] {
+        ids.push(store.accept(NewJob {
+            priority,
+            ..detached("a")
+        }));
+    }
+    let positions: Vec<_> = ids
+        .iter()
+        .map(|id| row(&*store, *id).position.unwrap())
+        .collect();
+    assert_eq!(positions, [2, 0, 4, 1, 3]);
+    let claimed: Vec<_> = (0..5).map(|_| store.claim(0).unwrap().id).collect();
+    assert_eq!(claimed, [ids[1], ids[3], ids[0], ids[4], ids[2]]);
+}
+
+fn positions_are_exact_up_to_a_thousand(disk: &dyn Disk) {
+    let mut store = disk.open();
+    let submit = || Change::Submit {
+        job: detached("a"),
+        max_jobs: 10_000,
+    };
+    let group: Vec<_> = (0..1_003).map(|_| submit()).collect();
+    store.apply(&group, 0).unwrap();
+    for (id, position) in [(1, 0), (1_001, 1_000), (1_002, 1_001), (1_003, 1_001)] {
+        assert_eq!(row(&*store, JobId(id)).position, Some(position));
+    }
+    // Half of those before it by priority, half by id.
+    store
+        .apply(
+            &[Change::Submit {
+                job: NewJob {
+                    priority: 1,
+                    ..detached("b")
+                },
+                max_jobs: 10_000,
+            }],
+            0,
+        )
+        .unwrap();
+    assert_eq!(row(&*store, JobId(1_000)).position, Some(1_000));
+    assert_eq!(row(&*store, JobId(1_001)).position, Some(1_001));
+}
+
+fn the_same_key_finds_the_same_job(disk: &dyn Disk) {
+    let mut store = disk.open();
+    let job = keyed(detached("a"), "k");
+    let first = store.submit(job.clone()).unwrap();
+    // Another seed and time are no other request: the client did not choose them.
+    let again = NewJob {
+        seed: 1,
+        created_at_ms: 9,
+        ..job.clone()
+    };
+    let second = store.submit(again).unwrap();
+    assert!(second.existed);
+    assert_eq!(second.job, first.job);
+    store.claim(0);
+    store.finish(first.job.id, completed("yes"), 1);
+    drop(store);
+    let mut store = disk.open();
+    let third = store.submit(job).unwrap();
+    assert_eq!((third.existed, third.job.id), (true, first.job.id));
+    assert_eq!(third.job.state, State::Completed);
+    assert_eq!(count(&*store, State::Completed), 1);
+}
+
+fn another_request_with_the_same_key_conflicts(disk: &dyn Disk) {
+    let mut store = disk.open();
+    let job = keyed(detached("a"), "k");
+    store.accept(job.clone());
+    let others = [
+        NewJob {
+            body: b"{}".to_vec(),
+            ..job.clone()
+        },
+        NewJob {
+            endpoint: Endpoint::ChatCompletions,
+            ..job.clone()
+        },
+        NewJob {
+            priority: 1,
+            ..job.clone()
+        },
+        NewJob {
+            metadata: Some(String::new()),
+            ..job.clone()
+        },
+    ];
+    for other in others {
+        assert_eq!(store.submit(other).unwrap_err(), Error::IdempotencyConflict);
+    }
+    assert_eq!(count(&*store, State::Queued), 1);
+}
+
+fn keys_belong_to_submitters(disk: &dyn Disk) {
+    let mut store = disk.open();
+    let job = keyed(detached("a"), "k");
+    let mine = store.accept(job.clone());
+    let theirs = store
+        .submit(NewJob {
+            uid: 1001,
+            body: b"{}".to_vec(),
+            ..job
+        })
+        .unwrap();
+    assert!(!theirs.existed);
+    assert_ne!(theirs.job.id, mine);
+    assert_ne!(store.accept(detached("a")), store.accept(detached("a")));
+}
+
+fn a_full_queue_refuses(disk: &dyn Disk) {
+    let mut store = disk.open();
+    let submit = |job| Change::Submit { job, max_jobs: 2 };
+    let kept = keyed(detached("a"), "k");
+    store.one(submit(kept.clone()), 0).unwrap();
+    store.one(submit(detached("b")), 0).unwrap();
+    let refused = store.one(submit(detached("c")), 0);
+    assert_eq!(refused, Err(Error::Full { limit: 2 }));
+    // A running job still counts; one that was accepted is found although the queue is full.
+    let id = store.claim(0).unwrap().id;
+    assert_eq!(
+        store.one(submit(detached("c")), 0),
+        Err(Error::Full { limit: 2 })
+    );
+    let Applied::Submitted(again) = store.one(submit(kept), 0).unwrap() else {
+        panic!()
+    };
+    assert!(again.existed);
+    assert!(store.finish(id, completed("yes"), 0));
+    store.one(submit(detached("c")), 0).unwrap();
+    assert_eq!(count(&*store, State::Queued), 2);
+}
+
+fn a_refused_change_leaves_its_neighbours_alone(disk: &dyn Disk) {
+    let mut store = disk.open();
+    let submit = |job| Change::Submit { job, max_jobs: 3 };
+    let group = [
+        submit(keyed(detached("a"), "k")),
+        submit(keyed(detached("b"), "k")),
+        Change::Cancel(JobId(77)),
+        submit(detached("c")),
+        Change::Claim,
+        submit(detached("d")),
+        submit(detached("e")),
+    ];
+    let applied = store.apply(&group, 0).unwrap();
+    let refused: Vec<_> = applied
+        .iter()
+        .map(|answer| answer.as_ref().err().cloned())
+        .collect();
+    let full = Some(Error::Full { limit: 3 });
+    let (conflict, unknown) = (Some(Error::IdempotencyConflict), Some(Error::NotFound));
+    assert_eq!(refused, [None, conflict, unknown, None, None, None, full]);
+    assert_eq!(
+        (
+            count(&*store, State::Queued),
+            count(&*store, State::Running)
+        ),
+        (2, 1)
+    );
+}
+
+fn a_result_is_published_once(disk: &dyn Disk) {
+    let mut store = disk.open();
+    let id = store.accept(detached("a"));
+    assert!(!store.finish(id, completed("too early"), 0));
+    store.claim(0);
+    assert!(store.finish(id, completed("first"), 1));
+    assert!(!store.finish(id, completed("second"), 2));
+    assert!(!store.finish(id, failed("third"), 3));
+    assert_eq!(row(&*store, id).result.as_deref(), Some(&b"first"[..]));
+    assert!(!store.finish(JobId(99), completed("nobody's"), 0));
+}
+
+fn cancel_and_finish_race(disk: &dyn Disk) {
+    let mut store = disk.open();
+    let first = store.accept(detached("a"));
+    let second = store.accept(detached("b"));
+    let third = store.accept(detached("c"));
+    store.claim(0);
+    store.claim(0);
+    assert_eq!(store.cancel(first, 5).unwrap().before, State::Running);
+    assert!(!store.finish(first, completed("late"), 6));
+    assert!(store.finish(second, completed("in time"), 6));
+    assert_eq!(store.cancel(second, 7).unwrap().before, State::Completed);
+    assert_eq!(store.cancel(third, 8).unwrap().before, State::Queued);
+    assert_eq!(store.claim(9), None);
+    let ended = row(&*store, first);
+    assert_eq!((ended.state, ended.result), (State::Cancelled, None));
+    assert_eq!(ended.finished_at_ms, Some(5));
+    assert_eq!(row(&*store, second).state, State::Completed);
+    assert_eq!(row(&*store, third).state, State::Cancelled);
+}
+
+fn cancel_of_an_ended_job_changes_nothing(disk: &dyn Disk) {
+    let mut store = disk.open();
+    let id = store.accept(detached("a"));
+    let first = store.cancel(id, 5).unwrap();
+    let second = store.cancel(id, 6).unwrap();
+    assert_eq!(first.job, second.job);
+    assert_eq!(
+        (first.before, second.before),
+        (State::Queued, State::Cancelled)
+    );
+}
+
+fn requeue_does_not_count_as_an_attempt(disk: &dyn Disk) {
+    let mut store = disk.open();
+    let first = store.accept(detached("a"));
+    let second = store.accept(detached("b"));
+    store.claim(3);
+    assert_eq!(row(&*store, first).attempts, 1);
+    assert_eq!(store.requeue(&[second, first, JobId(99)]), [first]);
+    let back = row(&*store, first);
+    assert_eq!(
+        (back.state, back.attempts, back.started_at_ms),
+        (State::Queued, 0, None)
+    );
+    assert_eq!(back.position, Some(0));
+    assert!(!store.finish(first, completed("from before"), 4));
+    assert_eq!(store.claim(5).unwrap().id, first);
+}
+
+fn a_crash_requeues_detached_jobs(disk: &dyn Disk) {
+    let mut store = disk.open();
+    let running = store.accept(detached("a"));
+    let queued = store.accept(detached("b"));
+    let ended = store.accept(NewJob {
+        priority: 9,
+        ..detached("c")
+    });
+    store.claim(0);
+    store.finish(ended, completed("yes"), 1);
+    store.claim(2);
+    drop(store);
+    let mut store = disk.open();
+    let back = row(&*store, running);
+    assert_eq!(
+        (back.state, back.attempts, back.started_at_ms),
+        (State::Queued, 1, None)
+    );
+    assert_eq!(row(&*store, queued).state, State::Queued);
+    assert_eq!(row(&*store, ended).result.as_deref(), Some(&b"yes"[..]));
+    assert_eq!(store.recover(3).unwrap(), [running, queued]);
+    assert_eq!(store.claim(4).unwrap().id, running);
+    assert_eq!(row(&*store, running).attempts, 2);
+}
+
+fn a_crash_cancels_attached_jobs_without_a_key(disk: &dyn Disk) {
+    let mut store = disk.open();
+    let running = store.accept(NewJob {
+        priority: 2,
+        ..attached("a")
+    });
+    let running_keyed = store.accept(NewJob {
+        priority: 1,
+        ..keyed(attached("b"), "b")
+    });
+    let queued = store.accept(attached("c"));
+    let queued_keyed = store.accept(keyed(attached("d"), "d"));
+    store.claim(0);
+    store.claim(0);
+    drop(store);
+    let store = disk.open();
+    for id in [running, queued] {
+        let cancelled = row(&*store, id);
+        assert_eq!(
+            (cancelled.state, cancelled.finished_at_ms),
+            (State::Cancelled, Some(500))
+        );
+    }
+    for id in [running_keyed, queued_keyed] {
+        assert_eq!(row(&*store, id).state, State::Queued);
+    }
+}
+
+fn delivered_deletes_only_what_nobody_can_ask_for(disk: &dyn Disk) {
+    let mut store = disk.open();
+    let plain = store.accept(attached("a"));
+    let with_key = store.accept(keyed(attached("b"), "b"));
+    let on_its_own = store.accept(detached("c"));
+    assert!(!store.delivered(plain));
+    for id in [plain, with_key, on_its_own] {
+        store.claim(0);
+        store.finish(id, completed("yes"), 1);
+    }
+    assert!(store.delivered(plain));
+    assert!(!store.delivered(plain));
+    assert!(!store.delivered(with_key));
+    assert!(!store.delivered(on_its_own));
+    assert_eq!(store.reader().unwrap().get(plain), Err(Error::NotFound));
+    assert_eq!(count(&*store, State::Completed), 2);
+}
+
+fn ids_are_never_used_again(disk: &dyn Disk) {
+    let mut store = disk.open();
+    let first = store.accept(attached("a"));
+    store.cancel(first, 0).unwrap();
+    assert!(store.delivered(first));
+    drop(store);
+    let mut store = disk.open();
+    assert!(store.accept(detached("b")) > first);
+}
+
+fn purge_follows_retention(disk: &dyn Disk) {
+    let mut store = disk.open();
+    let mut ids = Vec::new();
+    for (job, finished) in [
+        (detached("a"), Some(100)),
+        (detached("b"), Some(200)),
+        (attached("c"), Some(200)),
+        (keyed(attached("d"), "d"), Some(300)),
+        (detached("e"), None),
+    ] {
+        let id = store.accept(job);
+        if let Some(at) = finished {
+            store.cancel(id, at).unwrap();
+        }
+        ids.push(id);
+    }
+    let retention = Retention {
+        detached_before_ms: 200,
+        attached_before_ms: 300,
+    };
+    let purge = Change::Purge {
+        retention,
+        limit: 10,
+    };
+    assert_eq!(store.one(purge.clone(), 0), Ok(Applied::Purged(2)));
+    assert_eq!(store.one(purge, 0), Ok(Applied::Purged(0)));
+    let left = store
+        .reader()
+        .unwrap()
+        .list(&Filter {
+            limit: 9,
+            ..Filter::default()
+        })
+        .unwrap();
+    let left: Vec<_> = left.into_iter().map(|row| row.id).collect();
+    assert_eq!(left, [ids[4], ids[3], ids[1]]);
+}
+
+fn lists_are_filtered_and_newest_first(disk: &dyn Disk) {
+    let mut store = disk.open();
+    for n in 0..6 {
+        store.accept(NewJob {
+            uid: 1000 + n % 2,
+            ..detached("a")
+        });
+    }
+    store.cancel(JobId(4), 0).unwrap();
+    store.claim(0);
+    store.finish(JobId(1), completed("yes"), 0);
+    let list = |filter: Filter| -> Vec<i64> {
+        let rows = store.reader().unwrap().list(&filter).unwrap();
+        assert!(
+            rows.iter()
+                .all(|row| row.result.is_none() && row.position.is_none())
+        );
+        rows.into_iter().map(|row| row.id.0).collect()
+    };
+    let all = Filter {
+        limit: usize::MAX,
+        ..Filter::default()
+    };
+    assert_eq!(list(all.clone()), [6, 5, 4, 3, 2, 1]);
+    assert_eq!(
+        list(Filter {
+            limit: 2,
+            ..Filter::default()
+        }),
+        [6, 5]
+    );
+    assert_eq!(
+        list(Filter {
+            limit: 0,
+            ..Filter::default()
+        }),
+        [] as [i64; 0]
+    );
+    assert_eq!(
+        list(Filter {
+            before: Some(JobId(3)),
+            ..all.clone()
+        }),
+        [2, 1]
+    );
+    assert_eq!(
+        list(Filter {
+            uid: Some(1001),
+            ..all.clone()
+        }),
+        [6, 4, 2]
+    );
+    assert_eq!(
+        list(Filter {
+            state: Some(State::Queued),
+            ..all.clone()
+        }),
+        [6, 5, 3, 2]
+    );
+    let narrow = Filter {
+        state: Some(State::Queued),
+        before: Some(JobId(6)),
+        limit: 1,
+        uid: Some(1000),
+    };
+    assert_eq!(list(narrow), [5]);
+}
+
+fn unknown_jobs_are_not_found(disk: &dyn Disk) {
+    let mut store = disk.open();
+    let mut reader = store.reader().unwrap();
+    for id in [JobId(0), JobId(-1), JobId(i64::MAX), JobId(i64::MIN)] {
+        assert_eq!(reader.get(id), Err(Error::NotFound));
+        assert_eq!(store.cancel(id, 0), Err(Error::NotFound));
+        assert!(!store.delivered(id));
+        assert_eq!(store.requeue(&[id]), []);
+    }
+}
+
+/// A change with small numbers, so that random ones meet; `None` is a crash.
+fn change() -> impl Strategy<Value = Option<Change>> {
+    let id = || (1..12_i64).prop_map(JobId);
+    let submit = (
+        0..2_u8,
+        -1..2_i32,
+        prop::option::of(0..3_u8),
+        0..2_u32,
+        any::<bool>(),
+        2..9_u64,
+    )
+        .prop_map(
+            |(body, priority, key, uid, attached, max_jobs)| Change::Submit {
+                job: NewJob {
+                    priority,
+                    idempotency_key: key.map(|key| key.to_string()),
+                    uid,
+                    attached,
+                    ..detached(&body.to_string())
+                },
+                max_jobs,
+            },
+        );
+    let finish = (id(), any::<bool>()).prop_map(|(id, good)| Change::Finish {
+        id,
+        completion: if good { completed("yes") } else { failed("no") },
+    });
+    let purge =
+        (0..60_i64, 0..60_i64).prop_map(|(detached_before_ms, attached_before_ms)| Change::Purge {
+            retention: Retention {
+                detached_before_ms,
+                attached_before_ms,
+            },
+            limit: 100,
+        });
+    prop_oneof![
+        6 => submit.prop_map(Some),
+        5 => Just(Some(Change::Claim)),
+        4 => finish.prop_map(Some),
+        2 => prop::collection::vec(id(), 0..3).prop_map(|ids| Some(Change::Requeue(ids))),
+        2 => id().prop_map(|id| Some(Change::Cancel(id))),
+        2 => id().prop_map(|id| Some(Change::Delivered(id))),
+        1 => purge.prop_map(Some),
+        1 => Just(None),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
+
+    /// Random groups, with crashes between them, give the same answers and the same rows.
+    #[test]
+    fn sqlite_agrees_with_the_oracle(
+        groups in prop::collection::vec(prop::collection::vec(change(), 1..6), 1..14)
+    ) {
+        let disks: [Box<dyn Disk>; 2] =
+            [Box::new(SqliteDisk(tempfile::tempdir().unwrap())), Box::new(Oracle::default())];
+        let mut stores = disks.each_ref().map(|disk| Some(disk.open()));
+        for (now_ms, group) in groups.into_iter().enumerate() {
+            let crash = group.contains(&None);
+            let group: Vec<_> = group.into_iter().flatten().collect();
+            let [sqlite, oracle] =
+                stores.each_mut().map(|store| store.as_mut().unwrap().apply(&group, now_ms as i64));
+            prop_assert_eq!(sqlite, oracle);
+            if crash {
+                for (store, disk) in stores.iter_mut().zip(&disks) {
+                    *store = None;
+                    *store = Some(disk.open());
+                }
+            }
+            let mut readers = stores.each_ref().map(|store| store.as_ref().unwrap().reader().unwrap());
+            let [sqlite, oracle] = readers.each_mut().map(|reader| {
+                let rows: Vec<_> = (1..40).map(|id| reader.get(JobId(id))).collect();
+                let all = reader.list(&Filter { limit: 99, ..Filter::default() });
+                (rows, all, reader.counts())
+            });
+            prop_assert_eq!(sqlite, oracle);
+        }
+    }
+}
+
+/// The file's tables, for a look from outside.
+fn peek(dir: &Path) -> rusqlite::Connection {
+    rusqlite::Connection::open(dir.join("queue.db")).unwrap()
+}
+
+#[test]
+fn a_newer_schema_is_refused_and_the_file_untouched() {
+    let root = tempfile::tempdir().unwrap();
+    drop(SqliteStore::open(root.path()).unwrap());
+    peek(root.path())
+        .pragma_update(None, "user_version", 2)
+        .unwrap();
+    let file = root.path().join("queue.db");
+    let before = std::fs::read(&file).unwrap();
+    let refused = SqliteStore::open(root.path()).err().unwrap().to_string();
+    assert_eq!(
+        refused,
+        format!(
+            "job store {}: has schema version 2, and this program knows 1: a newer woollyd wrote it",
+            file.display()
+        )
+    );
+    assert!(std::fs::read(&file).unwrap() == before);
+}
+
+#[test]
+fn a_newer_schema_that_is_still_in_the_log_is_refused_too() {
+    let root = tempfile::tempdir().unwrap();
+    drop(SqliteStore::open(root.path()).unwrap());
+    // Leave the log behind as a killed daemon does.
+    let newer = peek(root.path());
+    newer
+        .set_db_config(
+            rusqlite::config::DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE,
+            true,
+        )
+        .unwrap();
+    newer.pragma_update(None, "user_version", 2).unwrap();
+    drop(newer);
+    let files = ["queue.db", "queue.db-wal"].map(|name| root.path().join(name));
+    let before = files.each_ref().map(|file| std::fs::read(file).unwrap());
+    assert!(!before[1].is_empty());
+    let refused = SqliteStore::open(root.path()).err().unwrap().to_string();
+    assert!(refused.contains("has schema version 2"), "{refused}");
+    assert!(files.map(|file| std::fs::read(file).unwrap()) == before);
+}
+
+#[test]
+fn a_foreign_file_is_refused_and_untouched() {
+    let root = tempfile::tempdir().unwrap();
+    let file = root.path().join("queue.db");
+    std::fs::write(
+        &file,
+        "these are not the jobs you are looking for".repeat(30),
+    )
+    .unwrap();
+    let before = std::fs::read(&file).unwrap();
+    let refused = SqliteStore::open(root.path()).err().unwrap().to_string();
+    let expected = format!("job store {}: file is not a database", file.display());
+    assert_eq!(refused, expected);
+    assert!(std::fs::read(&file).unwrap() == before);
+
+    std::fs::remove_file(&file).unwrap();
+    peek(root.path())
+        .execute_batch("CREATE TABLE mine(x)")
+        .unwrap();
+    let refused = SqliteStore::open(root.path()).err().unwrap().to_string();
+    assert!(
+        refused.ends_with("is a database of another program"),
+        "{refused}"
+    );
+}
+
+#[test]
+fn a_damaged_page_is_found_after_an_unclean_end() {
+    let root = tempfile::tempdir().unwrap();
+    let mut store = SqliteStore::open(root.path()).unwrap();
+    store.recover(0).unwrap();
+    let submit = |_| Change::Submit {
+        job: detached("a"),
+        max_jobs: 1_000,
+    };
+    store
+        .apply(&(0..500).map(submit).collect::<Vec<_>>(), 0)
+        .unwrap();
+    drop(store);
+    let file = root.path().join("queue.db");
+    let mut bytes = std::fs::read(&file).unwrap();
+    for page in bytes.chunks_mut(4096).skip(3) {
+        page[8..200].fill(0xff);
+    }
+    std::fs::write(&file, bytes).unwrap();
+    // Not empty: the daemon before did not end well.
+    std::fs::write(root.path().join("queue.db-wal"), [0; 32]).unwrap();
+    let refused = SqliteStore::open(root.path()).err().unwrap().to_string();
+    let start = format!("job store {}: ", file.display());
+    assert!(
+        refused.starts_with(&start) && !refused.contains('\n'),
+        "{refused}"
+    );
+}
+
+#[test]
+fn the_end_of_a_job_is_final_even_for_sql() {
+    let root = tempfile::tempdir().unwrap();
+    let mut store = SqliteStore::open(root.path()).unwrap();
+    store.recover(0).unwrap();
+    let id = store.accept(detached("a"));
+    store.cancel(id, 1).unwrap();
+    let refused = peek(root.path())
+        .execute("UPDATE job SET state = 'queued', finished_at_ms = NULL", [])
+        .unwrap_err();
+    assert_eq!(
+        refused.to_string(),
+        "a job that has ended never changes its state"
+    );
+}
+
+#[test]
+fn a_crash_is_counted_against_the_jobs_that_ran() {
+    let root = tempfile::tempdir().unwrap();
+    for _ in 0..2 {
+        let mut store = SqliteStore::open(root.path()).unwrap();
+        store.recover(0).unwrap();
+        store.accept(detached("a"));
+        store.claim(0).unwrap();
+    }
+    drop(SqliteStore::open(root.path()).unwrap().recover(0).unwrap());
+    let db = peek(root.path());
+    let crashes: Vec<i64> = db
+        .prepare("SELECT crashes FROM job ORDER BY id")
+        .unwrap()
+        .query_map([], |row| row.get(0))
+        .unwrap()
+        .collect::<Result<_, _>>()
+        .unwrap();
+    assert_eq!(crashes, [2, 0]);
+}

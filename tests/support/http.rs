@@ -1,0 +1,200 @@
+//! A small HTTP/1.1 client over a Unix socket: what goes over the wire is what the tests see.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+
+use serde_json::Value;
+
+/// Talks to the daemon at one socket, one connection per request.
+#[derive(Debug, Clone)]
+pub struct Client {
+    socket: PathBuf,
+}
+
+#[derive(Debug, Clone)]
+pub struct Response {
+    pub status: u16,
+    /// Names in lower case.
+    pub headers: Vec<(String, String)>,
+    pub body: Vec<u8>,
+}
+
+/// The `data:` payloads of server-sent events, as they come.
+pub struct Stream {
+    lines: BufReader<Box<dyn Read>>,
+}
+
+impl Client {
+    pub fn new(socket: &Path) -> Self {
+        Client {
+            socket: socket.to_owned(),
+        }
+    }
+
+    pub fn get(&self, path: &str) -> Response {
+        self.send("GET", path, &[], b"")
+    }
+
+    pub fn post(&self, path: &str, body: &Value) -> Response {
+        self.send("POST", path, &[], body.to_string().as_bytes())
+    }
+
+    pub fn send(
+        &self,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: &[u8],
+    ) -> Response {
+        let mut reader = BufReader::new(self.begin(method, path, headers, body));
+        let (status, headers) = head(&mut reader);
+        let mut text = Vec::new();
+        body_of(reader, &headers).read_to_end(&mut text).unwrap();
+        Response {
+            status,
+            headers,
+            body: text,
+        }
+    }
+
+    /// Sends a request and gives back the connection, before anything was answered.
+    pub fn begin(
+        &self,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: &[u8],
+    ) -> UnixStream {
+        let mut connection = UnixStream::connect(&self.socket).unwrap();
+        let mut text = format!("{method} {path} HTTP/1.1\r\nhost: test\r\nconnection: close\r\n");
+        if !body.is_empty() {
+            text += &format!(
+                "content-type: application/json\r\ncontent-length: {}\r\n",
+                body.len()
+            );
+        }
+        for (name, value) in headers {
+            text += &format!("{name}: {value}\r\n");
+        }
+        text += "\r\n";
+        // A body that is refused early may not be read to its end.
+        let _ = connection
+            .write_all(text.as_bytes())
+            .and_then(|()| connection.write_all(body));
+        connection
+    }
+
+    /// A request that is answered 200 with server-sent events.
+    #[track_caller]
+    pub fn stream(&self, method: &str, path: &str, body: &[u8]) -> Stream {
+        let mut reader = BufReader::new(self.begin(method, path, &[], body));
+        let (status, headers) = head(&mut reader);
+        assert_eq!(status, 200, "{method} {path}");
+        Stream {
+            lines: BufReader::new(body_of(reader, &headers)),
+        }
+    }
+}
+
+impl Response {
+    pub fn json(&self) -> Value {
+        serde_json::from_slice(&self.body)
+            .unwrap_or_else(|error| panic!("{error}: {}", String::from_utf8_lossy(&self.body)))
+    }
+
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers
+            .iter()
+            .find(|(known, _)| known == name)
+            .map(|(_, value)| value.as_str())
+    }
+
+    /// The body, after checking the status.
+    #[track_caller]
+    pub fn expect(self, status: u16) -> Value {
+        assert_eq!(
+            self.status,
+            status,
+            "{}",
+            String::from_utf8_lossy(&self.body)
+        );
+        self.json()
+    }
+}
+
+impl Iterator for Stream {
+    type Item = String;
+
+    fn next(&mut self) -> Option<String> {
+        loop {
+            let mut line = String::new();
+            if self.lines.read_line(&mut line).ok()? == 0 {
+                return None;
+            }
+            if let Some(data) = line.trim_end().strip_prefix("data: ") {
+                return Some(data.to_owned());
+            }
+        }
+    }
+}
+
+fn head(reader: &mut impl BufRead) -> (u16, Vec<(String, String)>) {
+    let mut line = String::new();
+    reader.read_line(&mut line).unwrap();
+    let status = line
+        .split(' ')
+        .nth(1)
+        .and_then(|status| status.parse().ok());
+    let status = status.unwrap_or_else(|| panic!("not a status line: {line:?}"));
+    let mut headers = Vec::new();
+    loop {
+        let mut line = String::new();
+        reader.read_line(&mut line).unwrap();
+        match line.trim_end().split_once(": ") {
+            Some((name, value)) => headers.push((name.to_ascii_lowercase(), value.to_owned())),
+            None => return (status, headers),
+        }
+    }
+}
+
+fn body_of(reader: BufReader<UnixStream>, headers: &[(String, String)]) -> Box<dyn Read> {
+    let is_chunked = headers
+        .iter()
+        .any(|(name, value)| name == "transfer-encoding" && value == "chunked");
+    if is_chunked {
+        Box::new(Chunked { reader, left: 0 })
+    } else {
+        Box::new(reader)
+    }
+}
+
+/// The payload of a chunked body; ends early when the connection does.
+struct Chunked {
+    reader: BufReader<UnixStream>,
+    left: usize,
+}
+
+impl Read for Chunked {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        while self.left == 0 {
+            let mut size = String::new();
+            if self.reader.read_line(&mut size)? == 0 {
+                return Ok(0);
+            }
+            let size = size.trim();
+            // The line end after each chunk.
+            if size.is_empty() {
+                continue;
+            }
+            self.left = usize::from_str_radix(size, 16).map_err(std::io::Error::other)?;
+            if self.left == 0 {
+                return Ok(0);
+            }
+        }
+        let wanted = buffer.len().min(self.left);
+        let read = self.reader.read(&mut buffer[..wanted])?;
+        self.left -= read;
+        Ok(read)
+    }
+}

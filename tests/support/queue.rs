@@ -1,0 +1,113 @@
+//! Jobs and shorthands for the queue's tests.
+
+use woolly::job::{Endpoint, JobId, Usage};
+use woolly::queue::{
+    Applied, Cancelled, Change, Claimed, Completion, Error, JobStore, NewJob, Submitted,
+};
+
+/// A detached job whose body is `{"prompt":"<name>"}`.
+pub(crate) fn detached(name: &str) -> NewJob {
+    NewJob {
+        endpoint: Endpoint::Completions,
+        body: format!("{{\"prompt\":\"{name}\"}}").into_bytes(),
+        seed: u64::MAX - 7,
+        priority: 0,
+        idempotency_key: None,
+        uid: 1000,
+        attached: false,
+        metadata: None,
+        created_at_ms: 1_700_000_000_000,
+    }
+}
+
+pub(crate) fn attached(name: &str) -> NewJob {
+    NewJob {
+        attached: true,
+        ..detached(name)
+    }
+}
+
+pub(crate) fn keyed(job: NewJob, key: &str) -> NewJob {
+    NewJob {
+        idempotency_key: Some(key.to_owned()),
+        ..job
+    }
+}
+
+pub(crate) fn completed(text: &str) -> Completion {
+    Completion::Completed {
+        result: text.as_bytes().to_vec(),
+        usage: Usage::new(5, 7),
+    }
+}
+
+pub(crate) fn failed(error: &str) -> Completion {
+    Completion::Failed {
+        error: error.to_owned(),
+    }
+}
+
+/// Single changes, each in a group of its own, with the answer unpacked.
+pub(crate) trait Single {
+    fn one(&mut self, change: Change, now_ms: i64) -> Result<Applied, Error>;
+
+    fn submit(&mut self, job: NewJob) -> Result<Submitted, Error> {
+        match self.one(
+            Change::Submit {
+                job,
+                max_jobs: 1_000_000,
+            },
+            0,
+        )? {
+            Applied::Submitted(submitted) => Ok(submitted),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn accept(&mut self, job: NewJob) -> JobId {
+        self.submit(job).unwrap().job.id
+    }
+
+    fn claim(&mut self, now_ms: i64) -> Option<Claimed> {
+        match self.one(Change::Claim, now_ms).unwrap() {
+            Applied::Claimed(claimed) => claimed,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn finish(&mut self, id: JobId, completion: Completion, now_ms: i64) -> bool {
+        match self.one(Change::Finish { id, completion }, now_ms).unwrap() {
+            Applied::Finished(published) => published,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn requeue(&mut self, ids: &[JobId]) -> Vec<JobId> {
+        match self.one(Change::Requeue(ids.to_vec()), 0).unwrap() {
+            Applied::Requeued(ids) => ids,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn cancel(&mut self, id: JobId, now_ms: i64) -> Result<Cancelled, Error> {
+        match self.one(Change::Cancel(id), now_ms)? {
+            Applied::Cancelled(cancelled) => Ok(cancelled),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn delivered(&mut self, id: JobId) -> bool {
+        match self.one(Change::Delivered(id), 0).unwrap() {
+            Applied::Delivered(deleted) => deleted,
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+impl<S: JobStore + ?Sized> Single for S {
+    fn one(&mut self, change: Change, now_ms: i64) -> Result<Applied, Error> {
+        let mut applied = self.apply(&[change], now_ms).unwrap();
+        assert_eq!(applied.len(), 1);
+        applied.remove(0)
+    }
+}

@@ -1,0 +1,239 @@
+//! Synthetic weights: the same bits for any thread count and any storage, sane statistics, and the
+//! metadata that the rest of the program asks for.
+
+use std::path::Path;
+
+use woolly::config::{ModelSource, Synthetic, SyntheticNorm};
+use woolly::tensor::{Layout, TensorSpec};
+use woolly::weights::{self, Loaded};
+
+fn sizes() -> Synthetic {
+    Synthetic {
+        vocab_size: 300,
+        hidden_size: 48,
+        num_layers: 2,
+        num_heads: 6,
+        num_kv_heads: 2,
+        context_length: 128,
+        intermediate_size: 72,
+        tied: true,
+        norm: SyntheticNorm::Rms,
+        seed: 42,
+        persist: false,
+    }
+}
+
+fn open(sizes: Synthetic, cache: &Path) -> Loaded {
+    weights::open(&ModelSource::Synthetic(sizes), cache, &()).unwrap()
+}
+
+/// In memory: nothing is written anywhere.
+fn in_memory(sizes: Synthetic) -> Loaded {
+    open(sizes, Path::new("/nonexistent"))
+}
+
+fn bits(loaded: &Loaded) -> Vec<(TensorSpec, Vec<u32>)> {
+    let mut specs = loaded.store.specs();
+    specs.sort_by(|a, b| a.name.cmp(&b.name));
+    let values = |name: &str| {
+        let tensor = loaded.store.get(name).unwrap();
+        tensor
+            .values()
+            .iter()
+            .map(|value| value.to_bits())
+            .collect()
+    };
+    specs
+        .into_iter()
+        .map(|spec| (spec.clone(), values(&spec.name)))
+        .collect()
+}
+
+#[test]
+fn thread_counts_do_not_change_a_bit() {
+    // Large enough for many strips.
+    let large = Synthetic {
+        vocab_size: 5_000,
+        hidden_size: 480,
+        ..sizes()
+    };
+    let with_threads = |threads| {
+        let pool = rayon::ThreadPoolBuilder::new()
+            .num_threads(threads)
+            .build()
+            .unwrap();
+        pool.install(|| bits(&in_memory(large.clone())))
+    };
+    let one = with_threads(1);
+    for threads in [2, 3, 7] {
+        assert!(with_threads(threads) == one, "{threads} threads");
+    }
+}
+
+#[test]
+fn a_persistent_model_has_the_same_bits_and_is_found_again() {
+    let cache = tempfile::tempdir().unwrap();
+    let memory = in_memory(sizes());
+    let persistent = Synthetic {
+        persist: true,
+        ..sizes()
+    };
+    for from_cache in [false, true] {
+        let file = open(persistent.clone(), cache.path());
+        assert_eq!(file.report.from_cache, from_cache);
+        assert_eq!(file.fingerprint, memory.fingerprint);
+        assert!(bits(&file) == bits(&memory));
+    }
+}
+
+#[test]
+fn values_stay_the_same_for_ever() {
+    let loaded = in_memory(sizes());
+    let first = |name: &str| loaded.store.get(name).unwrap().values()[..2].to_vec();
+    // The first two rows' first columns. These change only together with the fingerprint.
+    assert_eq!(first("token_embd.weight"), EMBEDDING);
+    assert_eq!(first("blk.1.ffn_down.weight"), DOWN);
+    assert_eq!(first("output_norm.weight"), NORM);
+}
+
+const EMBEDDING: [f32; 2] = [-0.021484008, -0.092936];
+const DOWN: [f32; 2] = [-0.14717644, 0.18705663];
+const NORM: [f32; 2] = [0.9819205, 1.0142287];
+
+#[test]
+fn matrices_are_xavier_uniform_and_norms_are_near_one() {
+    let loaded = in_memory(Synthetic {
+        vocab_size: 4_096,
+        hidden_size: 192,
+        ..sizes()
+    });
+    for spec in loaded.store.specs() {
+        let tensor = loaded.store.get(&spec.name).unwrap();
+        let (center, limit) = match spec.layout {
+            Layout::Vector => (1.0, 0.02),
+            _ => (0.0, (6.0 / (spec.rows + spec.cols) as f64).sqrt()),
+        };
+        // Panel padding is the only zero.
+        let values: Vec<f64> = tensor
+            .values()
+            .iter()
+            .filter(|&&value| value != 0.0)
+            .map(|&value| f64::from(value) - center)
+            .collect();
+        assert_eq!(values.len(), spec.rows * spec.cols, "{}", spec.name);
+        let count = values.len() as f64;
+        let mean = values.iter().sum::<f64>() / count;
+        let variance = values.iter().map(|value| value * value).sum::<f64>() / count;
+        let name = &spec.name;
+        assert!(
+            values.iter().all(|value| value.abs() <= limit * 1.000_001),
+            "{name}: range"
+        );
+        // Six standard errors of a uniform distribution on [-limit, limit].
+        assert!(
+            mean.abs() < 6.0 * limit / (3.0 * count).sqrt(),
+            "{name}: mean {mean}"
+        );
+        let expected = limit * limit / 3.0;
+        let error = 6.0 * limit * limit * (4.0 / 45.0 / count).sqrt();
+        assert!(
+            (variance - expected).abs() < error,
+            "{name}: variance {variance}"
+        );
+    }
+}
+
+#[test]
+fn tensors_and_metadata_are_those_of_a_llama_file() {
+    let tied = in_memory(sizes());
+    assert!(!tied.store.contains("output.weight"));
+    tied.store
+        .expect("token_embd.weight", Layout::Panels, 300, 48)
+        .unwrap();
+    tied.store
+        .expect("blk.1.attn_k.weight", Layout::Panels, 16, 48)
+        .unwrap();
+    tied.store
+        .expect("blk.0.ffn_down.weight", Layout::Panels, 48, 72)
+        .unwrap();
+    tied.store
+        .expect("output_norm.weight", Layout::Vector, 1, 48)
+        .unwrap();
+    let metadata = &tied.metadata;
+    assert_eq!(
+        metadata.string("general.architecture").unwrap(),
+        Some("llama")
+    );
+    assert_eq!(
+        metadata.unsigned("llama.attention.head_count_kv").unwrap(),
+        Some(2)
+    );
+    assert_eq!(
+        metadata.unsigned("llama.rope.dimension_count").unwrap(),
+        Some(8)
+    );
+    assert_eq!(
+        metadata.string("tokenizer.ggml.model").unwrap(),
+        Some("woolly-bytes")
+    );
+    assert_eq!(
+        metadata.unsigned("tokenizer.ggml.eos_token_id").unwrap(),
+        Some(257)
+    );
+
+    let untied = in_memory(Synthetic {
+        tied: false,
+        ..sizes()
+    });
+    untied
+        .store
+        .expect("token_embd.weight", Layout::Rows, 300, 48)
+        .unwrap();
+    untied
+        .store
+        .expect("output.weight", Layout::Panels, 300, 48)
+        .unwrap();
+    assert_ne!(tied.fingerprint, untied.fingerprint);
+    assert_eq!(untied.report.parameters, tied.report.parameters + 300 * 48);
+    for tensor in untied.store.specs() {
+        let values = untied.store.get(&tensor.name).unwrap();
+        assert_eq!(values.values().as_ptr().addr() % 64, 0, "{}", tensor.name);
+    }
+}
+
+#[test]
+fn sizes_that_make_no_model_are_refused() {
+    let refused = |sizes| {
+        let source = ModelSource::Synthetic(sizes);
+        let error = weights::open(&source, Path::new("/nonexistent"), &()).err();
+        error.expect("refused").to_string()
+    };
+    let sentence = refused(Synthetic {
+        vocab_size: 257,
+        ..sizes()
+    });
+    assert_eq!(
+        sentence,
+        "synthetic weights: vocab_size is 257, expected at least 258"
+    );
+    assert!(
+        refused(Synthetic {
+            num_layers: 0,
+            ..sizes()
+        })
+        .contains("at least 1")
+    );
+    assert!(
+        refused(Synthetic {
+            num_heads: 7,
+            ..sizes()
+        })
+        .contains("must divide")
+    );
+    let huge = Synthetic {
+        vocab_size: 1 << 40,
+        hidden_size: 6 << 30,
+        ..sizes()
+    };
+    assert!(refused(huge).contains("overflows"));
+}
