@@ -104,13 +104,12 @@ impl Meter {
     }
 }
 
-/// The percentage to print, if a further step is reached.
+/// The percentage to print, if it lies a step beyond the `last` one.
 fn next_step(last: u64, done: u64, total: u64) -> Option<u64> {
     let percent = u64::try_from(u128::from(done) * 100 / u128::from(total.max(1)))
         .unwrap_or(100)
         .min(100);
-    let step = percent / STEP_PERCENT * STEP_PERCENT;
-    (step > last).then_some(step)
+    (percent / STEP_PERCENT > last / STEP_PERCENT).then_some(percent)
 }
 
 /// The conversion of a model into its cache file; shows nothing when the file is there already.
@@ -168,7 +167,8 @@ mod tests {
         assert_eq!(next_step(0, 9, 100), None);
         assert_eq!(next_step(0, 10, 100), Some(10));
         assert_eq!(next_step(10, 19, 100), None);
-        assert_eq!(next_step(10, 45, 100), Some(40));
+        assert_eq!(next_step(10, 45, 100), Some(45));
+        assert_eq!(next_step(45, 49, 100), None);
         assert_eq!(next_step(90, 100, 100), Some(100));
         assert_eq!(next_step(100, 120, 100), None);
         assert_eq!(next_step(0, u64::MAX, u64::MAX), Some(100));
