@@ -297,7 +297,7 @@ fn engine_failures_a_worker_that_cannot_be_rebuilt_answers_every_task() {
     assert!(
         outputs[2]
             .failure()
-            .ends_with(", and could not be rebuilt: no memory"),
+            .ends_with(", and could not be rebuilt: unsupported model: no memory"),
         "{}",
         outputs[2].failure()
     );
@@ -356,7 +356,7 @@ fn engine_failures_a_model_that_cannot_be_built_is_the_pool_s_error() {
     let error = start(&model, &workers(2, 1, 1), sender)
         .err()
         .expect("one of two workers failed");
-    assert_eq!(error.to_string(), "no memory");
+    assert_eq!(error.to_string(), "unsupported model: no memory");
     assert!(
         events.recv_blocking().is_err(),
         "the other worker ended too"

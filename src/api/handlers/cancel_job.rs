@@ -5,7 +5,7 @@ use axum::http::StatusCode;
 use axum::response::Response;
 
 use crate::api::access::Caller;
-use crate::api::body::json_response;
+use crate::api::body::{RequestBody, json_response};
 use crate::api::job_view::view;
 use crate::api::refusal::Refusal;
 use crate::api::server::Shared;
@@ -16,6 +16,8 @@ pub(in crate::api) async fn handle(
     State(shared): State<Shared>,
     caller: Caller,
     Path(id): Path<String>,
+    // Nothing in it matters, but a connection that closes over unread bytes loses the answer too.
+    _body: RequestBody,
 ) -> Result<Response, Refusal> {
     let row = visible_job(&shared, caller, &id).await?;
     let cancelled = shared.queue.cancel(row.id).await?;
