@@ -33,9 +33,15 @@ impl Front {
     pub(super) fn start(config: &Config, control: SyncSender<Control>) -> Result<Self, Failure> {
         let own_uid = rustix::process::geteuid().as_raw();
         let queue = Queue::open(&config.daemon.state_dir, &config.queue)?;
-        let socket = match api::inherited()? {
-            Some(socket) => socket,
-            None => api::bind(&config.daemon.socket, config.daemon.socket_mode)?,
+        let (socket, name) = match api::inherited()? {
+            Some(socket) => (socket, "of the service manager".to_owned()),
+            None => {
+                let path = &config.daemon.socket;
+                (
+                    api::bind(path, config.daemon.socket_mode)?,
+                    path.display().to_string(),
+                )
+            }
         };
         let failed = |error| Failure::io(format!("cannot serve the socket: {error}"));
         let listener = socket.listener().map_err(failed)?;
@@ -63,7 +69,7 @@ impl Front {
             }
         });
         watch_store(&runtime, &queue, control_of_store);
-        tracing::info!(socket = %config.daemon.socket.display(), "accepting jobs");
+        tracing::info!(socket = name, "accepting jobs");
         Ok(Front {
             queue,
             slot,

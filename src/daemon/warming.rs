@@ -35,7 +35,7 @@ pub(super) fn start(
                 parameters = loaded.report.parameters,
                 bytes = loaded.report.bytes,
                 from_cache = loaded.report.from_cache,
-                elapsed_ms = loaded.elapsed.as_millis(),
+                elapsed_ms = loaded.elapsed.as_millis() as u64,
                 "model is warm"
             );
         }
@@ -53,14 +53,14 @@ struct WarmingProgress {
 
 impl Progress for WarmingProgress {
     fn begin(&self, total_bytes: u64) {
-        tracing::info!(bytes = total_bytes, "converting the weights into the cache");
+        tracing::info!(bytes = total_bytes, "making the weights");
         self.slot.begin(total_bytes);
     }
 
     fn advance(&self, bytes: u64) {
         let percent = self.slot.advance(bytes);
         if self.told.fetch_max(percent, Ordering::Relaxed) < percent {
-            systemd::status(&format!("converting the weights: {percent} %"));
+            systemd::status(&format!("making the weights: {percent} %"));
         }
     }
 
