@@ -14,6 +14,7 @@ pub const EXP_OVERFLOW: f32 = 88.722_83;
 const ROUND: f32 = 12_582_912.0;
 const LOG2_E: f32 = std::f32::consts::LOG2_E;
 /// ln 2 in two parts: the first has 9 trailing zero bits, so n * `LN2_HIGH` is exact for |n| < 2^9.
+#[allow(clippy::excessive_precision, reason = "all digits of an exact value")]
 const LN2_HIGH: f32 = 0.693_359_375;
 const LN2_LOW: f32 = -2.121_944_4e-4;
 

@@ -114,9 +114,7 @@ impl Pool {
         }
         drop(ready);
         for _ in 0..workers.count {
-            let positions = started
-                .recv_blocking()
-                .unwrap_or_else(|_| Err(Error::WorkerDied))?;
+            let positions = started.recv_blocking().unwrap_or(Err(Error::WorkerDied))?;
             pool.max_positions = pool.max_positions.min(positions);
         }
         Ok(pool)

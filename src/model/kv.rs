@@ -180,7 +180,7 @@ mod tests {
         let mut table = BlockTable::default();
         assert!(pool.grow(&mut table, 1));
         pool.write(&table, 3, 1, &[7.0; 8], &[9.0; 8]);
-        assert!(pool.head(&table, 0, 1, 0).iter().any(|&v| v == 9.0));
+        assert!(pool.head(&table, 0, 1, 0).contains(&9.0));
         pool.release(&mut table);
         assert!(pool.grow(&mut table, 1));
         assert!((0..2).all(|layer| pool.head(&table, 0, layer, 0).iter().all(|&v| v == 0.0)));

@@ -76,10 +76,10 @@ unsafe fn kernel<const T: usize>(tile: &Tile<'_>, panel: usize, first: usize, ou
             // SAFETY: as above; unaligned loads have no alignment requirement.
             let w_low = unsafe { _mm256_loadu_ps(line) };
             // SAFETY: the second half of the same line.
-            let w_high = unsafe { _mm256_loadu_ps(line.add(8)) };
+            let w_high = unsafe { _mm256_loadu_ps(line.wrapping_add(8)) };
             for t in 0..T {
                 // SAFETY: `x` points to this block, which has T tokens of 16 values.
-                let value = unsafe { *x.add(t * PANEL_ROWS + lane) };
+                let value = unsafe { *x.wrapping_add(t * PANEL_ROWS + lane) };
                 let value = _mm256_set1_ps(value);
                 low[t] = _mm256_fmadd_ps(w_low, value, low[t]);
                 high[t] = _mm256_fmadd_ps(w_high, value, high[t]);

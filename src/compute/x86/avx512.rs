@@ -87,7 +87,7 @@ unsafe fn kernel<const P: usize, const T: usize>(tile: &Tile<'_>, out: &mut [f32
             }
             for t in 0..T {
                 // SAFETY: `x` points to this block, which has T tokens of 16 values.
-                let value = unsafe { *x.add(t * PANEL_ROWS + lane) };
+                let value = unsafe { *x.wrapping_add(t * PANEL_ROWS + lane) };
                 let value = _mm512_set1_ps(value);
                 for p in 0..P {
                     acc[p][t] = _mm512_fmadd_ps(w[p], value, acc[p][t]);
