@@ -94,7 +94,9 @@ impl From<queue::Error> for Failure {
     fn from(error: queue::Error) -> Self {
         let message = error.to_string();
         match error {
-            queue::Error::StateDir { .. } => Failure::configuration(message),
+            queue::Error::StateDir { .. } | queue::Error::InUse { .. } => {
+                Failure::configuration(message)
+            }
             _ => Failure::io(message),
         }
     }

@@ -1,14 +1,14 @@
 //! What accepts work: the queue, and the API in front of it. It stands before the model is warm.
 
 use std::sync::mpsc::SyncSender;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::runtime::Runtime;
 use tokio::task::JoinHandle;
 
-use crate::api::{self, Api, Bound, Lifecycle, ModelSlot, Phase, Rights};
+use crate::api::{self, Api, Bound, Lifecycle, ModelSlot, Phase, Rights, SocketError};
 use crate::config::Config;
-use crate::queue::Queue;
+use crate::queue::{self, Queue};
 
 use super::control::Control;
 use super::failure::Failure;
@@ -19,6 +19,11 @@ const API_THREADS: usize = 2;
 const TOKENIZING_THREADS: usize = 2;
 /// How long open answers get to be written after the end.
 const LAST_WORDS: Duration = Duration::from_secs(2);
+/// How long a daemon that was killed may take to disappear: the kernel frees its memory first, and its
+/// locks and its socket after that.
+const PREDECESSOR: Duration = Duration::from_secs(2);
+/// There is nothing to block on: a live daemon would hold its lock for ever.
+const LOOK_AGAIN: Duration = Duration::from_millis(20);
 
 pub(super) struct Front {
     pub(super) queue: Queue,
@@ -32,15 +37,19 @@ pub(super) struct Front {
 impl Front {
     pub(super) fn start(config: &Config, control: SyncSender<Control>) -> Result<Self, Failure> {
         let own_uid = rustix::process::geteuid().as_raw();
-        let queue = Queue::open(&config.daemon.state_dir, &config.queue)?;
+        let queue = once_free(
+            |error| matches!(error, queue::Error::InUse { .. }),
+            || Queue::open(&config.daemon.state_dir, &config.queue),
+        )?;
         let (socket, name) = match api::inherited()? {
             Some(socket) => (socket, "of the service manager".to_owned()),
             None => {
                 let path = &config.daemon.socket;
-                (
-                    api::bind(path, config.daemon.socket_mode)?,
-                    path.display().to_string(),
-                )
+                let socket = once_free(
+                    |error| matches!(error, SocketError::InUse { .. }),
+                    || api::bind(path, config.daemon.socket_mode),
+                )?;
+                (socket, path.display().to_string())
             }
         };
         let failed = |error| Failure::io(format!("cannot serve the socket: {error}"));
@@ -100,6 +109,19 @@ impl Front {
     }
 }
 
+/// Takes what a killed daemon may still hold for a moment. What is in use for longer belongs to a live one.
+fn once_free<T, E>(in_use: impl Fn(&E) -> bool, take: impl Fn() -> Result<T, E>) -> Result<T, E> {
+    let deadline = Instant::now() + PREDECESSOR;
+    loop {
+        match take() {
+            Err(error) if in_use(&error) && Instant::now() < deadline => {
+                std::thread::sleep(LOOK_AGAIN);
+            }
+            taken => return taken,
+        }
+    }
+}
+
 /// A store that cannot go on ends the daemon: the next start recovers what is on disk.
 fn watch_store(runtime: &Runtime, queue: &Queue, control: SyncSender<Control>) {
     let failed = queue.failed();
@@ -108,4 +130,29 @@ fn watch_store(runtime: &Runtime, queue: &Queue, control: SyncSender<Control>) {
             let _ = control.try_send(Control::Failed(Failure::from(error)));
         }
     });
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+
+    use super::*;
+
+    #[test]
+    fn what_a_dying_daemon_holds_is_waited_for_and_other_refusals_are_not() {
+        let tries = Cell::new(0);
+        let take = || {
+            tries.set(tries.get() + 1);
+            if tries.get() < 3 {
+                Err("in use")
+            } else {
+                Ok(tries.get())
+            }
+        };
+        assert_eq!(once_free(|error| *error == "in use", take), Ok(3));
+
+        tries.set(0);
+        assert_eq!(once_free(|_| false, take), Err("in use"));
+        assert_eq!(tries.get(), 1);
+    }
 }

@@ -41,9 +41,9 @@ impl StateDir {
                 path: path.to_owned(),
                 lock,
             }),
-            Err(TryLockError::WouldBlock) => Err(refuse(
-                "is in use by another daemon; one daemon per directory".to_owned(),
-            )),
+            Err(TryLockError::WouldBlock) => Err(Error::InUse {
+                path: path.display().to_string(),
+            }),
             Err(TryLockError::Error(error)) => {
                 Err(refuse(format!("cannot lock {LOCK_FILE}: {error}")))
             }

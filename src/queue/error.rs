@@ -18,6 +18,9 @@ pub enum Error {
     /// The state directory cannot be used as it is: a restart alone does not help, the daemon exits 78.
     #[error("state directory {path}: {problem}")]
     StateDir { path: String, problem: String },
+    /// Another daemon holds the state directory, or one that was killed is not quite gone; exit 78.
+    #[error("state directory {path}: is in use by another daemon; one daemon per directory")]
+    InUse { path: String },
     /// The store cannot go on; the daemon exits 74.
     #[error("job store {path}: {problem}")]
     Store { path: String, problem: String },
