@@ -158,7 +158,11 @@ fn a_damaged_file_is_refused_with_the_reason_and_built_again() {
     let path = build(directory.path()).tensors.path().to_path_buf();
     let good = fs::read(&path).unwrap();
     type Change = fn(&mut Vec<u8>);
-    let damage: [(&str, Change); 6] = [
+    let damage: [(&str, Change); 7] = [
+        ("do not match their checksum", |bytes| {
+            let middle = bytes.len() / 2;
+            bytes[middle] ^= 1
+        }),
         ("header does not match its own checksum", |bytes| {
             bytes[300] ^= 1
         }),

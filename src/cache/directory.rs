@@ -177,9 +177,11 @@ impl Directory {
         Ok(entries)
     }
 
-    /// `None` without a file of that name; its error when it is refused.
+    /// `None` without a file of that name; its error when it is refused. Every value is read and compared
+    /// with its checksum: the pages are needed at once anyway, and a damaged weight would go unnoticed.
     fn find(&self, key: &Key) -> Option<Result<MappedTensors, Error>> {
-        match MappedTensors::open(&self.file_path(key), Some(key)) {
+        let opened = MappedTensors::open(&self.file_path(key), Some(key));
+        match opened.and_then(|tensors| tensors.verify().map(|()| tensors)) {
             Err(Error::File { source, .. }) if source.kind() == io::ErrorKind::NotFound => None,
             other => Some(other),
         }
