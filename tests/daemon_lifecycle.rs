@@ -254,3 +254,40 @@ fn check_and_print_config_start_nothing() {
     assert_eq!(output.status.code(), Some(78));
     assert_eq!(home.run(&["--bogus"]).status.code(), Some(78));
 }
+
+#[test]
+fn a_check_finds_what_only_the_start_would_stumble_over() {
+    let long = "x".repeat(200);
+    let unavailable = if cfg!(target_arch = "aarch64") {
+        "avx2"
+    } else {
+        "neon"
+    };
+    let cases = [
+        (
+            format!("[daemon]\nsocket = \"/{long}\"\n{TINY}"),
+            "too long for a socket",
+        ),
+        (
+            format!("{TINY}[compute]\nisa = \"{unavailable}\"\n"),
+            "is not available on this machine",
+        ),
+        (
+            TINY.replace("name", "chat_template = \"chatmll\"\nname"),
+            "chat template: \"chatmll\"",
+        ),
+        (
+            TINY.replace("name", "chat_template = \"{{ messages\"\nname"),
+            "chat template: line 1",
+        ),
+    ];
+    for (config, sentence) in cases {
+        let home = Home::new("");
+        std::fs::write(home.path().join("woolly.toml"), config).unwrap();
+        let output = home.run(&["--check"]);
+        let stderr = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(78), "{stderr}");
+        assert!(stderr.contains(sentence), "{stderr}");
+        assert_eq!(stderr.lines().count(), 1, "{stderr}");
+    }
+}

@@ -2,30 +2,47 @@
 
 use std::path::Path;
 
+use rustix::net::SocketAddrUnix;
+
+use crate::api::SocketError;
 use crate::cache::MappedFile;
+use crate::compute::Isa;
 use crate::config::{self, Config, ModelSource};
-use crate::weights::{self, gguf::Header};
+use crate::text::ChatTemplate;
+use crate::weights::{self, Metadata, gguf::Header};
 
 use super::failure::Failure;
 
 /// The one line that `--check` prints, or what is wrong.
 pub fn check(config: &Config) -> Result<String, Failure> {
     let model = model_of(config)?;
-    let source = match &model.source {
+    let socket = &config.daemon.socket;
+    SocketAddrUnix::new(socket.as_path()).map_err(|_| SocketError::TooLong {
+        path: socket.clone(),
+    })?;
+    Isa::by_name(config.compute.isa.name()).map_err(|error| Failure::model(&error.into()))?;
+    let (source, metadata) = match &model.source {
         ModelSource::Gguf(path) => {
-            format!("model {} ({} tensors)", path.display(), tensors_in(path)?)
+            let (tensors, metadata) = contents(path)?;
+            let source = format!("model {} ({tensors} tensors)", path.display());
+            (source, metadata)
         }
-        ModelSource::Synthetic(sizes) => format!(
-            "synthetic model of {} layers, {} wide, {} tokens",
-            sizes.num_layers, sizes.hidden_size, sizes.vocab_size
-        ),
+        ModelSource::Synthetic(sizes) => {
+            let source = format!(
+                "synthetic model of {} layers, {} wide, {} tokens",
+                sizes.num_layers, sizes.hidden_size, sizes.vocab_size
+            );
+            (source, Metadata::default())
+        }
     };
+    ChatTemplate::new(&metadata, model.chat_template.as_deref())
+        .map_err(|error| Failure::model(&error.into()))?;
     let workers = &config.workers;
     Ok(format!(
         "ok: {source}, {} x {} threads, socket {}",
         workers.count,
         workers.threads_per_worker,
-        config.daemon.socket.display()
+        socket.display()
     ))
 }
 
@@ -38,8 +55,9 @@ pub(super) fn model_of(config: &Config) -> Result<&config::Model, Failure> {
     })
 }
 
-/// Reads the header, which says what is in the file and that all of it is there.
-fn tensors_in(path: &Path) -> Result<usize, Failure> {
+/// Reads the header, which says what is in the file (the number of tensors, the metadata) and that all of
+/// it is there.
+fn contents(path: &Path) -> Result<(usize, Metadata), Failure> {
     let refused = |error: weights::Error| Failure::model(&error.into());
     let path_of = || path.to_owned();
     let file = MappedFile::open(path).map_err(|source| {
@@ -54,7 +72,7 @@ fn tensors_in(path: &Path) -> Result<usize, Failure> {
             source,
         })
     })?;
-    Ok(header.tensors.len())
+    Ok((header.tensors.len(), header.metadata))
 }
 
 #[cfg(test)]
@@ -65,14 +83,14 @@ mod tests {
     fn a_file_that_is_no_model_is_named() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("m.gguf");
-        let missing = tensors_in(&path).unwrap_err().to_string();
+        let missing = contents(&path).unwrap_err().to_string();
         assert!(
             missing.contains("m.gguf") && missing.contains("No such file"),
             "{missing}"
         );
         std::fs::write(&path, "PK\x03\x04 not a model").unwrap();
-        let foreign = tensors_in(&path).unwrap_err().to_string();
+        let foreign = contents(&path).unwrap_err().to_string();
         assert!(foreign.contains("m.gguf"), "{foreign}");
-        assert!(tensors_in(directory.path()).is_err());
+        assert!(contents(directory.path()).is_err());
     }
 }
