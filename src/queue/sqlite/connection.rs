@@ -1,5 +1,7 @@
 //! Connections to the database file: settings written, read back and verified.
 
+use std::fs::File;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 use rusqlite::config::DbConfig;
@@ -51,6 +53,7 @@ pub(super) fn open_writer(file: &Path, faults: &Faults) -> Result<Connection, Er
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
         | OpenFlags::SQLITE_OPEN_CREATE
         | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    make_private(file);
     let db = Connection::open_with_flags(file, flags).map_err(|e| faults.of(e))?;
     // Until the file is known to be ours, closing it must not write to it.
     set(
@@ -73,6 +76,14 @@ pub(super) fn open_writer(file: &Path, faults: &Faults) -> Result<Connection, Er
     )?;
     schema::migrate(&db, found).map_err(|e| faults.of(e))?;
     Ok(db)
+}
+
+/// Prompts and answers are for their owner's eyes, also in a state directory that someone else made. SQLite
+/// gives the log and its index the mode of the database.
+fn make_private(file: &Path) {
+    let mut options = File::options();
+    // When this fails SQLite fails next, and has a sentence for it.
+    let _ = options.create(true).append(true).mode(0o600).open(file);
 }
 
 /// Opens a connection that can only read.
@@ -137,6 +148,8 @@ fn quick_check(db: &Connection, faults: &Faults) -> Result<(), Error> {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
     use super::*;
 
     #[test]
@@ -158,6 +171,16 @@ mod tests {
         let db = open_writer(&file, &Faults::new(&file)).unwrap();
         for (name, _, expected) in WRITER_SETTINGS {
             assert_eq!(pragma(&db, name).unwrap(), expected, "{name}");
+        }
+        for name in ["queue.db", "queue.db-wal", "queue.db-shm"] {
+            let mode = root
+                .path()
+                .join(name)
+                .metadata()
+                .unwrap()
+                .permissions()
+                .mode();
+            assert_eq!(mode & 0o777, 0o600, "{name}");
         }
         let reader = open_reader(&file, &Faults::new(&file)).unwrap();
         reader.execute("DELETE FROM job", []).unwrap_err();
