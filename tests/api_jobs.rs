@@ -180,6 +180,10 @@ fn bad_jobs_are_refused_with_the_field_named() {
             "not_found"
         );
     }
+    let refused = client.get("/v1/jobs/job_999").expect(404);
+    assert_eq!(refused["error"]["message"], "there is no job job_999");
+    let refused = client.get("/v1/jobs/%ff").expect(400);
+    assert_eq!(refused["error"]["type"], "invalid_request_error");
 }
 
 #[test]

@@ -70,8 +70,9 @@ impl Refusal {
         Refusal::new(ErrorKind::Forbidden, message).code("forbidden")
     }
 
-    pub(super) fn no_such_job() -> Self {
-        queue::Error::NotFound.into()
+    /// A job that others must not know of looks the same.
+    pub(super) fn no_such_job(id: &str) -> Self {
+        Refusal::new(ErrorKind::NotFound, format!("there is no job {id}")).code("not_found")
     }
 
     pub(super) fn no_such_path(path: &str) -> Self {

@@ -1,6 +1,6 @@
 //! `GET /v1/jobs/{id}`: one job, with its result when it has one.
 
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
 
@@ -10,13 +10,13 @@ use crate::api::job_view::view;
 use crate::api::refusal::Refusal;
 use crate::api::server::Shared;
 
-use super::visible_job;
+use super::{IdInPath, visible_job};
 
 pub(in crate::api) async fn handle(
     State(shared): State<Shared>,
     caller: Caller,
-    Path(id): Path<String>,
+    id: IdInPath,
 ) -> Result<Response, Refusal> {
-    let row = visible_job(&shared, caller, &id).await?;
+    let row = visible_job(&shared, caller, id).await?;
     Ok(json_response(StatusCode::OK, &view(&row, Vec::new())))
 }

@@ -5,7 +5,7 @@
 //! comes `[DONE]`; a stream that ends without it was cut off, for example by a stop of the daemon. A job
 //! that is over has no tokens to stream any more, only a result.
 
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::response::Response;
 use serde_json::{Value, json};
 
@@ -15,14 +15,14 @@ use crate::api::server::Shared;
 use crate::api::sse::{self, EventWriter, Gone};
 use crate::job::{Endpoint, Event, SequenceEvent};
 
-use super::visible_job;
+use super::{IdInPath, visible_job};
 
 pub(in crate::api) async fn handle(
     State(shared): State<Shared>,
     caller: Caller,
-    Path(id): Path<String>,
+    id: IdInPath,
 ) -> Result<Response, Refusal> {
-    let row = visible_job(&shared, caller, &id).await?;
+    let row = visible_job(&shared, caller, id).await?;
     let mut events = shared.queue.live().subscribe(row.id);
     Ok(sse::response(async move |writer: EventWriter| {
         loop {
