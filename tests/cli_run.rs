@@ -50,8 +50,14 @@ fn a_command_line_without_meaning_is_a_usage_error() {
         &["--fast-fp32", "--prompt", "x", "--top-p", "2"],
         &["--fast-fp32", "--interactive", "--dry-run"],
         &["--fast-fp32", "--prompt", "x", "--max-tokens", "-1"],
+        &["--fast-fp32", "--prompt", "x", "--system", "s"],
     ] {
         say(run(arguments)).ends_with(2);
+    }
+    // A negative number is a wrong value of its flag, not a flag of its own.
+    for (flag, value) in [("--temperature", "-1"), ("--seed", "-4"), ("--top-k", "-2")] {
+        let said = say(run(&["--fast-fp32", "--prompt", "x", flag, value])).ends_with(2);
+        assert!(said.err.contains(flag), "{}", said.err);
     }
     let empty = tempfile::NamedTempFile::new().unwrap();
     let said = say(run(&[
@@ -221,6 +227,26 @@ fn a_conversation_goes_line_by_line_until_the_input_ends() {
     assert_eq!(
         first.json_lines()[0]["token_ids"],
         json!(answers[0]["token_ids"])
+    );
+    let cat = [arguments.as_slice(), &["--system", "You are a cat."]].concat();
+    let instructed = say_with_input(tiny.run(&cat), "Hello\n").ends_with(0);
+    assert!(
+        instructed.json_lines()[0]["usage"]["prompt_tokens"].as_u64() > prompts[0].as_u64(),
+        "the system message is there"
+    );
+}
+
+#[test]
+fn a_conversation_that_cannot_be_written_fails() {
+    let full = std::fs::File::create("/dev/full").unwrap();
+    let tiny = Tiny::new();
+    let mut command = tiny.run(&["--interactive", "--max-tokens", "3", "--prompt", "Hello"]);
+    let output = command.stdout(full).output().unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(
+        said.starts_with("woolly: cannot write to standard output"),
+        "{said}"
     );
 }
 

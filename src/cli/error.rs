@@ -31,6 +31,8 @@ pub enum Error {
         /// The body of the answer, for batch output lines.
         body: serde_json::Value,
     },
+    #[error("cannot write to standard output: {0}")]
+    Output(String),
     #[error("interrupted")]
     Interrupted,
     /// Whoever read standard output is gone (`woollyctl ... | head`): nothing is left to say.
@@ -43,7 +45,7 @@ impl Error {
     pub fn code(&self) -> u8 {
         match self {
             Error::OutputClosed => 0,
-            Error::Failed(_) | Error::Interrupted => 1,
+            Error::Failed(_) | Error::Output(_) | Error::Interrupted => 1,
             Error::Usage(_) => 2,
             Error::Connect { .. } | Error::Lost { .. } => 3,
             Error::Refused { .. } => 4,
@@ -78,7 +80,7 @@ impl From<io::Error> for Error {
         if problem.kind() == io::ErrorKind::BrokenPipe {
             Error::OutputClosed
         } else {
-            Error::Failed(format!("cannot write to standard output: {problem}"))
+            Error::Output(problem.to_string())
         }
     }
 }

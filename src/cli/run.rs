@@ -12,7 +12,7 @@ use crate::config::{self, Config, ModelSource, Synthetic};
 use crate::text::Message;
 
 use super::run_session::Session;
-use super::sampling::Sampling;
+use super::sampling::{CONVERSATION, Sampling};
 use super::{Error, error, generation, render, run_chat, run_report, settings};
 
 /// The preset that `--fast-fp32` means.
@@ -57,7 +57,7 @@ pub(super) struct Run {
     prompt: Option<String>,
 
     /// Chat line by line: /reset forgets the conversation, /quit or Ctrl-D ends it
-    #[arg(long, conflicts_with = "dry_run")]
+    #[arg(long, conflicts_with = "dry_run", group = CONVERSATION)]
     interactive: bool,
 
     /// Get everything ready, report time, parameters and memory, and stop
@@ -73,7 +73,7 @@ pub(super) struct Run {
     json: bool,
 
     /// Compute with this many threads instead of one for each CPU
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024), allow_negative_numbers = true)]
     threads: Option<u16>,
 
     /// Take model, cache directory and the rest from this configuration
