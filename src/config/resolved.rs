@@ -34,7 +34,7 @@ pub struct Daemon {
 /// The model that is served.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Model {
-    /// The name clients see; default: the file's `general.name` or its stem.
+    /// The name clients see; default: the stem of the file, for synthetic weights one made of their size.
     pub name: Option<String>,
     pub source: ModelSource,
     /// Upper bound on positions; `None` takes the model's own.
