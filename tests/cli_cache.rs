@@ -85,6 +85,17 @@ fn a_model_that_is_missing_foreign_or_cut_short_is_one_sentence_and_leaves_nothi
 }
 
 #[test]
+fn a_file_that_would_be_refused_is_listed_with_the_reason_below() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("x.safetensors"), "short").unwrap();
+    let said = cache(&["list", "--dir", dir.path().to_str().unwrap()]).ends_with(0);
+    let lines: Vec<&str> = said.out.lines().collect();
+    assert_eq!(lines.len(), 3, "{}", said.out);
+    assert!(lines[1].contains("refused"), "{}", said.out);
+    assert!(lines[2].contains("x.safetensors: "), "{}", said.out);
+}
+
+#[test]
 fn the_second_warming_finds_the_first() {
     let Some(model) = std::env::var_os("WOOLLY_TEST_MODEL") else {
         eprintln!("skipped: WOOLLY_TEST_MODEL names no model");

@@ -121,13 +121,20 @@ fn list(dir: &Path, json: bool) -> Result<(), Error> {
     let now = render::now();
     let rows: Vec<_> = entries.iter().map(|entry| entry_row(entry, now)).collect();
     render::table(&mut out, &["FILE", "SIZE", "PARAMETERS", "WRITTEN"], &rows)?;
+    for problem in entries
+        .iter()
+        .filter_map(|entry| entry.summary.as_ref().err())
+    {
+        writeln!(out, "{problem}")?;
+    }
     Ok(())
 }
 
 fn entry_row(entry: &Entry, now: u64) -> Vec<String> {
     let contents = match &entry.summary {
         Ok(summary) => summary.parameters.to_string(),
-        Err(problem) => problem.to_string(),
+        // The reason is a sentence, and follows the table.
+        Err(_) => "refused".to_owned(),
     };
     let written = render::unix_seconds(entry.modified);
     vec![
