@@ -357,8 +357,11 @@ pub(crate) fn run(model: &FakeModel, workers: &Workers, tasks: Vec<Task>) -> Vec
     let (sender, events) = async_channel::bounded(4);
     let pool = start(model, workers, sender).expect("the fake model starts");
     let count = tasks.len();
+    let gate = model.gate.clone();
     let submitter = std::thread::spawn(move || {
         tasks.into_iter().for_each(|task| pool.submit(task));
+        // Opened for good: a test with a gate wants all tasks there before the first step.
+        gate.inspect(|gate| _ = gate.close());
         pool
     });
     let outputs = collect(&events, count);

@@ -6,7 +6,8 @@ use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
 use woolly::cache::Directory;
-use woolly::config::ModelSource;
+use woolly::config::{self, ModelSource};
+use woolly::model;
 use woolly::tensor::Layout;
 use woolly::weights::{self, Loaded};
 
@@ -39,6 +40,35 @@ impl Model {
     fn error(&self) -> String {
         self.open().err().expect("refused").to_string()
     }
+}
+
+#[test]
+fn a_model_that_cannot_run_is_refused_before_it_is_converted() {
+    let model = Model::new();
+    let key = b"general.architecture";
+    let mut bytes = MODEL.to_vec();
+    let at = bytes.windows(key.len()).position(|window| window == key);
+    // Behind the key stand the type and the length of its value.
+    let value = at.unwrap() + key.len() + 4 + 8;
+    bytes[value..value + 5].copy_from_slice(b"gemma");
+    fs::write(&model.path, bytes).unwrap();
+    let error = model::load(
+        &config::Model {
+            name: None,
+            source: ModelSource::Gguf(model.path.clone()),
+            context_length: None,
+            chat_template: None,
+            max_tokens_completion: 16,
+            max_tokens_chat: 16,
+        },
+        &config::Cache { dir: model.cache() },
+        &(),
+    );
+    assert_eq!(
+        error.err().expect("refused").to_string(),
+        "unsupported model: architecture \"gemma\" (supported: llama)"
+    );
+    assert!(!model.cache().exists(), "nothing was converted");
 }
 
 #[test]

@@ -214,6 +214,25 @@ fn a_submit_that_nobody_waits_for_any_longer_is_cancelled() {
 }
 
 #[test]
+fn a_submit_with_a_key_goes_on_because_its_answer_can_be_asked_for_again() {
+    let root = tempfile::tempdir().unwrap();
+    let queue = open(root.path());
+    // Dropped mostly before the answer came, and certainly after it.
+    let _ = poll_once(queue.submit(keyed(attached("a"), "a")));
+    settle(&queue);
+    let mut answered = Box::pin(queue.submit(keyed(attached("b"), "b")));
+    let _ = poll_once(answered.as_mut());
+    settle(&queue);
+    drop(answered);
+    settle(&queue);
+    for id in [1, 2] {
+        assert_eq!(state(&queue, JobId(id)), State::Queued);
+    }
+    let again = block_on(queue.submit(keyed(attached("b"), "b"))).unwrap();
+    assert!(again.existed && again.job.id == JobId(2));
+}
+
+#[test]
 fn a_full_queue_refuses_until_a_job_ends() {
     let root = tempfile::tempdir().unwrap();
     let queue = Queue::open(

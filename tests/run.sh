@@ -104,6 +104,9 @@ if [ -n "$model" ]; then
     rm -rf "$scratch/fp32"
 fi
 
+check 'dequantization against gguf' \
+    python3 tests/python/dequant_fixture.py check tests/fixtures/dequant.bin
+
 # The stock OpenAI client over the Unix socket: NAME MODEL-SECTION
 openai_client() {
     local folder status
@@ -123,6 +126,7 @@ path = \"$model\"
 [cache]
 dir = \"$cache/fp32\""
     check 'quickstart' env MODEL="$model" tests/quickstart.sh
+    check 'quickstart, a second time' env MODEL="$model" tests/quickstart.sh
 fi
 
 printf '\n%s\n%d passed, %d failed\n' "$summary" "$total_passed" "$total_failed"

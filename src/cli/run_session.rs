@@ -147,18 +147,13 @@ impl Session {
                 "the prompt has {prompt_tokens} tokens, and prompt and answer must fit into {room}"
             )));
         }
-        let left = u32::try_from(room - prompt_tokens).unwrap_or(u32::MAX);
-        let params = SamplingParams {
-            max_tokens: params.max_tokens.min(left),
-            ..params.clone()
-        };
         let job = JobId(self.next.replace(self.next.get() + 1));
         let started = Instant::now();
         running.pool.submit(Task {
             job,
             sequence: 0,
             prompt: prompt.into(),
-            params: Arc::new(params),
+            params: Arc::new(params.clone()),
             cancelled: Arc::clone(cancelled),
         });
 

@@ -3,7 +3,7 @@
 //! After a restart the daemon computes the job again and its stream begins again with the same bytes, so
 //! what was already given out is skipped by length.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use serde_json::Value;
 use tokio::time::Instant;
@@ -34,18 +34,23 @@ impl Viewer for Silent {
     }
 }
 
-/// Bytes of each choice: given out at all, and seen since the stream began (again).
+/// What of each choice was given out.
 #[derive(Debug, Default)]
-struct Replay(HashMap<usize, (usize, usize)>);
+struct Replay {
+    /// Bytes given out at all, and seen since the stream began (again).
+    bytes: HashMap<usize, (usize, usize)>,
+    /// Choices given out to their end.
+    ended: HashSet<usize>,
+}
 
 impl Replay {
     fn restart(&mut self) {
-        self.0.values_mut().for_each(|(_, seen)| *seen = 0);
+        self.bytes.values_mut().for_each(|(_, seen)| *seen = 0);
     }
 
     /// The part of `text` that was not given out before.
     fn fresh<'a>(&mut self, choice: usize, text: &'a str) -> &'a str {
-        let (given, seen) = self.0.entry(choice).or_default();
+        let (given, seen) = self.bytes.entry(choice).or_default();
         let known = given.saturating_sub(*seen).min(text.len());
         *seen += text.len();
         *given = (*given).max(*seen);
@@ -106,14 +111,19 @@ async fn stream(
         if texts == 0 || fresh_texts > 0 {
             viewer.chunk(&chunk)?;
         }
+        replay.ended.extend(wire::chunk_ends(&chunk));
     }
     Ok(())
 }
 
-/// Gives out what the result has and the stream had not.
+/// Gives out what the result has and the stream had not. A choice that the stream brought to its end is
+/// complete, though its text in the result may be longer: with `echo` the prompt stands before it.
 fn finish(job: &wire::Job, replay: &mut Replay, viewer: &mut impl Viewer) -> Result<(), Error> {
     replay.restart();
     for (choice, text) in job.texts().into_iter().enumerate() {
+        if replay.ended.contains(&choice) {
+            continue;
+        }
         let rest = replay.fresh(choice, text);
         if !rest.is_empty() {
             viewer.text(choice, rest)?;
@@ -138,5 +148,29 @@ mod tests {
         assert_eq!(replay.fresh(1, "other "), " ");
         replay.restart();
         assert_eq!(replay.fresh(0, "one two three"), " three");
+    }
+
+    #[test]
+    fn a_prompt_that_is_echoed_in_the_result_is_not_taken_for_missing_text() {
+        struct Collect(String);
+        impl Viewer for Collect {
+            fn text(&mut self, _choice: usize, text: &str) -> Result<(), Error> {
+                self.0.push_str(text);
+                Ok(())
+            }
+            fn chunk(&mut self, _chunk: &Value) -> Result<(), Error> {
+                Ok(())
+            }
+        }
+        let choices = serde_json::json!([{"text": "Once upon"}, {"text": "cut off"}]);
+        let job = serde_json::json!({"id": "job_1", "status": "completed", "result": {"choices": choices}});
+        let job = wire::Job::read(job).unwrap();
+        let mut replay = Replay::default();
+        replay.fresh(0, " upon");
+        replay.ended.insert(0);
+        replay.fresh(1, "cut");
+        let mut viewer = Collect(String::new());
+        finish(&job, &mut replay, &mut viewer).unwrap();
+        assert_eq!(viewer.0, " off");
     }
 }

@@ -119,10 +119,22 @@ impl Job {
 
 /// The text pieces of one stream chunk: (choice, text).
 pub(super) fn chunk_texts(chunk: &Value) -> impl Iterator<Item = (usize, &str)> {
+    chunk_choices(chunk)
+        .filter_map(|(index, choice)| text_of(choice, "delta").map(|text| (index, text)))
+}
+
+/// The choices of which this chunk is the last.
+pub(super) fn chunk_ends(chunk: &Value) -> impl Iterator<Item = usize> {
+    chunk_choices(chunk)
+        .filter(|(_, choice)| choice.get("finish_reason").is_some_and(Value::is_string))
+        .map(|(index, _)| index)
+}
+
+fn chunk_choices(chunk: &Value) -> impl Iterator<Item = (usize, &Value)> {
     let choices = chunk.get("choices").and_then(Value::as_array);
     choices.into_iter().flatten().filter_map(|choice| {
         let index = choice.get("index").and_then(Value::as_u64).unwrap_or(0);
-        Some((usize::try_from(index).ok()?, text_of(choice, "delta")?))
+        Some((usize::try_from(index).ok()?, choice))
     })
 }
 
@@ -203,6 +215,9 @@ mod tests {
         assert!(job(Value::Null).texts().is_empty());
         let chunk = json!({"choices": [{"index": 2, "delta": {"content": "x"}}, {"index": 0, "delta": {}}]});
         assert_eq!(chunk_texts(&chunk).collect::<Vec<_>>(), [(2, "x")]);
+        let chunk =
+            json!({"choices": [{"index": 1, "finish_reason": "stop"}, {"finish_reason": null}]});
+        assert_eq!(chunk_ends(&chunk).collect::<Vec<_>>(), [1]);
     }
 
     #[test]

@@ -21,6 +21,8 @@ pub enum Store {
     Replace,
     /// `out = out + result`: the residual connection, added after the chain.
     Add,
+    /// The chain starts from `out` instead of 0: a sum over k that comes in pieces.
+    Continue,
 }
 
 /// One tile: `panels` adjacent panels times tokens `token..token + tokens` of `x`.
@@ -92,7 +94,7 @@ pub fn product(
 
 /// Panels computed together: 4 while their accumulators fit (4 x 6 tokens), which loads each
 /// broadcast once for 64 rows; else 2.
-fn group_size(isa: Isa, left: usize, tokens: usize) -> usize {
+pub(super) fn group_size(isa: Isa, left: usize, tokens: usize) -> usize {
     let most = match isa {
         #[cfg(target_arch = "x86_64")]
         Isa::Avx512(_) if tokens <= 6 => 4,
@@ -117,7 +119,7 @@ pub fn tiles(tokens: usize) -> impl Iterator<Item = (usize, usize)> {
     })
 }
 
-fn run_tile(isa: Isa, panels: usize, tile: &Tile<'_>, out: &mut [f32]) {
+pub(super) fn run_tile(isa: Isa, panels: usize, tile: &Tile<'_>, out: &mut [f32]) {
     tile.check(panels, out);
     match isa {
         Isa::Portable => portable(panels, tile, out),
@@ -132,17 +134,20 @@ fn portable(panels: usize, tile: &Tile<'_>, out: &mut [f32]) {
     for panel in 0..panels {
         let weights = &tile.weights[panel * tile.cols * PANEL_ROWS..][..tile.cols * PANEL_ROWS];
         for token in 0..tile.tokens {
+            let out = &mut out[panel * tile.out_block + token * PANEL_ROWS..][..PANEL_ROWS];
             let mut acc = [0.0f32; PANEL_ROWS];
+            if tile.store == Store::Continue {
+                acc.copy_from_slice(out);
+            }
             for (k, line) in weights.chunks_exact(PANEL_ROWS).enumerate() {
                 let x = tile.x[k / PANEL_ROWS * tile.x_block + token * PANEL_ROWS + k % PANEL_ROWS];
                 for (acc, &w) in acc.iter_mut().zip(line) {
                     *acc = w.mul_add(x, *acc);
                 }
             }
-            let out = &mut out[panel * tile.out_block + token * PANEL_ROWS..][..PANEL_ROWS];
             for (out, acc) in out.iter_mut().zip(acc) {
                 *out = match tile.store {
-                    Store::Replace => acc,
+                    Store::Replace | Store::Continue => acc,
                     Store::Add => *out + acc,
                 };
             }

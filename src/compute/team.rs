@@ -78,8 +78,8 @@ impl Shared {
             }
             let index = u64::from(count) - left;
             // SAFETY: `call` was stored from a `Call` in `phase`. The exchange succeeded, so the
-            // cursor still named the phase that `seen` named; the leader overwrites the description
-            // only when no chunk of it is left, so all three loads belong to this phase.
+            // cursor still named the phase that `seen` named. The leader overwrites the description only
+            // after `done` counted every chunk, this one too, so all three loads belong to this phase.
             let call = unsafe { std::mem::transmute::<*mut (), Call>(call) };
             // SAFETY: the leader keeps the closure alive until `done` has counted this chunk, and
             // every index is handed out once.
@@ -121,6 +121,9 @@ pub struct Team {
     shared: Arc<Shared>,
     helpers: Vec<JoinHandle<()>>,
     phase: Cell<u64>,
+    /// A phase is running. A chunk could reach the team through a thread-local variable, and a second phase
+    /// would overwrite the description of the first, which others still work on.
+    busy: Cell<bool>,
     /// Not `Sync`: phases are started by one thread at a time, never from inside a chunk.
     _leader: PhantomData<Cell<()>>,
 }
@@ -145,6 +148,7 @@ impl Team {
             shared,
             helpers: Vec::new(),
             phase: Cell::new(0),
+            busy: Cell::new(false),
             _leader: PhantomData,
         };
         for i in 1..threads {
@@ -177,7 +181,8 @@ impl Team {
     /// once for each, on any thread of the team. Returns when all are done.
     ///
     /// # Panics
-    /// When `piece` is 0, when there are more than 2^24 pieces, or when `f` panics.
+    /// When `piece` is 0, when there are 2^24 pieces or more, when it is called from inside a piece, or when
+    /// `f` panics.
     pub fn chunks<T: Send>(&self, out: &mut [T], piece: usize, f: impl Fn(usize, &mut [T]) + Sync) {
         assert!(piece > 0);
         let (len, base) = (out.len(), Base(out.as_mut_ptr()));
@@ -205,6 +210,7 @@ impl Team {
             (0..count).for_each(f);
             return;
         }
+        assert!(!self.busy.replace(true), "a phase inside a phase");
         let shared = &*self.shared;
         let phase = self.phase.get() + 1;
         self.phase.set(phase);
@@ -231,6 +237,7 @@ impl Team {
                 std::thread::yield_now();
             }
         }
+        self.busy.set(false);
         let panic = shared
             .panic
             .lock()
@@ -317,6 +324,38 @@ mod tests {
             std::thread::yield_now();
         }
         assert_eq!(out, vec![50; 64]);
+    }
+
+    #[test]
+    fn a_phase_cannot_be_started_inside_a_phase() {
+        thread_local! {
+            static TEAM: Team = Team::new("test", 2).unwrap();
+        }
+        let entered = AtomicBool::new(false);
+        let leader = std::thread::current().id();
+        let result = catch_unwind(AssertUnwindSafe(|| {
+            TEAM.with(|team| {
+                team.chunks(&mut [0u8; 2], 1, |_, _| {
+                    if std::thread::current().id() == leader {
+                        entered.store(true, Ordering::Release);
+                        TEAM.with(|team| team.chunks(&mut [0u8; 2], 1, |_, _| {}));
+                    } else {
+                        // Leaves the other chunk to the leader.
+                        while !entered.load(Ordering::Acquire) {
+                            std::hint::spin_loop();
+                        }
+                    }
+                });
+            });
+        }));
+        let panic = result.unwrap_err();
+        assert_eq!(
+            panic.downcast_ref::<&str>(),
+            Some(&"a phase inside a phase")
+        );
+        let mut out = [0u8; 100];
+        TEAM.with(|team| team.chunks(&mut out, 1, |_, chunk| chunk[0] += 1));
+        assert_eq!(out, [1; 100]);
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! Dispatch: the only place that knows both queue and engine. Three thin loops, each on its own thread,
 //! around the bookkeeping of [`Running`].
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::AtomicBool;
 use std::sync::mpsc::SyncSender;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -72,16 +73,15 @@ impl Dispatch {
             created_at_ms,
         } = claimed;
         // Accepted before the model was warm, or under another model: only now it shows that it cannot run.
-        let spec = match protocol::resolve(&self.served.context(), endpoint, &body, seed) {
+        let resolve = || {
+            protocol::resolve(&self.served.context(), endpoint, &body, seed)
+                .map_err(|refusal| refusal.to_string())
+        };
+        let spec = match or_panicked(resolve) {
             Ok(spec) => Arc::new(spec),
-            Err(refusal) => {
-                tracing::info!(job = %id, "job failed: {refusal}");
-                self.finish(
-                    id,
-                    Completion::Failed {
-                        error: refusal.to_string(),
-                    },
-                );
+            Err(error) => {
+                tracing::info!(job = %id, "job failed: {error}");
+                self.finish(id, Completion::Failed { error });
                 return;
             }
         };
@@ -227,6 +227,13 @@ impl Dispatch {
     }
 }
 
+/// A panic over a request is the end of its job. As the end of the daemon it would come again with every
+/// restart, because the job does.
+fn or_panicked<T>(resolve: impl FnOnce() -> Result<T, String>) -> Result<T, String> {
+    catch_unwind(AssertUnwindSafe(resolve))
+        .unwrap_or_else(|_| Err("the request could not be tokenized".to_owned()))
+}
+
 fn tasks<'a>(
     job: JobId,
     spec: &'a Spec,
@@ -247,4 +254,19 @@ fn tasks<'a>(
 
 fn is_last(event: &SequenceEvent) -> bool {
     !matches!(event.event, crate::job::Event::Token(_))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_panic_over_a_request_is_a_failed_job() {
+        let panics = || -> Result<(), String> { panic!("regular expression") };
+        assert_eq!(
+            or_panicked(panics),
+            Err("the request could not be tokenized".to_owned())
+        );
+        assert_eq!(or_panicked(|| Ok(7)), Ok(7));
+    }
 }

@@ -102,8 +102,6 @@ impl EngineRoom {
         self.dispatch.stop_all();
         // A panic was reported when it happened.
         let _ = self.claiming.join();
-        // A job that was registered meanwhile.
-        self.dispatch.stop_all();
         if let Ok(pool) = Arc::try_unwrap(self.pool) {
             // Its last events end the recording thread.
             pool.stop();

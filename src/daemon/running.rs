@@ -32,6 +32,8 @@ pub(super) struct Running {
     unfinished: Vec<JobId>,
     no_more_claims: bool,
     claims_ended: bool,
+    /// Everything is being stopped, also what is registered from now on.
+    all_stopped: bool,
 }
 
 /// A job whose last sequence is over.
@@ -60,10 +62,11 @@ impl Running {
         self.cancelled_early.clear();
     }
 
-    /// Takes over a claimed job. The flag stops its sequences.
+    /// Takes over a claimed job. The flag stops its sequences; it is set already when the job was cancelled
+    /// or everything was stopped since the claim.
     pub(super) fn register(&mut self, spec: Arc<Spec>, meta: ResponseMeta) -> Arc<AtomicBool> {
         let by_user = self.cancelled_early.contains(&meta.job);
-        let cancelled = Arc::new(AtomicBool::new(by_user));
+        let cancelled = Arc::new(AtomicBool::new(by_user || self.all_stopped));
         let assembly = Assembly::new(spec.sequences.len());
         let id = meta.job;
         self.jobs.insert(
@@ -138,8 +141,11 @@ impl Running {
         self.claims_ended && self.jobs.is_empty() && self.publishing == 0
     }
 
-    /// Stops all sequences; their jobs are unfinished.
+    /// Stops all sequences; their jobs are unfinished. A job that is registered later stops at once:
+    /// otherwise its submit could wait for the engine until as many of its sequences have ended as do not
+    /// fit, and the daemon with it.
     pub(super) fn stop_all(&mut self) {
+        self.all_stopped = true;
         for job in self.jobs.values() {
             job.cancelled.store(true, Ordering::Relaxed);
         }
@@ -276,6 +282,15 @@ mod tests {
         // The engine finished this one before it saw the flag.
         assert!(running.apply(&event(2, 0, finished())).is_some());
         assert_eq!(running.take_unfinished(), [JobId(3), JobId(4)]);
+    }
+
+    #[test]
+    fn a_job_that_is_registered_after_the_stop_stops_too() {
+        let mut running = Running::default();
+        running.stop_all();
+        assert!(running.register(spec(1), meta(1)).load(Ordering::Relaxed));
+        assert!(running.apply(&event(1, 0, Event::Stopped)).is_some());
+        assert_eq!(running.take_unfinished(), [JobId(1)]);
     }
 
     #[test]

@@ -219,18 +219,28 @@ impl Step<'_> {
             ..
         } = &mut *self.scratch;
         let kv = &*self.kv;
+        // Heads that share keys and values are computed together, which reads those once; where that
+        // leaves too few units for the threads, each head alone. Neither changes a bit.
+        let units = self.batch.len() * hyper.kv_heads;
+        let together = if units < 2 * self.team.threads() {
+            1
+        } else {
+            group
+        };
+        let len = together * dim;
         self.team
-            .chunks(&mut heads[..self.batch.len() * q], dim, |index, out| {
-                let (t, head) = (index / hyper.heads, index % hyper.heads);
-                let token = self.batch[t];
+            .chunks(&mut heads[..self.batch.len() * q], len, |index, out| {
+                let start = index * len;
+                let (token, head) = (&self.batch[start / q], start % q / dim);
                 let table = self.tables[token.table];
                 let query = Query {
-                    query: &queries[t * q + head * dim..][..dim],
+                    queries: &queries[start..start + len],
+                    head_dim: dim,
                     scale,
                     position: token.position,
                     block: |block: usize| kv.head(table, block, layer, head / group),
                 };
-                attend(self.isa, query, out);
+                attend(self.isa, &query, out);
             });
         for (t, heads) in heads.chunks_exact(q).take(self.batch.len()).enumerate() {
             attention.set_token(t, heads);

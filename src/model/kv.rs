@@ -27,7 +27,7 @@ impl KvShape {
 
     /// FP32 values of one block over all layers and heads.
     pub fn block_len(self) -> usize {
-        self.layers * self.kv_heads * self.head().len()
+        self.layers * self.kv_heads * self.head().values_per_block()
     }
 }
 
@@ -133,7 +133,7 @@ impl KvPool {
     }
 
     fn place(&self, table: &BlockTable, index: usize, layer: usize, head: usize) -> (usize, usize) {
-        let len = self.shape.head().len();
+        let len = self.shape.head().values_per_block();
         let block = table.blocks[index] as usize;
         (
             ((block * self.shape.layers + layer) * self.shape.kv_heads + head) * len,

@@ -8,7 +8,7 @@ use crate::job::ModelInfo;
 use crate::text::{ChatTemplate, Tokenizer};
 use crate::weights::{self, LoadReport, Progress};
 
-use super::{Error, Model};
+use super::{Error, Hyper, Model};
 
 /// Raised with every change that alters results for equal weights: kernels, math functions,
 /// sampling, tokenization. It is part of the fingerprint that stored work is compared with.
@@ -25,7 +25,7 @@ pub struct LoadedModel {
     pub elapsed: Duration,
 }
 
-/// Opens the weights, then binds the model while the tokenizer is built on its own thread.
+/// Opens the weights of a model that is known to run, then binds the model while the tokenizer is built on its own thread.
 ///
 /// # Errors
 /// A sentence that names the file and the part of it that is missing, damaged or not supported.
@@ -35,7 +35,9 @@ pub fn load(
     progress: &dyn Progress,
 ) -> Result<LoadedModel, Error> {
     let start = Instant::now();
-    let loaded = weights::open(&model.source, &cache.dir, progress)?;
+    let loaded = weights::open_if(&model.source, &cache.dir, progress, |metadata| {
+        Hyper::read(metadata).map(drop)
+    })?;
     let metadata = &*loaded.metadata;
     let (bound, text) = std::thread::scope(|scope| {
         let text = scope.spawn(|| {

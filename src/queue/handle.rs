@@ -14,7 +14,7 @@ use crate::job::{JobId, State};
 use super::reader::{self, Read};
 use super::shared::Shared;
 use super::store::{Applied, Change, JobStore};
-use super::writer::{GROUP, Request, Writer, attached_job};
+use super::writer::{GROUP, Request, Writer};
 use super::{Claimed, Completion, Error, Filter, JobRow, LiveLog, NewJob, SqliteStore, Submitted};
 
 /// Reads waiting for the reading thread. Full: the caller waits.
@@ -79,12 +79,14 @@ impl Queue {
         })
     }
 
-    /// Answers after the commit. When the caller stops waiting for an attached job, it is cancelled.
+    /// Answers after the commit. When the caller stops waiting for an attached job without an idempotency
+    /// key, it is cancelled.
     pub async fn submit(&self, job: NewJob) -> Result<Submitted, Error> {
         let (answer, receiver) = async_channel::bounded(1);
         let waiting = WaitingSubmit {
             queue: self,
             receiver,
+            cancels: job.dies_with_its_connection(),
         };
         let change = Change::Submit {
             job,
@@ -278,10 +280,12 @@ impl Drop for Inner {
     }
 }
 
-/// Waits for the answer to a submit. Dropped before it was taken, it cancels the job that nobody knows of.
+/// Waits for the answer to a submit. Dropped before it was taken, it cancels the job that nobody knows of
+/// and nobody can ask for again.
 struct WaitingSubmit<'a> {
     queue: &'a Queue,
     receiver: Receiver<Result<Applied, Error>>,
+    cancels: bool,
 }
 
 impl Drop for WaitingSubmit<'_> {
@@ -289,10 +293,10 @@ impl Drop for WaitingSubmit<'_> {
         // Closed first: from here on the writer notices that nobody listens, and what it sent before is
         // still in the channel.
         self.receiver.close();
-        if let Ok(applied) = self.receiver.try_recv()
-            && let Some(job) = attached_job(&applied)
+        if self.cancels
+            && let Ok(Ok(Applied::Submitted(submitted))) = self.receiver.try_recv()
         {
-            self.queue.cancel_detached(job);
+            self.queue.cancel_detached(submitted.job.id);
         }
     }
 }

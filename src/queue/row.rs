@@ -14,12 +14,19 @@ pub struct NewJob {
     pub idempotency_key: Option<String>,
     /// Of the submitter.
     pub uid: u32,
-    /// A connection waits for this job: it is cancelled when the connection goes.
+    /// A connection waits for this job: without an idempotency key it is cancelled when the connection goes.
     pub attached: bool,
     /// Free JSON object of the submitter, as text.
     pub metadata: Option<String>,
     /// Unix milliseconds.
     pub created_at_ms: i64,
+}
+
+impl NewJob {
+    /// Whether nobody could fetch its result once the connection is gone: there is no key to ask again with.
+    pub(super) fn dies_with_its_connection(&self) -> bool {
+        self.attached && self.idempotency_key.is_none()
+    }
 }
 
 /// The answer to a submit: the job, and whether it was there before (same idempotency key).

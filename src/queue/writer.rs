@@ -235,7 +235,7 @@ impl Writer {
             _ => {}
         }
         if let Some(answer) = answer {
-            let orphan = attached_job(&applied);
+            let orphan = orphan(change, &applied);
             if answer.try_send(applied).is_err()
                 && let Some(job) = orphan
             {
@@ -255,10 +255,12 @@ impl Writer {
     }
 }
 
-/// The job that was made for a connection by this answer.
-pub(super) fn attached_job(applied: &Result<Applied, Error>) -> Option<JobId> {
-    match applied {
-        Ok(Applied::Submitted(submitted)) if submitted.job.attached && !submitted.existed => {
+/// The job that is to be cancelled if nobody takes this answer.
+fn orphan(change: &Change, applied: &Result<Applied, Error>) -> Option<JobId> {
+    match (change, applied) {
+        (Change::Submit { job, .. }, Ok(Applied::Submitted(submitted)))
+            if job.dies_with_its_connection() =>
+        {
             Some(submitted.job.id)
         }
         _ => None,

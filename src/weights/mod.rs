@@ -14,5 +14,5 @@ mod synthetic;
 pub use crate::cache::Progress;
 pub use error::Error;
 pub use gguf::Metadata;
-pub use source::{LoadReport, Loaded, open};
+pub use source::{LoadReport, Loaded, open, open_if};
 pub use store::{Tensor, WeightStore};

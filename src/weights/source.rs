@@ -40,19 +40,33 @@ pub fn open(
     cache_dir: &Path,
     progress: &dyn Progress,
 ) -> Result<Loaded, Error> {
+    open_if(source, cache_dir, progress, |_| Ok(()))
+}
+
+/// The same, unless `accept` refuses the metadata of a file: a model that cannot run is not worth the
+/// minutes and gigabytes of its conversion.
+pub fn open_if<E: From<Error>>(
+    source: &config::ModelSource,
+    cache_dir: &Path,
+    progress: &dyn Progress,
+    accept: impl FnOnce(&Metadata) -> Result<(), E>,
+) -> Result<Loaded, E> {
     let start = Instant::now();
     match source {
-        config::ModelSource::Gguf(path) => open_gguf(path, cache_dir, progress, start),
-        config::ModelSource::Synthetic(sizes) => open_synthetic(sizes, cache_dir, progress, start),
+        config::ModelSource::Gguf(path) => open_gguf(path, cache_dir, progress, accept, start),
+        config::ModelSource::Synthetic(sizes) => {
+            Ok(open_synthetic(sizes, cache_dir, progress, start)?)
+        }
     }
 }
 
-fn open_gguf(
+fn open_gguf<E: From<Error>>(
     path: &Path,
     cache_dir: &Path,
     progress: &dyn Progress,
+    accept: impl FnOnce(&Metadata) -> Result<(), E>,
     start: Instant,
-) -> Result<Loaded, Error> {
+) -> Result<Loaded, E> {
     let unreadable = |source| Error::Open {
         path: path.to_path_buf(),
         source,
@@ -72,10 +86,14 @@ fn open_gguf(
         return Err(Error::File {
             path: path.to_path_buf(),
             problem,
-        });
+        }
+        .into());
     }
+    accept(&header.metadata)?;
     let conversion = Conversion::new(path, &file, identity, &header)?;
-    let found = Directory::open(cache_dir)?.find_or_build_from(&file, &conversion, progress)?;
+    let found = Directory::open(cache_dir)
+        .and_then(|cache| cache.find_or_build_from(&file, &conversion, progress))
+        .map_err(Error::from)?;
     Ok(from_file(found, Arc::new(header.metadata), start))
 }
 

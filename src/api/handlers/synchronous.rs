@@ -90,10 +90,11 @@ fn stream(
         meta,
         state,
     };
+    // Before the task starts: a short job could be over by then, and its tokens gone.
+    let mut events = shared.queue.live().subscribe(row.id);
     sse::response(async move |writer: EventWriter| {
         // Falls out of scope, and cancels the job, as soon as the client is gone.
         let attachment = attachment;
-        let mut events = shared.queue.live().subscribe(row.id);
         let mut sent = 0_usize;
         loop {
             let event = tokio::select! {

@@ -65,6 +65,15 @@ unsafe fn kernel<const T: usize>(tile: &Tile<'_>, panel: usize, first: usize, ou
     let weights = tile.weights[panel * tile.cols * PANEL_ROWS..].as_ptr();
     let mut low = [_mm256_setzero_ps(); T];
     let mut high = [_mm256_setzero_ps(); T];
+    if tile.store == Store::Continue {
+        for t in 0..T {
+            let place = out[t * PANEL_ROWS..][..PANEL_ROWS].as_ptr();
+            // SAFETY: `place` has 16 values; these are the first 8.
+            low[t] = unsafe { _mm256_loadu_ps(place) };
+            // SAFETY: and these the last 8.
+            high[t] = unsafe { _mm256_loadu_ps(place.wrapping_add(8)) };
+        }
+    }
     let mut x = tile.x[first * PANEL_ROWS..].as_ptr();
     let mut k = 0;
     while k < tile.cols {
@@ -92,7 +101,7 @@ unsafe fn kernel<const T: usize>(tile: &Tile<'_>, panel: usize, first: usize, ou
         for (half, acc) in [low[t], high[t]].into_iter().enumerate() {
             let place = out[t * PANEL_ROWS + half * 8..][..8].as_mut_ptr();
             let value = match tile.store {
-                Store::Replace => acc,
+                Store::Replace | Store::Continue => acc,
                 // SAFETY: `place` has 8 values.
                 Store::Add => _mm256_add_ps(unsafe { _mm256_loadu_ps(place) }, acc),
             };

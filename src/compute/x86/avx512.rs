@@ -68,6 +68,17 @@ fn enter<K: Kernel>(kernel: K) -> K::Output {
 unsafe fn kernel<const P: usize, const T: usize>(tile: &Tile<'_>, out: &mut [f32]) {
     let panel_len = tile.cols * PANEL_ROWS;
     let mut acc = [[_mm512_setzero_ps(); T]; P];
+    if tile.store == Store::Continue {
+        for p in 0..P {
+            for t in 0..T {
+                let place = out
+                    .as_ptr()
+                    .wrapping_add(p * tile.out_block + t * PANEL_ROWS);
+                // SAFETY: `out` holds P blocks, the last with at least T tokens of 16 values.
+                acc[p][t] = unsafe { _mm512_loadu_ps(place) };
+            }
+        }
+    }
     let weights = tile.weights.as_ptr();
     let mut x = tile.x.as_ptr();
     let mut k = 0;
@@ -102,7 +113,7 @@ unsafe fn kernel<const P: usize, const T: usize>(tile: &Tile<'_>, out: &mut [f32
             // SAFETY: `out` holds P blocks, the last with at least T tokens.
             let place = unsafe { out.as_mut_ptr().add(p * tile.out_block + t * PANEL_ROWS) };
             let value = match tile.store {
-                Store::Replace => acc[p][t],
+                Store::Replace | Store::Continue => acc[p][t],
                 // SAFETY: `place` has 16 values.
                 Store::Add => _mm512_add_ps(unsafe { _mm512_loadu_ps(place) }, acc[p][t]),
             };
