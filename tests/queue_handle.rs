@@ -279,7 +279,7 @@ fn a_second_daemon_on_the_directory_is_refused() {
     let root = tempfile::tempdir().unwrap();
     let first = open(root.path());
     let refused = Queue::open(root.path(), &CONFIG).err().unwrap();
-    assert!(matches!(&refused, Error::StateDir { path, .. } if Path::new(path) == root.path()));
+    assert!(matches!(&refused, Error::InUse { path } if Path::new(path) == root.path()));
     let other_handle = first.clone();
     drop(first);
     assert!(Queue::open(root.path(), &CONFIG).is_err());
