@@ -66,7 +66,10 @@ fn a_model_that_cannot_run_is_refused_before_it_is_converted() {
     );
     assert_eq!(
         error.err().expect("refused").to_string(),
-        "unsupported model: architecture \"gemma\" (supported: llama)"
+        format!(
+            "model file {}: unsupported model: architecture \"gemma\" (supported: llama)",
+            model.path.display()
+        )
     );
     assert!(!model.cache().exists(), "nothing was converted");
 }

@@ -8,6 +8,7 @@ use crate::api::SocketError;
 use crate::cache::MappedFile;
 use crate::compute::Isa;
 use crate::config::{self, Config, ModelSource};
+use crate::model;
 use crate::text::ChatTemplate;
 use crate::weights::{self, Metadata, gguf::Header};
 
@@ -24,6 +25,7 @@ pub fn check(config: &Config) -> Result<String, Failure> {
     let (source, metadata) = match &model.source {
         ModelSource::Gguf(path) => {
             let (tensors, metadata) = contents(path)?;
+            model::accept(&metadata).map_err(|error| Failure::model(&error.in_file(path)))?;
             let source = format!("model {} ({tensors} tensors)", path.display());
             (source, metadata)
         }

@@ -25,7 +25,8 @@ pub struct LoadedModel {
     pub elapsed: Duration,
 }
 
-/// Opens the weights of a model that is known to run, then binds the model while the tokenizer is built on its own thread.
+/// Opens the weights of a model that can run, then binds it while the tokenizer is built on its own
+/// thread.
 ///
 /// # Errors
 /// A sentence that names the file and the part of it that is missing, damaged or not supported.
@@ -34,10 +35,25 @@ pub fn load(
     cache: &config::Cache,
     progress: &dyn Progress,
 ) -> Result<LoadedModel, Error> {
+    load_source(model, cache, progress).map_err(|error| match &model.source {
+        ModelSource::Gguf(path) => error.in_file(path),
+        ModelSource::Synthetic(_) => error,
+    })
+}
+
+/// Whether a file with this metadata can be served at all: what can be known before its weights are
+/// read.
+pub fn accept(metadata: &weights::Metadata) -> Result<(), Error> {
+    Hyper::read(metadata).map(drop)
+}
+
+fn load_source(
+    model: &config::Model,
+    cache: &config::Cache,
+    progress: &dyn Progress,
+) -> Result<LoadedModel, Error> {
     let start = Instant::now();
-    let loaded = weights::open_if(&model.source, &cache.dir, progress, |metadata| {
-        Hyper::read(metadata).map(drop)
-    })?;
+    let loaded = weights::open_if(&model.source, &cache.dir, progress, accept)?;
     let metadata = &*loaded.metadata;
     let (bound, text) = std::thread::scope(|scope| {
         let text = scope.spawn(|| {
