@@ -248,9 +248,30 @@ fn a_line_that_is_refused_or_fails_says_why_in_the_output() {
     let answers = files.answers();
     assert_eq!(answers[0]["response"]["status_code"], 400);
     assert_eq!(answers[0]["response"]["body"]["error"]["param"], "prompt");
+    assert!(answers[0]["response"]["request_id"].is_string());
     assert_eq!(answers[1]["response"]["status_code"], 200);
     assert_eq!(answers[2]["response"], Value::Null);
     assert_eq!(answers[2]["error"]["code"], "job_failed");
+}
+
+#[test]
+fn a_line_that_cannot_run_is_answered_without_the_daemon() {
+    let daemon = FakeDaemon::start();
+    let bad = json!({"custom_id": "bad", "method": "POST", "url": "/v1/embeddings", "body": {}});
+    let files = Files::new(&daemon, &format!("{bad}\n{}", requests(&["fine"])));
+    let said = say(files.run(&daemon, &[])).ends_with(1);
+    assert!(
+        said.err.contains("1 of 2 lines have no answer"),
+        "{}",
+        said.err
+    );
+    let answers = files.answers();
+    assert_eq!(answers[0]["custom_id"], "bad");
+    assert_eq!(answers[0]["response"]["status_code"], 400);
+    assert_eq!(answers[0]["response"]["body"]["error"]["param"], "url");
+    assert!(answers[0]["response"]["request_id"].is_string());
+    assert_eq!(answers[1]["response"]["status_code"], 200);
+    assert_eq!(daemon.jobs().len(), 1);
 }
 
 #[test]

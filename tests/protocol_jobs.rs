@@ -3,12 +3,10 @@
 use proptest::prelude::*;
 use serde_json::{Value, json};
 use woolly::job::{Endpoint, ModelInfo, State, Usage};
-use woolly::protocol::batch_line::{BatchLine, LineFormat, OutputLine};
+use woolly::protocol::batch_line::{self, BatchLine, LineFormat, OutputLine};
 use woolly::protocol::jobs::{JobError, Position};
 use woolly::protocol::tokenize::{Tokens, detokenize, tokenize};
-use woolly::protocol::{
-    ErrorBody, Health, HealthStatus, JobRequest, JobView, ModelList, RequestError,
-};
+use woolly::protocol::{Health, HealthStatus, JobRequest, JobView, ModelList, RequestError};
 
 use crate::support::served_model::ServedModel;
 use crate::support::vocabularies::tiny;
@@ -102,114 +100,118 @@ fn a_job_view_is_read_back_as_written() {
     );
 }
 
-fn line(text: &str) -> Result<Option<BatchLine>, RequestError> {
-    BatchLine::parse(text, 7, LineFormat::Json)
-}
-
 #[test]
-fn batch_lines_are_read_in_three_forms() {
-    let openai = json!({
-        "custom_id": "r1", "method": "POST", "url": "/v1/chat/completions",
-        "body": {"messages": [{"role": "user", "content": "a"}]},
-    });
-    let read = line(&openai.to_string()).unwrap().unwrap();
-    assert_eq!(
-        (read.custom_id.as_str(), read.endpoint),
-        ("r1", Endpoint::ChatCompletions)
-    );
-    assert_eq!(read.check(), Ok(()));
-    let read = line("{\"prompt\": \"a\", \"max_tokens\": 5}\r\n")
-        .unwrap()
-        .unwrap();
-    assert_eq!(
-        (read.custom_id.as_str(), read.endpoint),
-        ("line-7", Endpoint::Completions)
-    );
-    assert_eq!(read.body_text(), br#"{"prompt":"a","max_tokens":5}"#);
-    let read = line(r#"{"custom_id": "x", "messages": []}"#)
-        .unwrap()
-        .unwrap();
-    assert_eq!(
-        (read.custom_id.as_str(), read.endpoint),
-        ("x", Endpoint::ChatCompletions)
-    );
-    assert!(read.check().is_err());
-    let read = BatchLine::parse(" {\"no\": json \n", 3, LineFormat::Text)
-        .unwrap()
-        .unwrap();
-    assert_eq!(
-        (read.custom_id.as_str(), &read.body["prompt"]),
-        ("line-3", &json!(" {\"no\": json "))
-    );
-    for format in [LineFormat::Json, LineFormat::Text] {
-        assert_eq!(BatchLine::parse("  \r\n", 1, format), Ok(None));
+fn the_first_line_tells_the_format() {
+    assert_eq!(LineFormat::of(r#"{"custom_id": "a"}"#), LineFormat::OpenAi);
+    for prompt in ["{curly", "[1]", "7", "Once upon a time"] {
+        assert_eq!(LineFormat::of(prompt), LineFormat::Prompts, "{prompt}");
     }
 }
 
 #[test]
-fn bad_batch_lines_are_refused() {
+fn lines_keep_their_numbers_and_blanks() {
+    let lines: Vec<_> = batch_line::lines(b"one\r\n \t\r\n\n  two \n\xff\n").collect();
+    assert_eq!(lines[..2], [(1, Ok("one")), (4, Ok("  two "))]);
+    assert_eq!(lines.len(), 3);
+    assert!(lines[2].0 == 5 && lines[2].1.is_err());
+    assert_eq!(batch_line::lines(b"").count(), 0);
+}
+
+#[test]
+fn batch_lines_say_what_to_run() {
+    let line = json!({
+        "custom_id": "r1", "method": "POST", "url": "/v1/chat/completions",
+        "body": {"messages": [], "stream": false},
+    });
+    let read = BatchLine::openai(&line.to_string()).unwrap();
+    assert_eq!(read.custom_id, "r1");
+    let request = read.request.unwrap();
+    assert_eq!(request.endpoint, Endpoint::ChatCompletions);
+    assert_eq!(request.body_text(), br#"{"messages":[],"stream":false}"#);
+    assert_eq!(
+        BatchLine::prompt(7, request.clone()),
+        BatchLine {
+            custom_id: "line-7".to_owned(),
+            request: Ok(request)
+        }
+    );
+}
+
+#[test]
+fn batch_lines_without_an_id_make_the_file_unusable() {
     for (text, field) in [
         ("nonsense", None),
         ("[]", None),
-        ("{}", None),
-        (
-            r#"{"url": "/v1/completions", "body": {}}"#,
-            Some("custom_id"),
-        ),
-        (
-            r#"{"custom_id": "", "url": "/v1/completions", "body": {}}"#,
-            Some("custom_id"),
-        ),
-        (
-            r#"{"custom_id": "a", "url": "/v1/embeddings", "body": {}}"#,
-            Some("url"),
-        ),
-        (
-            r#"{"custom_id": "a", "method": "GET", "url": "/v1/completions", "body": {}}"#,
-            Some("method"),
-        ),
-        (
-            r#"{"custom_id": "a", "url": "/v1/completions", "body": 5}"#,
-            Some("body"),
-        ),
-        (r#"{"custom_id": 5, "prompt": "a"}"#, Some("custom_id")),
+        ("{}", Some("custom_id")),
+        (r#"{"prompt": "a"}"#, Some("custom_id")),
+        (r#"{"custom_id": "", "method": "POST"}"#, Some("custom_id")),
+        (r#"{"custom_id": 5, "method": "POST"}"#, Some("custom_id")),
     ] {
-        assert_eq!(line(text).unwrap_err().param.as_deref(), field, "{text}");
+        let error = BatchLine::openai(text).unwrap_err();
+        assert_eq!(error.param.as_deref(), field, "{text}");
+    }
+}
+
+#[test]
+fn batch_lines_that_cannot_run_say_why() {
+    let good = json!({
+        "custom_id": "a", "method": "POST", "url": "/v1/completions", "body": {"prompt": "a"},
+    });
+    for (field, value, named) in [
+        ("method", Value::Null, "method"),
+        ("method", json!("GET"), "method"),
+        ("url", Value::Null, "url"),
+        ("url", json!("/v1/embeddings"), "url"),
+        ("body", Value::Null, "body"),
+        ("body", json!(5), "body"),
+        (
+            "body",
+            json!({"prompt": "a", "stream": true}),
+            "body.stream",
+        ),
+    ] {
+        let mut line = good.clone();
+        line[field] = value;
+        let read = BatchLine::openai(&line.to_string()).unwrap();
+        assert_eq!(read.custom_id, "a");
+        let error = read.request.unwrap_err();
+        assert_eq!(error.param.as_deref(), Some(named), "{line}");
     }
 }
 
 #[test]
 fn output_lines_have_openais_shape() {
-    let answered = OutputLine::answered("r1", "job_4", 200, json!({"id": "cmpl-4"}));
+    let shape = |line: &OutputLine| -> Value {
+        let text = line.to_json();
+        assert!(!text.contains('\n'));
+        assert_eq!(&serde_json::from_str::<OutputLine>(&text).unwrap(), line);
+        serde_json::from_str(&text).unwrap()
+    };
+    let answered = OutputLine::answered("r1", "job_4", 200, json!({"id": "cmpl\n4"}));
     let expected = json!({
         "id": "batch_req_job_4", "custom_id": "r1",
-        "response": {"status_code": 200, "request_id": "job_4", "body": {"id": "cmpl-4"}},
+        "response": {"status_code": 200, "request_id": "job_4", "body": {"id": "cmpl\n4"}},
         "error": null,
     });
-    assert_eq!(
-        serde_json::from_str::<Value>(&answered.to_json()).unwrap(),
-        expected
-    );
-    assert!(!answered.to_json().contains('\n'));
-    let lost = OutputLine::not_run("r2", "job_5", "batch_cancelled", "The batch was cancelled.");
+    assert_eq!(shape(&answered), expected);
+    let lost = OutputLine::unanswered("r2", "job_5", "batch_cancelled", "It was cancelled.");
     let expected = json!({
         "id": "batch_req_job_5", "custom_id": "r2", "response": null,
-        "error": {"code": "batch_cancelled", "message": "The batch was cancelled."},
+        "error": {"code": "batch_cancelled", "message": "It was cancelled."},
     });
-    assert_eq!(
-        serde_json::from_str::<Value>(&lost.to_json()).unwrap(),
-        expected
-    );
-    assert_eq!(
-        serde_json::from_str::<OutputLine>(&lost.to_json()).unwrap(),
-        lost
-    );
-    let error = ErrorBody::from(RequestError {
+    assert_eq!(shape(&lost), expected);
+    let error = RequestError {
         message: "m".into(),
         param: Some("n".into()),
+    };
+    let body = json!({"error": {
+        "message": "m", "type": "invalid_request_error", "code": null, "param": "n",
+    }});
+    let expected = json!({
+        "id": "batch_req_k", "custom_id": "r3",
+        "response": {"status_code": 400, "request_id": "k", "body": body}, "error": null,
     });
-    let refused = OutputLine::refused("r3", 400, &error);
-    assert_eq!(refused.response.unwrap().body["error"]["param"], "n");
+    assert_eq!(shape(&OutputLine::refused("r3", "k", error)), expected);
 }
 
 #[test]
@@ -281,11 +283,19 @@ fn models_and_health_bodies() {
 
 proptest! {
     #[test]
-    fn any_line_is_read_or_refused(text in any::<String>(), number: u64) {
-        let _ = BatchLine::parse(&text, number, LineFormat::Json);
-        if let Ok(Some(line)) = BatchLine::parse(&text, number, LineFormat::Text) {
-            prop_assert_eq!(line.body["prompt"].as_str().unwrap(), text.trim_end_matches(['\r', '\n']));
+    fn any_line_is_read_or_refused(text in any::<String>()) {
+        let _ = BatchLine::openai(&text);
+        for (_, line) in batch_line::lines(text.as_bytes()) {
+            prop_assert!(text.contains(line.unwrap()));
         }
         let _ = JobRequest::parse(text.as_bytes());
+    }
+
+    #[test]
+    fn a_request_is_read_as_it_was_written(text in any::<String>()) {
+        let body = json!({"prompt": text}).as_object().unwrap().clone();
+        let request = JobRequest::new(Endpoint::Completions, body);
+        let read = JobRequest::parse(request.to_json().as_bytes());
+        prop_assert_eq!(read, Ok((request, Vec::new())));
     }
 }

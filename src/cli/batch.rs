@@ -8,11 +8,12 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use clap::{Args, Subcommand};
-use serde_json::{Value, json};
+use serde_json::json;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use crate::job::State;
+use crate::protocol::batch_line::OutputLine;
 
 use super::batch_input::{self, Format, Request};
 use super::batch_output::{self, Output};
@@ -21,7 +22,7 @@ use super::interrupt::Interrupt;
 use super::progress::{Meter, Unit};
 use super::reconnect::Link;
 use super::sampling::Sampling;
-use super::{Error, render, watch, wire};
+use super::{Error, render, watch};
 
 /// Between two attempts when the queue is full and the daemon names no time.
 const FULL_QUEUE_DELAY_S: u64 = 1;
@@ -36,6 +37,8 @@ pub(super) enum Batch {
 #[command(after_help = "Input: OpenAI batch lines
   {\"custom_id\": \"a\", \"method\": \"POST\", \"url\": \"/v1/completions\", \"body\": {\"prompt\": \"...\"}}
 or one prompt a line. Output: one line for each, in the same order, in OpenAI's batch output shape.
+A line that cannot run gets an answer with status 400. A file is refused as a whole when a line has no custom_id
+or one that was used before.
 
 Broken off (Ctrl-C, a reboot, a crash of the daemon), the same command goes on where it was: lines that are
 already answered are not computed again while the daemon keeps their jobs.
@@ -74,7 +77,7 @@ pub(super) struct Run {
 
 /// What became of one line.
 struct Answered {
-    line: Value,
+    line: OutputLine,
     completed: bool,
     /// The job had already ended when this run submitted it.
     earlier: bool,
@@ -154,16 +157,22 @@ pub(super) async fn run(client: Client, args: Run, json: bool) -> Result<(), Err
 
 /// Submits one line and waits for its end. An error is one of the run, not of the line.
 async fn answer(link: &Link, request: Request) -> Result<Answered, Error> {
-    let new_job = wire::new_job(request.endpoint, &request.body);
-    let refused = |status, body: &Value| Answered {
-        line: batch_output::refused(&request.custom_id, &request.key, status, body),
-        completed: false,
-        earlier: false,
-        prompt_tokens: 0,
-        completion_tokens: 0,
+    let Request {
+        custom_id,
+        job,
+        key,
+    } = request;
+    let job = match job {
+        Ok(job) => job,
+        Err(error) => {
+            let line = OutputLine::refused(&custom_id, &key, error);
+            return Ok(Answered::refused(line));
+        }
     };
+    let refused =
+        |status, body| Answered::refused(OutputLine::answered(&custom_id, &key, status, body));
     let submitted = loop {
-        match link.submit(&new_job, &request.key).await {
+        match link.submit(&job, &key).await {
             Ok(job) => break job,
             // The daemon is there and works: waiting for it is no outage and needs no limit.
             Err(Error::Refused {
@@ -177,7 +186,7 @@ async fn answer(link: &Link, request: Request) -> Result<Answered, Error> {
                 tokio::time::sleep(Duration::from_secs(delay)).await;
             }
             Err(Error::Refused { status, body, .. }) if status != 503 => {
-                return Ok(refused(status, &body));
+                return Ok(refused(status, body));
             }
             Err(error) => return Err(error),
         }
@@ -187,18 +196,30 @@ async fn answer(link: &Link, request: Request) -> Result<Answered, Error> {
         Ok(job) => job,
         // The job was deleted while this line waited for it.
         Err(Error::Refused { status, body, .. }) if status != 503 => {
-            return Ok(refused(status, &body));
+            return Ok(refused(status, body));
         }
         Err(error) => return Err(error),
     };
     let (prompt_tokens, completion_tokens) = job.usage();
     Ok(Answered {
-        line: batch_output::ended(&request.custom_id, &job),
+        line: batch_output::ended(&custom_id, &job),
         completed: job.state == State::Completed,
         earlier,
         prompt_tokens,
         completion_tokens,
     })
+}
+
+impl Answered {
+    fn refused(line: OutputLine) -> Self {
+        Answered {
+            line,
+            completed: false,
+            earlier: false,
+            prompt_tokens: 0,
+            completion_tokens: 0,
+        }
+    }
 }
 
 impl Summary {

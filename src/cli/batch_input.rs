@@ -1,14 +1,14 @@
-//! The input of `woollyctl batch run`: OpenAI batch lines, or one prompt a line.
+//! The input of `woollyctl batch run`: a file whose lines `protocol` reads.
 //!
-//! The whole file is checked before anything is submitted. Each request gets an idempotency key that
+//! A file that cannot be used is refused before anything is submitted; a line that cannot run is kept with its
+//! reason, for the output. Each request gets an idempotency key that
 //! depends only on the file's bytes, the run's name, the line and the request, so that the same command finds
 //! the same jobs again.
 
 use std::collections::HashMap;
 
-use serde_json::Value;
-
-use crate::job::Endpoint;
+use crate::protocol::batch_line::{self, BatchLine, LineFormat};
+use crate::protocol::{JobRequest, RequestError};
 
 use super::sampling::Sampling;
 use super::wire;
@@ -29,9 +29,9 @@ pub(super) enum Format {
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Request {
     pub(super) custom_id: String,
-    pub(super) endpoint: Endpoint,
-    pub(super) body: Value,
-    /// The idempotency key.
+    /// What to submit, or why this line cannot run.
+    pub(super) job: Result<JobRequest, RequestError>,
+    /// The idempotency key, and the name of a request without a job.
     pub(super) key: String,
 }
 
@@ -39,13 +39,9 @@ pub(super) struct Request {
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum Problem {
     #[error("line {line}: {problem}")]
-    Line { line: usize, problem: String },
+    Line { line: u64, problem: RequestError },
     #[error("line {line}: custom_id {id:?} was used before, in line {first}")]
-    Duplicate {
-        line: usize,
-        first: usize,
-        id: String,
-    },
+    Duplicate { line: u64, first: u64, id: String },
     #[error(
         "its lines are batch requests, which say themselves how to sample: {flag} is for plain prompts"
     )]
@@ -59,27 +55,17 @@ pub(super) fn read(
     sampling: &Sampling,
     run: &str,
 ) -> Result<Vec<Request>, Problem> {
+    let bad = |line| move |problem| Problem::Line { line, problem };
     let mut lines = Vec::new();
-    for (index, line) in bytes.split(|&byte| byte == b'\n').enumerate() {
-        let number = index + 1;
-        let text = std::str::from_utf8(line).map_err(|_| bad(number, "this is no UTF-8 text"))?;
-        let text = text.strip_suffix('\r').unwrap_or(text);
-        if !text.trim().is_empty() {
-            lines.push((number, text));
-        }
+    for (number, line) in batch_line::lines(bytes) {
+        lines.push((number, line.map_err(bad(number))?));
     }
-    let first_is_object = || {
-        let first = lines
-            .first()
-            .map(|(_, text)| serde_json::from_str::<Value>(text));
-        matches!(first, Some(Ok(Value::Object(_))))
+    let format = match (format, lines.first()) {
+        (Format::Openai, _) => LineFormat::OpenAi,
+        (Format::Auto, Some((_, first))) => LineFormat::of(first),
+        (Format::Plain, _) | (Format::Auto, None) => LineFormat::Prompts,
     };
-    let openai = match format {
-        Format::Openai => true,
-        Format::Plain => false,
-        Format::Auto => first_is_object(),
-    };
-    if openai && *sampling != Sampling::default() {
+    if format == LineFormat::OpenAi && *sampling != Sampling::default() {
         return Err(Problem::FlagsForRequests {
             flag: "a sampling flag",
         });
@@ -88,12 +74,11 @@ pub(super) fn read(
     let mut seen = HashMap::new();
     let mut requests = Vec::with_capacity(lines.len());
     for (number, text) in lines {
-        let (custom_id, endpoint, body) = if openai {
-            batch_line(text).map_err(|problem| bad(number, &problem))?
-        } else {
-            let (endpoint, body) = wire::request(text, sampling);
-            (format!("line-{number}"), endpoint, body)
+        let line = match format {
+            LineFormat::OpenAi => BatchLine::openai(text).map_err(bad(number))?,
+            LineFormat::Prompts => BatchLine::prompt(number, wire::request(text, sampling)),
         };
+        let BatchLine { custom_id, request } = line;
         if let Some(first) = seen.insert(custom_id.clone(), number) {
             return Err(Problem::Duplicate {
                 line: number,
@@ -101,61 +86,32 @@ pub(super) fn read(
                 id: custom_id,
             });
         }
-        let key = key(&file, run, number, endpoint, &body);
         requests.push(Request {
+            key: key(&file, run, number, request.as_ref().ok()),
             custom_id,
-            endpoint,
-            body,
-            key,
+            job: request,
         });
     }
     Ok(requests)
 }
 
-fn bad(line: usize, problem: &str) -> Problem {
-    Problem::Line {
-        line,
-        problem: problem.to_owned(),
-    }
-}
-
-/// `{"custom_id": "..", "method": "POST", "url": "/v1/..", "body": {..}}`
-fn batch_line(text: &str) -> Result<(String, Endpoint, Value), String> {
-    let mut line: Value =
-        serde_json::from_str(text).map_err(|problem| format!("this is no JSON: {problem}"))?;
-    let custom_id = match line.get("custom_id").and_then(Value::as_str) {
-        Some(id) => id.to_owned(),
-        None => return Err("custom_id is missing or no string".into()),
-    };
-    match line.get("method").and_then(Value::as_str) {
-        Some("POST") => {}
-        _ => return Err("method must be \"POST\"".into()),
-    }
-    let url = line.get("url").and_then(Value::as_str).unwrap_or_default();
-    let endpoint = Endpoint::from_path(url).ok_or_else(|| {
-        let known: Vec<&str> = Endpoint::ALL.into_iter().map(Endpoint::path).collect();
-        format!("url is {url:?} and must be one of {}", known.join(", "))
-    })?;
-    let body = line.get_mut("body").map(Value::take).unwrap_or_default();
-    if !body.is_object() {
-        return Err("body is missing or no object".into());
-    }
-    if body
-        .get("stream")
-        .is_some_and(|stream| stream != &Value::Bool(false))
-    {
-        return Err("stream has no meaning in a batch".into());
-    }
-    Ok((custom_id, endpoint, body))
-}
-
 /// Lengths go in front, so that no two different sets of parts give the same bytes.
-fn key(file: &[u8; 32], run: &str, line: usize, endpoint: Endpoint, body: &Value) -> String {
+fn key(file: &[u8; 32], run: &str, line: u64, job: Option<&JobRequest>) -> String {
+    let (endpoint, body) = match job {
+        Some(job) => (job.endpoint.path(), job.body_text()),
+        None => ("", Vec::new()),
+    };
+    let number = line.to_string();
     let mut hasher = blake3::Hasher::new();
     hasher.update(file);
-    for part in [run, &line.to_string(), endpoint.path(), &body.to_string()] {
+    for part in [
+        run.as_bytes(),
+        number.as_bytes(),
+        endpoint.as_bytes(),
+        &body,
+    ] {
         hasher.update(&u64::try_from(part.len()).unwrap_or(u64::MAX).to_le_bytes());
-        hasher.update(part.as_bytes());
+        hasher.update(part);
     }
     let hash = hasher.finalize().to_hex();
     format!(
@@ -170,6 +126,10 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    fn job(request: &Request) -> &JobRequest {
+        request.job.as_ref().unwrap()
+    }
 
     fn auto(text: &str) -> Result<Vec<Request>, Problem> {
         read(text.as_bytes(), Format::Auto, &Sampling::default(), "")
@@ -186,7 +146,7 @@ mod tests {
         let requests = auto("one\r\n\n  two\n").unwrap();
         let seen: Vec<_> = requests
             .iter()
-            .map(|r| (r.custom_id.as_str(), &r.body["prompt"]))
+            .map(|r| (r.custom_id.as_str(), &job(r).body["prompt"]))
             .collect();
         assert_eq!(
             seen,
@@ -200,44 +160,28 @@ mod tests {
         assert_eq!(auto("{curly\n").unwrap().len(), 1);
         let text = line("a");
         let plain = read(text.as_bytes(), Format::Plain, &Sampling::default(), "").unwrap();
-        assert_eq!(plain[0].body["prompt"], json!(text));
+        assert_eq!(job(&plain[0]).body["prompt"], json!(text));
     }
 
     #[test]
-    fn batch_lines_are_taken_as_they_are() {
-        let requests = auto(&line("a")).unwrap();
-        assert_eq!(requests[0].custom_id, "a");
-        assert_eq!(requests[0].endpoint, Endpoint::Completions);
-        assert_eq!(requests[0].body, json!({"prompt": "x"}));
-    }
-
-    #[test]
-    fn every_mistake_names_its_line() {
-        let good = line("a");
-        let cases = [
-            ("no json", "no JSON"),
-            (r#"{"method": "POST"}"#, "custom_id"),
-            (r#"{"custom_id": "b", "method": "GET"}"#, "method"),
-            (
-                r#"{"custom_id": "b", "method": "POST", "url": "/v1/embeddings"}"#,
-                "/v1/embeddings",
-            ),
-            (
-                r#"{"custom_id": "b", "method": "POST", "url": "/v1/completions"}"#,
-                "body",
-            ),
-            (
-                r#"{"custom_id": "b", "method": "POST", "url": "/v1/completions", "body": {"stream": true}}"#,
-                "stream",
-            ),
-        ];
-        for (bad, word) in cases {
-            let problem = auto(&format!("{good}\n\n{bad}")).unwrap_err().to_string();
+    fn a_file_with_a_line_that_nobody_could_be_answered_for_is_refused() {
+        for (bad, word) in [("no json", "JSON"), (r#"{"method": "POST"}"#, "custom_id")] {
+            let problem = auto(&format!("{}\n\n{bad}", line("a"))).unwrap_err();
+            let problem = problem.to_string();
             assert!(
                 problem.starts_with("line 3: ") && problem.contains(word),
                 "{problem}"
             );
         }
+    }
+
+    #[test]
+    fn a_line_that_cannot_run_leaves_the_others() {
+        let requests = auto(&format!("{}\n{}", line("a"), r#"{"custom_id": "b"}"#)).unwrap();
+        assert_eq!(job(&requests[0]).body["prompt"], "x");
+        let problem = requests[1].job.as_ref().unwrap_err();
+        assert_eq!(problem.param.as_deref(), Some("method"));
+        assert_ne!(requests[0].key, requests[1].key);
     }
 
     #[test]

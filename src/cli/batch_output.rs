@@ -8,9 +8,8 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
-use serde_json::{Value, json};
-
 use crate::job::State;
+use crate::protocol::batch_line::OutputLine;
 
 use super::Error;
 use super::wire::Job;
@@ -23,7 +22,7 @@ pub(super) struct Output {
     /// The index of the next line to write.
     next: usize,
     /// Lines that came before their turn. As many as lie between the slowest job and the last that ended.
-    early: BTreeMap<usize, Value>,
+    early: BTreeMap<usize, OutputLine>,
     finished: bool,
 }
 
@@ -61,10 +60,10 @@ impl Output {
     }
 
     /// Takes the line of input line `index`, in any order.
-    pub(super) fn put(&mut self, index: usize, line: Value) -> Result<(), Error> {
+    pub(super) fn put(&mut self, index: usize, line: OutputLine) -> Result<(), Error> {
         self.early.insert(index, line);
         while let Some(line) = self.early.remove(&self.next) {
-            writeln!(self.file, "{line}").map_err(|problem| self.failed(&problem))?;
+            writeln!(self.file, "{}", line.to_json()).map_err(|problem| self.failed(&problem))?;
             self.next += 1;
         }
         Ok(())
@@ -103,50 +102,42 @@ impl Drop for Output {
 }
 
 /// The output line of a job that has ended.
-pub(super) fn ended(custom_id: &str, job: &Job) -> Value {
-    let (response, error) = match job.state {
+pub(super) fn ended(custom_id: &str, job: &Job) -> OutputLine {
+    let id = job.id.to_string();
+    match job.state {
         State::Completed => {
             let body = job.raw.get("result").cloned().unwrap_or_default();
-            let response =
-                json!({"status_code": 200, "request_id": job.id.to_string(), "body": body});
-            (response, Value::Null)
+            OutputLine::answered(custom_id, &id, 200, body)
         }
         state => {
             let code = format!("job_{}", state.as_str());
-            (Value::Null, json!({"code": code, "message": job.problem()}))
+            OutputLine::unanswered(custom_id, &id, &code, &job.problem())
         }
-    };
-    line(format!("batch_req_{}", job.id), custom_id, response, error)
-}
-
-/// The output line of a request that was refused with an HTTP status.
-pub(super) fn refused(custom_id: &str, key: &str, status: u16, body: &Value) -> Value {
-    let response = json!({"status_code": status, "request_id": null, "body": body});
-    line(format!("batch_req_{key}"), custom_id, response, Value::Null)
-}
-
-fn line(id: String, custom_id: &str, response: Value, error: Value) -> Value {
-    json!({"id": id, "custom_id": custom_id, "response": response, "error": error})
+    }
 }
 
 #[cfg(test)]
 mod tests {
+    use serde_json::{Value, json};
+
     use super::*;
+
+    fn line(id: &str) -> OutputLine {
+        OutputLine::answered(id, "job_1", 200, Value::Null)
+    }
 
     #[test]
     fn lines_are_written_in_input_order_and_the_name_appears_at_the_end() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("out.jsonl");
         let mut output = Output::create(&path).unwrap();
-        for index in [2, 0, 1] {
-            output.put(index, json!({ "n": index })).unwrap();
+        for (index, id) in [(2, "c"), (0, "a"), (1, "b")] {
+            output.put(index, line(id)).unwrap();
         }
         assert!(!path.exists());
         output.finish().unwrap();
-        assert_eq!(
-            fs::read_to_string(&path).unwrap(),
-            "{\"n\":0}\n{\"n\":1}\n{\"n\":2}\n"
-        );
+        let expected = ["a", "b", "c"].map(|id| line(id).to_json() + "\n").concat();
+        assert_eq!(fs::read_to_string(&path).unwrap(), expected);
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
     }
 
@@ -156,7 +147,7 @@ mod tests {
         let path = dir.path().join("out.jsonl");
         fs::write(&path, "older").unwrap();
         let mut output = Output::create(&path).unwrap();
-        output.put(0, json!({})).unwrap();
+        output.put(0, line("a")).unwrap();
         drop(output);
         assert_eq!(fs::read_to_string(&path).unwrap(), "older");
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
@@ -176,22 +167,19 @@ mod tests {
     }
 
     #[test]
-    fn lines_have_the_shape_of_a_batch_output() {
+    fn a_job_is_answered_with_its_result_or_with_why_it_has_none() {
         let result = json!({"choices": [{"text": "x"}]});
         let job =
             Job::read(json!({"id": "job_9", "status": "completed", "result": result})).unwrap();
-        let expected = json!({
-            "id": "batch_req_job_9", "custom_id": "a",
-            "response": {"status_code": 200, "request_id": "job_9", "body": result}, "error": null,
-        });
-        assert_eq!(ended("a", &job), expected);
+        assert_eq!(
+            ended("a", &job),
+            OutputLine::answered("a", "job_9", 200, result)
+        );
         let job =
             Job::read(json!({"id": "job_9", "status": "failed", "error": "no luck"})).unwrap();
-        let expected = json!({"code": "job_failed", "message": "job_9 failed: no luck"});
-        assert_eq!(ended("a", &job)["error"], expected);
         assert_eq!(
-            refused("a", "k", 400, &json!({}))["response"]["status_code"],
-            400
+            ended("a", &job),
+            OutputLine::unanswered("a", "job_9", "job_failed", "job_9 failed: no luck")
         );
     }
 }

@@ -56,11 +56,11 @@ impl Client {
             .and_then(refuse)
     }
 
-    /// `key` becomes the `Idempotency-Key` header: the same request sent again is the same job.
+    /// `body` is JSON text. `key` becomes the `Idempotency-Key` header: the same request sent again is the same job.
     pub(super) async fn post(
         &self,
         path: &str,
-        body: &Value,
+        body: String,
         key: Option<&str>,
     ) -> Result<Value, Error> {
         self.json(Method::POST, path, Some(body), key)
@@ -94,7 +94,7 @@ impl Client {
         &self,
         method: Method,
         path: &str,
-        body: Option<&Value>,
+        body: Option<String>,
         key: Option<&str>,
     ) -> Result<(Answer, Option<u64>), Error> {
         let response = self.send(method, path, body, key).await?;
@@ -105,7 +105,7 @@ impl Client {
         &self,
         method: Method,
         path: &str,
-        body: Option<&Value>,
+        body: Option<String>,
         key: Option<&str>,
     ) -> Result<Response<Incoming>, Error> {
         let stream = UnixStream::connect(&self.socket)
@@ -131,9 +131,7 @@ impl Client {
         if let Some(key) = key {
             request = request.header("idempotency-key", key);
         }
-        let bytes = body
-            .map(|body| Bytes::from(body.to_string()))
-            .unwrap_or_default();
+        let bytes = body.map(Bytes::from).unwrap_or_default();
         let request = request
             .body(Full::new(bytes))
             .map_err(|problem| Error::Usage(format!("{path:?} is no request: {problem}")))?;

@@ -5,10 +5,11 @@
 use std::cell::Cell;
 use std::time::Duration;
 
-use serde_json::{Value, json};
+use serde_json::Value;
 use tokio::time::Instant;
 
 use crate::job::JobId;
+use crate::protocol::JobRequest;
 
 use super::Error;
 use super::client::Client;
@@ -125,13 +126,17 @@ impl Link {
     }
 
     /// Submits a job under `key` and gives it as the daemon stored it.
-    pub(super) async fn submit(&self, job: &Value, key: &str) -> Result<Job, Error> {
+    pub(super) async fn submit(&self, job: &JobRequest, key: &str) -> Result<Job, Error> {
         self.retry(async || self.submit_once(job, key).await).await
     }
 
     /// The same without a second attempt.
-    pub(super) async fn submit_once(&self, job: &Value, key: &str) -> Result<Job, Error> {
-        read_job(self.client.post(wire::JOBS, job, Some(key)).await?)
+    pub(super) async fn submit_once(&self, job: &JobRequest, key: &str) -> Result<Job, Error> {
+        read_job(
+            self.client
+                .post(wire::JOBS, job.to_json(), Some(key))
+                .await?,
+        )
     }
 
     pub(super) async fn job(&self, id: JobId) -> Result<Job, Error> {
@@ -142,7 +147,7 @@ impl Link {
     /// Not repeated: whoever cancels is waiting at a terminal.
     pub(super) async fn cancel(&self, id: JobId) -> Result<Job, Error> {
         let path = wire::cancel_path(id);
-        read_job(self.client.post(&path, &json!({}), None).await?)
+        read_job(self.client.post(&path, "{}".to_owned(), None).await?)
     }
 }
 

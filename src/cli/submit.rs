@@ -69,10 +69,8 @@ async fn detached(
     json: bool,
 ) -> Result<(), Error> {
     for prompt in prompts {
-        let (endpoint, body) = wire::request(&prompt.text, sampling);
-        let job = link
-            .submit(&wire::new_job(endpoint, &body), &random_key()?)
-            .await?;
+        let request = wire::request(&prompt.text, sampling);
+        let job = link.submit(&request, &random_key()?).await?;
         let mut out = io::stdout().lock();
         if json {
             render::json_line(&mut out, &job.raw)?;
@@ -133,8 +131,7 @@ async fn submit_all(
     jobs: &mut Vec<Job>,
 ) -> Result<(), Error> {
     for prompt in prompts {
-        let (endpoint, body) = wire::request(&prompt.text, sampling);
-        let (request, key) = (wire::new_job(endpoint, &body), random_key()?);
+        let (request, key) = (wire::request(&prompt.text, sampling), random_key()?);
         let job = tokio::select! {
             job = link.submit(&request, &key) => job?,
             () = interrupt.wait() => {

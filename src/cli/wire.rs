@@ -1,11 +1,14 @@
 //! The JSON that goes over the socket: OpenAI's shapes and the job object around them.
 //!
-//! Requests are built and answers are read here and nowhere else. Reading is forgiving: a field that is
-//! missing or has another type reads as absent, since the daemon may be newer than this client.
+//! Requests are built and answers are read here and nowhere else. Jobs are submitted as `protocol`'s
+//! [`JobRequest`]. Answers are not read into its types, which want every field: reading is forgiving, a field
+//! that is missing or has another type reads as absent, since the daemon may be newer than this client. For
+//! the same reason the fields of a request go out as they were asked for, and the daemon judges them.
 
 use serde_json::{Map, Value, json};
 
 use crate::job::{Endpoint, JobId, State};
+use crate::protocol::JobRequest;
 
 use super::sampling::Sampling;
 
@@ -24,13 +27,8 @@ pub(super) fn cancel_path(id: JobId) -> String {
     format!("{JOBS}/{id}/cancel")
 }
 
-/// The body of `POST /v1/jobs`.
-pub(super) fn new_job(endpoint: Endpoint, body: &Value) -> Value {
-    json!({"endpoint": endpoint.path(), "body": body})
-}
-
 /// The request for one prompt. With `sampling.chat` it is a conversation of one user message.
-pub(super) fn request(prompt: &str, sampling: &Sampling) -> (Endpoint, Value) {
+pub(super) fn request(prompt: &str, sampling: &Sampling) -> JobRequest {
     let mut body = Map::new();
     let endpoint = if sampling.chat {
         let system = sampling
@@ -62,7 +60,7 @@ pub(super) fn request(prompt: &str, sampling: &Sampling) -> (Endpoint, Value) {
         "ignore_eos",
         sampling.ignore_eos.then_some(Value::Bool(true)),
     );
-    (endpoint, Value::Object(body))
+    JobRequest::new(endpoint, body)
 }
 
 /// A job object as the daemon shows it.
@@ -176,10 +174,9 @@ mod tests {
 
     #[test]
     fn only_what_was_asked_for_is_in_the_request() {
-        let (endpoint, body) = request("Hi", &Sampling::default());
         assert_eq!(
-            (endpoint, body),
-            (Endpoint::Completions, json!({"prompt": "Hi"}))
+            request("Hi", &Sampling::default()).to_json(),
+            r#"{"endpoint":"/v1/completions","body":{"prompt":"Hi"}}"#
         );
         let sampling = Sampling {
             chat: true,
@@ -190,13 +187,13 @@ mod tests {
             ignore_eos: true,
             ..Sampling::default()
         };
-        let (endpoint, body) = request("Hi", &sampling);
-        assert_eq!(endpoint, Endpoint::ChatCompletions);
+        let request = request("Hi", &sampling);
+        assert_eq!(request.endpoint, Endpoint::ChatCompletions);
         let expected = json!({
             "messages": [{"role": "system", "content": "Be kind."}, {"role": "user", "content": "Hi"}],
             "max_tokens": 3, "temperature": 0.5, "stop": ["\n"], "ignore_eos": true,
         });
-        assert_eq!(body, expected);
+        assert_eq!(Value::Object(request.body), expected);
     }
 
     #[test]

@@ -1,135 +1,96 @@
-//! One line of a batch: OpenAI's batch format, or just a prompt.
+//! The lines of a batch: OpenAI's batch format, or just a prompt; and the lines of its output.
 //!
-//! Input: `{"custom_id", "method": "POST", "url", "body"}`; an object with only the fields of a request
-//! (`prompt` or `messages`); or, in a text file, the prompt itself. Output:
+//! Input: `{"custom_id", "method": "POST", "url", "body"}`, or the prompt itself. Output:
 //! `{"id", "custom_id", "response": {"status_code", "request_id", "body"}, "error"}`.
+//!
+//! Two kinds of mistakes are told apart. A line without a readable `custom_id` makes the file unusable,
+//! because no line of the output could say whose it is. A line that has one and still cannot run is
+//! answered as its endpoint would: with status 400.
+//!
+//! Invariant: one line at a time. That no `custom_id` is used twice is checked by who holds the file, and
+//! the fields of the body are checked by the endpoint.
 
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
-
-use crate::job::Endpoint;
+use serde_json::Value;
 
 use super::fields::Fields;
 use super::render::json;
-use super::{ErrorBody, RequestError, validate};
+use super::{ErrorBody, ErrorKind, JobRequest, RequestError};
 
 /// What the lines of a file are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LineFormat {
-    /// A JSON object per line.
-    Json,
+    /// A batch request per line.
+    OpenAi,
     /// A prompt per line.
-    Text,
+    Prompts,
+}
+
+impl LineFormat {
+    /// The format of a file that begins with this line: a JSON object makes it one of batch requests.
+    pub fn of(first: &str) -> Self {
+        match serde_json::from_str(first) {
+            Ok(Value::Object(_)) => LineFormat::OpenAi,
+            _ => LineFormat::Prompts,
+        }
+    }
+}
+
+/// The lines of a file that are not blank, without their line breaks, and their numbers from 1.
+pub fn lines(file: &[u8]) -> impl Iterator<Item = (u64, Result<&str, RequestError>)> {
+    let numbered = (1..).zip(file.split(|&byte| byte == b'\n'));
+    numbered.filter_map(|(number, line)| match std::str::from_utf8(line) {
+        Err(_) => Some((
+            number,
+            Err(RequestError::body("the line is not UTF-8 text")),
+        )),
+        Ok(text) if text.trim().is_empty() => None,
+        Ok(text) => Some((number, Ok(text.strip_suffix('\r').unwrap_or(text)))),
+    })
 }
 
 /// One request of a batch.
 #[derive(Debug, Clone, PartialEq)]
 pub struct BatchLine {
-    /// Unique in its file; the caller checks that.
     pub custom_id: String,
-    pub endpoint: Endpoint,
-    pub body: Map<String, Value>,
+    /// What to run, or why this line cannot run.
+    pub request: Result<JobRequest, RequestError>,
 }
 
 impl BatchLine {
-    /// Reads a line; `number` counts from 1 and names lines without an id `line-<number>`. `None` for a
-    /// blank line. The body is not checked: see [`BatchLine::check`].
-    pub fn parse(
-        line: &str,
-        number: u64,
-        format: LineFormat,
-    ) -> Result<Option<Self>, RequestError> {
-        let line = line.trim_end_matches(['\r', '\n']);
-        if line.trim().is_empty() {
-            return Ok(None);
-        }
-        let custom_id = format!("line-{number}");
-        if format == LineFormat::Text {
-            let body = Map::from_iter([("prompt".to_owned(), Value::from(line))]);
-            return Ok(Some(BatchLine {
-                custom_id,
-                endpoint: Endpoint::Completions,
-                body,
-            }));
-        }
-        match serde_json::from_str(line) {
-            Ok(Value::Object(object))
-                if object.contains_key("body") || object.contains_key("url") =>
-            {
-                Self::openai(object).map(Some)
-            }
-            Ok(Value::Object(object)) => Self::bare(object, custom_id).map(Some),
-            Ok(_) => Err(RequestError::body("the line must be a JSON object")),
-            Err(error) => Err(RequestError::body(format!(
-                "the line is not valid JSON: {error}"
-            ))),
-        }
+    /// A line of [`LineFormat::OpenAi`]. An error is one of the file.
+    pub fn openai(text: &str) -> Result<Self, RequestError> {
+        let value: Value = serde_json::from_str(text)
+            .map_err(|error| RequestError::body(format!("the line is not valid JSON: {error}")))?;
+        let mut fields = Fields::from_value(value, String::new())
+            .map_err(|_| RequestError::body("the line must be a JSON object"))?;
+        let custom_id = fields
+            .string("custom_id")?
+            .filter(|id| !id.is_empty())
+            .ok_or_else(|| fields.error("custom_id", "is required"))?;
+        let request = request(&mut fields);
+        Ok(BatchLine { custom_id, request })
     }
 
-    fn openai(object: Map<String, Value>) -> Result<Self, RequestError> {
-        let mut fields = Fields::from_value(Value::Object(object), String::new())?;
-        let custom_id = fields.string("custom_id")?.filter(|id| !id.is_empty());
-        let custom_id = custom_id.ok_or_else(|| fields.error("custom_id", "is required"))?;
-        if fields
-            .string("method")?
-            .is_some_and(|method| method != "POST")
-        {
-            return Err(fields.error("method", "must be POST"));
-        }
-        let url = fields.string("url")?;
-        let endpoint = url
-            .as_deref()
-            .and_then(Endpoint::from_path)
-            .ok_or_else(|| {
-                let known = Endpoint::ALL.map(Endpoint::path).join(" or ");
-                fields.error("url", format!("must be {known}"))
-            })?;
-        match fields.required("body")? {
-            Value::Object(body) => Ok(BatchLine {
-                custom_id,
-                endpoint,
-                body,
-            }),
-            _ => Err(fields.error("body", "must be an object")),
+    /// A line of [`LineFormat::Prompts`]. Such a line has no id but its number, and it does not say how to
+    /// sample: the request made of its text comes from the caller.
+    pub fn prompt(number: u64, request: JobRequest) -> Self {
+        BatchLine {
+            custom_id: format!("line-{number}"),
+            request: Ok(request),
         }
     }
+}
 
-    /// The fields of a request, and perhaps an id.
-    fn bare(mut body: Map<String, Value>, number: String) -> Result<Self, RequestError> {
-        let custom_id = match body.shift_remove("custom_id") {
-            None | Some(Value::Null) => number,
-            Some(Value::String(id)) if !id.is_empty() => id,
-            Some(_) => {
-                return Err(RequestError::field(
-                    "custom_id",
-                    "must be a string that is not empty",
-                ));
-            }
-        };
-        let endpoint = if body.contains_key("messages") {
-            Endpoint::ChatCompletions
-        } else if body.contains_key("prompt") {
-            Endpoint::Completions
-        } else {
-            return Err(RequestError::body(
-                "the line has neither body and url, nor prompt, nor messages",
-            ));
-        };
-        Ok(BatchLine {
-            custom_id,
-            endpoint,
-            body,
-        })
+fn request(fields: &mut Fields) -> Result<JobRequest, RequestError> {
+    if fields.string("method")?.as_deref() != Some("POST") {
+        return Err(fields.error("method", "must be POST"));
     }
-
-    /// Checks the body as the endpoint would.
-    pub fn check(&self) -> Result<(), RequestError> {
-        validate(self.endpoint, &self.body_text())
-    }
-
-    /// The body as JSON text.
-    pub fn body_text(&self) -> Vec<u8> {
-        json(&self.body).into_bytes()
+    let endpoint = fields.endpoint("url")?;
+    let body = fields.object("body")?;
+    match body.get("stream") {
+        None | Some(Value::Null | Value::Bool(false)) => Ok(JobRequest::new(endpoint, body)),
+        Some(_) => Err(fields.error("body.stream", "has no meaning in a batch; leave it out")),
     }
 }
 
@@ -138,7 +99,7 @@ impl BatchLine {
 pub struct OutputLine {
     pub id: String,
     pub custom_id: String,
-    /// Null when the request was never run.
+    /// Null when there is no answer.
     pub response: Option<LineResponse>,
     /// Null when there is a response.
     pub error: Option<LineError>,
@@ -148,11 +109,13 @@ pub struct OutputLine {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct LineResponse {
     pub status_code: u16,
+    /// The job's id; where there is no job, another name of the request that no other request has. Never
+    /// null: OpenAI's clients read a string.
     pub request_id: String,
     pub body: Value,
 }
 
-/// Why a request was never run: `batch_expired`, `batch_cancelled`, ...
+/// Why there is no answer: `batch_expired`, `job_failed`, ...
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LineError {
     pub code: String,
@@ -160,30 +123,31 @@ pub struct LineError {
 }
 
 impl OutputLine {
-    /// The line of a request that was answered; `job` is the job's id.
-    pub fn answered(custom_id: &str, job: &str, status_code: u16, body: Value) -> Self {
+    /// The line of a request that was answered, with whatever status.
+    pub fn answered(custom_id: &str, request_id: &str, status_code: u16, body: Value) -> Self {
         OutputLine {
-            id: format!("batch_req_{job}"),
+            id: format!("batch_req_{request_id}"),
             custom_id: custom_id.to_owned(),
             response: Some(LineResponse {
                 status_code,
-                request_id: job.to_owned(),
+                request_id: request_id.to_owned(),
                 body,
             }),
             error: None,
         }
     }
 
-    /// The line of a request that was refused before it became a job.
-    pub fn refused(custom_id: &str, status_code: u16, error: &ErrorBody) -> Self {
-        let body = serde_json::json!({ "error": error.error });
-        Self::answered(custom_id, custom_id, status_code, body)
+    /// The line of a request that cannot run: [`BatchLine::request`] said why.
+    pub fn refused(custom_id: &str, request_id: &str, error: RequestError) -> Self {
+        let body = serde_json::json!({ "error": ErrorBody::from(error).error });
+        let status = ErrorKind::InvalidRequest.status();
+        Self::answered(custom_id, request_id, status, body)
     }
 
-    /// The line of a request that was never run.
-    pub fn not_run(custom_id: &str, job: &str, code: &str, message: &str) -> Self {
+    /// The line of a request that has no answer.
+    pub fn unanswered(custom_id: &str, request_id: &str, code: &str, message: &str) -> Self {
         OutputLine {
-            id: format!("batch_req_{job}"),
+            id: format!("batch_req_{request_id}"),
             custom_id: custom_id.to_owned(),
             response: None,
             error: Some(LineError {

@@ -6,6 +6,8 @@ use std::ops::RangeInclusive;
 
 use serde_json::{Map, Value};
 
+use crate::job::Endpoint;
+
 use super::RequestError;
 
 /// Unknown fields are listed up to this number; the rest is counted.
@@ -67,6 +69,25 @@ impl Fields {
             Some(Value::String(text)) => Ok(Some(text)),
             Some(_) => Err(self.error(name, "must be a string")),
         }
+    }
+
+    /// An object that must be there, whose fields are nobody's yet.
+    pub(super) fn object(&mut self, name: &str) -> Result<Map<String, Value>, RequestError> {
+        match self.required(name)? {
+            Value::Object(object) => Ok(object),
+            _ => Err(self.error(name, "must be an object")),
+        }
+    }
+
+    /// The path of an endpoint, which must be there.
+    pub(super) fn endpoint(&mut self, name: &str) -> Result<Endpoint, RequestError> {
+        let path = self.string(name)?;
+        path.as_deref()
+            .and_then(Endpoint::from_path)
+            .ok_or_else(|| {
+                let known = Endpoint::ALL.map(Endpoint::path).join(" or ");
+                self.error(name, format!("must be {known}"))
+            })
     }
 
     /// False when left out.

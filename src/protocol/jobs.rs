@@ -34,21 +34,22 @@ fn is_zero(priority: &i32) -> bool {
 }
 
 impl JobRequest {
+    /// A request with nothing said but what to run.
+    pub fn new(endpoint: Endpoint, body: Map<String, Value>) -> Self {
+        JobRequest {
+            endpoint,
+            body,
+            priority: 0,
+            metadata: None,
+        }
+    }
+
     /// The request, and the names of unknown fields. The inner body is validated too; its fields are
     /// named `body.<field>`.
     pub fn parse(bytes: &[u8]) -> Result<(Self, Vec<String>), RequestError> {
         let mut fields = Fields::from_body(bytes)?;
-        let path = fields.string("endpoint")?;
-        let endpoint = path
-            .as_deref()
-            .and_then(Endpoint::from_path)
-            .ok_or_else(|| {
-                let known = Endpoint::ALL.map(Endpoint::path).join(" or ");
-                fields.error("endpoint", format!("must be {known}"))
-            })?;
-        let Value::Object(body) = fields.required("body")? else {
-            return Err(fields.error("body", "must be an object"));
-        };
+        let endpoint = fields.endpoint("endpoint")?;
+        let body = fields.object("body")?;
         let metadata = match fields.take("metadata") {
             None => None,
             Some(Value::Object(metadata)) => Some(metadata),
@@ -77,6 +78,11 @@ impl JobRequest {
         }
         validate(endpoint, &request.body_text()).map_err(|error| error.inside("body"))?;
         Ok((request, fields.unknown()))
+    }
+
+    /// The body of `POST /v1/jobs`.
+    pub fn to_json(&self) -> String {
+        super::render::json(self)
     }
 
     /// The inner body as JSON text: what is stored and resolved later.

@@ -24,7 +24,7 @@ pub mod sampling;
 mod stream;
 pub mod tokenize;
 
-pub use chat::{ChatChunk, ChatCompletion, ChatRequest};
+pub use chat::{ChatCompletion, ChatRequest};
 pub use completion::{Completion, CompletionRequest, Prompt};
 pub use context::Context;
 pub use errors::{ErrorBody, ErrorDetail, ErrorKind, RequestError};
@@ -33,6 +33,5 @@ pub use models::{Health, HealthStatus, ModelList};
 pub use peek::{seed, wants_stream};
 pub use render::{ResponseMeta, render, usage};
 pub use resolve::{resolve, validate};
-pub use sampling::Options;
 pub use stream::{StreamState, render_event};
 pub use tokenize::{detokenize, tokenize};
