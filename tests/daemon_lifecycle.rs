@@ -156,6 +156,43 @@ fn a_killed_daemon_loses_no_job_and_changes_no_answer() {
 }
 
 #[test]
+fn a_queued_job_keeps_the_length_it_was_accepted_with() {
+    let config = LONG.replace("slots = 2", "slots = 1");
+    let home = Home::new(&config.replace("[model]", "[model]\nmax_tokens = 5"));
+    let daemon = home.start();
+    let client = daemon.client();
+    let ahead = submit(&client, &job("x", 30_000));
+    client
+        .stream("GET", &format!("/v1/jobs/{ahead}/events"), b"")
+        .next()
+        .unwrap();
+    let body = json!({"prompt": "y", "ignore_eos": true});
+    let id = submit(
+        &client,
+        &json!({"endpoint": "/v1/completions", "body": body}),
+    );
+    let waiting = client.get(&format!("/v1/jobs/{id}")).expect(200);
+    assert_eq!(waiting["status"], "queued");
+    daemon.kill();
+
+    let file = home.path().join("woolly.toml");
+    let text = std::fs::read_to_string(&file).unwrap();
+    std::fs::write(&file, text.replace("max_tokens = 5", "max_tokens = 9")).unwrap();
+    let daemon = home.start();
+    let client = daemon.client();
+    client
+        .post(&format!("/v1/jobs/{ahead}/cancel"), &Value::Null)
+        .expect(200);
+    result(&client, &id);
+    let done = client.get(&format!("/v1/jobs/{id}")).expect(200);
+    assert_eq!(done["result"]["usage"]["completion_tokens"], 5);
+    // The new default is in force for what is accepted now.
+    let new = client.post("/v1/completions", &body).expect(200);
+    assert_eq!(new["usage"]["completion_tokens"], 9);
+    daemon.stop();
+}
+
+#[test]
 fn a_live_daemon_keeps_its_socket_and_its_state() {
     let home = Home::new(TINY);
     let daemon = home.start();

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use woolly::job::Endpoint;
 use woolly::protocol::sampling::{Options, StreamOptions};
 use woolly::protocol::{ChatRequest, CompletionRequest, Prompt};
-use woolly::protocol::{resolve, seed, validate, wants_stream};
+use woolly::protocol::{Resolved, resolve, seed, validate, wants_stream};
 use woolly::text::Message;
 
 use crate::support::served_model::ServedModel;
@@ -96,7 +96,7 @@ proptest! {
             }
             let text = body.to_string();
             let valid = validate(endpoint, text.as_bytes());
-            let resolved = resolve(&model.context(), endpoint, text.as_bytes(), 1);
+            let resolved = resolve(&model.context(), endpoint, text.as_bytes(), Resolved { seed: 1, max_tokens: None });
             // Whatever validate refuses, resolve refuses with the same sentence.
             if let Err(error) = valid {
                 prop_assert_eq!(resolved, Err(error));
@@ -150,7 +150,8 @@ proptest! {
     fn resolving_is_deterministic(body in "[ -~]{1,40}", seed: u64) {
         let model = ServedModel::new(tiny("qwen2"));
         let body = json!({"prompt": body, "n": 2}).to_string();
-        let resolve = || resolve(&model.context(), Endpoint::Completions, body.as_bytes(), seed);
+        let resolved = Resolved { seed, max_tokens: None };
+        let resolve = || resolve(&model.context(), Endpoint::Completions, body.as_bytes(), resolved);
         prop_assert_eq!(resolve().unwrap(), resolve().unwrap());
         prop_assert_eq!(resolve().unwrap().params.seed, seed);
     }

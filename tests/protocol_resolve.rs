@@ -1,8 +1,8 @@
 //! From a body to a spec: tokens, defaults, and what must fit.
 
 use serde_json::{Value, json};
-use woolly::job::{Endpoint, SamplingParams};
-use woolly::protocol::{RequestError, resolve};
+use woolly::job::{Endpoint, SamplingParams, Spec};
+use woolly::protocol::{RequestError, Resolved, resolve};
 use woolly::text::Tokenizer;
 use woolly::weights::Metadata;
 use woolly::weights::gguf::Value as Gguf;
@@ -11,7 +11,26 @@ use crate::support::served_model::ServedModel;
 use crate::support::vocabularies::{bytes, set, tiny, tiny_pairs};
 
 fn error(model: &ServedModel, endpoint: Endpoint, body: &Value) -> RequestError {
-    resolve(&model.context(), endpoint, body.to_string().as_bytes(), 1).unwrap_err()
+    accepted_with(model, None, endpoint, body).unwrap_err()
+}
+
+/// What a body resolves to with the `max_tokens` that was stored for it.
+fn accepted_with(
+    model: &ServedModel,
+    max_tokens: Option<u32>,
+    endpoint: Endpoint,
+    body: &Value,
+) -> Result<Spec, RequestError> {
+    let resolved = Resolved {
+        seed: 1,
+        max_tokens,
+    };
+    resolve(
+        &model.context(),
+        endpoint,
+        body.to_string().as_bytes(),
+        resolved,
+    )
 }
 
 #[test]
@@ -129,6 +148,32 @@ fn max_tokens_is_clamped_to_what_fits() {
     assert_eq!(max_tokens(json!("123456789")), 1);
     // One set of parameters for all: the longest prompt decides.
     assert_eq!(max_tokens(json!(["abc", "12345678"])), 2);
+}
+
+#[test]
+fn a_stored_length_is_kept_or_refused_and_never_changed() {
+    let mut model = ServedModel::new(bytes(300));
+    let body = json!({"prompt": "abc"});
+    let asking = json!({"prompt": "abc", "max_tokens": 100});
+    let stored = |model: &ServedModel, max_tokens, body: &Value| {
+        accepted_with(model, Some(max_tokens), Endpoint::Completions, body)
+            .map(|spec| spec.params.max_tokens)
+            .map_err(|refusal| refusal.to_string())
+    };
+    // Neither the default, 16, nor more room than there was changes it.
+    assert_eq!(stored(&model, 7, &body), Ok(7));
+    assert_eq!(stored(&model, 7, &asking), Ok(7));
+    assert_eq!(stored(&model, 0, &body), Ok(0));
+    model.max_positions = 10;
+    assert_eq!(stored(&model, 7, &body), Ok(7));
+    assert_eq!(
+        stored(&model, 8, &body),
+        Err(
+            "prompt has 3 tokens, and the job was accepted with max_tokens 8; together they no longer \
+             fit: a sequence now has 10 positions"
+                .to_owned()
+        )
+    );
 }
 
 #[test]

@@ -90,6 +90,7 @@ fn a_job_keeps_everything_it_was_given(disk: &dyn Disk) {
         endpoint: Endpoint::ChatCompletions,
         body: vec![0, 255, b'{'],
         seed: u64::MAX,
+        max_tokens: None,
         priority: -3,
         idempotency_key: Some("k".to_owned()),
         uid: u32::MAX,
@@ -119,7 +120,7 @@ fn a_job_keeps_everything_it_was_given(disk: &dyn Disk) {
     };
     assert_eq!(submitted.job, expected);
     drop(store);
-    let store = disk.open();
+    let mut store = disk.open();
     assert_eq!(
         row(&*store, expected.id),
         JobRow {
@@ -127,6 +128,8 @@ fn a_job_keeps_everything_it_was_given(disk: &dyn Disk) {
             ..expected
         }
     );
+    let claimed = store.claim(0).unwrap();
+    assert_eq!((claimed.seed, claimed.max_tokens), (u64::MAX, None));
 }
 
 fn a_job_runs_and_completes(disk: &dyn Disk) {
@@ -134,6 +137,7 @@ fn a_job_runs_and_completes(disk: &dyn Disk) {
     let id = store.accept(detached("a"));
     let claimed = store.claim(10).unwrap();
     assert_eq!((claimed.id, claimed.seed), (id, u64::MAX - 7));
+    assert_eq!(claimed.max_tokens, Some(u32::MAX));
     assert_eq!(claimed.body, b"{\"prompt\":\"a\"}");
     assert_eq!(store.claim(11), None);
     assert_eq!(row(&*store, id).started_at_ms, Some(10));
@@ -213,9 +217,10 @@ fn the_same_key_finds_the_same_job(disk: &dyn Disk) {
     let mut store = disk.open();
     let job = keyed(detached("a"), "k");
     let first = store.submit(job.clone()).unwrap();
-    // Another seed and time are no other request: the client did not choose them.
+    // Another seed, length and time are no other request: the client did not choose them.
     let again = NewJob {
         seed: 1,
+        max_tokens: None,
         created_at_ms: 9,
         ..job.clone()
     };

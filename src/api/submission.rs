@@ -8,7 +8,7 @@ use rand::TryRng;
 use rand::rngs::SysRng;
 
 use crate::job::{Endpoint, Spec};
-use crate::protocol;
+use crate::protocol::{self, Resolved};
 
 use super::model_slot::Served;
 use super::refusal::Refusal;
@@ -52,7 +52,11 @@ pub(super) async fn resolve(
     seed: u64,
 ) -> Result<(Spec, Vec<u8>), Refusal> {
     let resolve = move || {
-        let spec = protocol::resolve(&served.context(), endpoint, &body, seed);
+        let resolved = Resolved {
+            seed,
+            max_tokens: None,
+        };
+        let spec = protocol::resolve(&served.context(), endpoint, &body, resolved);
         spec.map(|spec| (spec, body))
     };
     Ok(in_background(resolve).await??)

@@ -13,8 +13,9 @@
 use crate::tensor::PANEL_ROWS;
 
 use super::isa::{Isa, Kernel};
+use super::lanes::sum_tree;
+use super::math;
 use super::matmul::{Store, Tile, group_size, run_tile};
-use super::{math, reference};
 
 /// Positions in one KV block: the lanes of a score vector.
 pub const BLOCK: usize = PANEL_ROWS;
@@ -267,7 +268,7 @@ impl<const T: usize> Kernel for SoftMax<'_, T> {
                     *l += *p;
                 }
             }
-            l[t] = reference::tree(lanes);
+            l[t] = sum_tree(lanes);
         }
     }
 }
@@ -311,6 +312,7 @@ impl<const T: usize> Kernel for Merge<'_, T> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::compute::reference;
 
     fn value(i: usize) -> f32 {
         ((i * 7919 + 13) % 1009) as f32 / 250.0 - 2.0

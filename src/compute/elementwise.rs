@@ -4,7 +4,8 @@
 use crate::tensor::PANEL_ROWS;
 
 use super::isa::{Isa, Kernel};
-use super::{Lanes, math, reference};
+use super::lanes::sum_tree;
+use super::{Lanes, math};
 
 /// RMS norm of every token: `y = x * (1 / sqrt(mean(x^2) + eps)) * weight`, with the whole-vector sum
 /// in 16 lanes and a fixed tree.
@@ -39,7 +40,7 @@ impl Kernel for RmsNorm<'_> {
                     *lane = v.mul_add(v, *lane);
                 }
             }
-            let scale = 1.0 / (reference::tree(lanes) / width as f32 + eps).sqrt();
+            let scale = 1.0 / (sum_tree(lanes) / width as f32 + eps).sqrt();
             let out = y.values_mut();
             for (block, weight) in weight.chunks(PANEL_ROWS).enumerate() {
                 let values = x.lane(block, token);
@@ -136,6 +137,7 @@ impl Kernel for RotateHeads<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::compute::reference;
 
     fn values(len: usize, salt: usize) -> Vec<f32> {
         (0..len)

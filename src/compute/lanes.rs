@@ -32,6 +32,17 @@ fn stride(tokens: usize) -> usize {
     if tokens <= 14 { tokens } else { tokens | 1 }
 }
 
+/// Sum of the 16 values of a lane vector, in the one order that whole-vector sums end with: halves are
+/// added onto each other, 8, 4, 2, 1.
+pub(super) fn sum_tree(mut lanes: [f32; PANEL_ROWS]) -> f32 {
+    for half in [8, 4, 2, 1] {
+        for i in 0..half {
+            lanes[i] += lanes[i + half];
+        }
+    }
+    lanes[0]
+}
+
 impl Lanes {
     /// Room for `max_tokens` tokens of `width` values; [`Lanes::resize`] never allocates up to that.
     pub fn new(width: usize, max_tokens: usize) -> Self {

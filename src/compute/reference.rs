@@ -22,8 +22,8 @@ pub fn sum_of_squares(x: &[f32]) -> f32 {
     tree(lanes)
 }
 
-/// The fixed tree over 16 partial sums.
-pub fn tree(mut lanes: [f32; 16]) -> f32 {
+/// The fixed tree over 16 partial sums, written out once more: an oracle shares nothing with what it checks.
+fn tree(mut lanes: [f32; 16]) -> f32 {
     for half in [8, 4, 2, 1] {
         for i in 0..half {
             lanes[i] += lanes[i + half];

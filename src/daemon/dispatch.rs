@@ -10,7 +10,7 @@ use std::time::Duration;
 use crate::api::Served;
 use crate::engine::{Pool, Task};
 use crate::job::{JobId, SequenceEvent, Spec};
-use crate::protocol::{self, ResponseMeta};
+use crate::protocol::{self, Resolved, ResponseMeta};
 use crate::queue::{self, Claimed, Completion, Queue};
 
 use super::assembly::End;
@@ -70,11 +70,14 @@ impl Dispatch {
             endpoint,
             body,
             seed,
+            max_tokens,
             created_at_ms,
         } = claimed;
-        // Accepted before the model was warm, or under another model: only now it shows that it cannot run.
+        let resolved = Resolved { seed, max_tokens };
+        // Accepted before the model was warm, or under another model or configuration: only now it shows
+        // that it cannot run.
         let resolve = || {
-            protocol::resolve(&self.served.context(), endpoint, &body, seed)
+            protocol::resolve(&self.served.context(), endpoint, &body, resolved)
                 .map_err(|refusal| refusal.to_string())
         };
         let spec = match or_panicked(resolve) {

@@ -5,7 +5,7 @@
 //! reported in `warnings`. Fields that are known elsewhere and would change the answer are refused.
 //!
 //! Invariant: pure; no I/O, no clock, no knowledge of who sent or stores a body. No body makes it
-//! panic. The same body and seed resolve to the same spec for ever.
+//! panic. The same body and [`Resolved`] resolve to the same spec for ever.
 
 pub mod batch_line;
 pub mod chat;
@@ -32,6 +32,6 @@ pub use jobs::{JobList, JobRequest, JobView};
 pub use models::{Health, HealthStatus, ModelList};
 pub use peek::{seed, wants_stream};
 pub use render::{ResponseMeta, render, usage};
-pub use resolve::{resolve, validate};
+pub use resolve::{Resolved, resolve, validate};
 pub use stream::{StreamState, render_event};
 pub use tokenize::{detokenize, tokenize};

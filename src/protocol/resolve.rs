@@ -1,7 +1,7 @@
 //! Requests to job specs: tokenize, check against the model, settle every default.
 //!
-//! Invariant: the same body and seed give the same spec for ever, with the same model and
-//! configuration; nothing else is looked at.
+//! Invariant: the same body and [`Resolved`] give the same spec for ever, with the same model; the
+//! configuration has a say only in what was not settled before.
 
 use crate::job::{Endpoint, SamplingParams, Sequence, Spec};
 use crate::text::Message;
@@ -11,16 +11,25 @@ use super::completion::{CompletionRequest, Prompt};
 use super::sampling::MAX_SEQUENCES;
 use super::{Context, RequestError};
 
+/// What was settled when a job was accepted, and is stored with it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Resolved {
+    pub seed: u64,
+    /// `None` at submit, and for a job that was accepted without a model: then the request, the
+    /// configuration's default and the room behind the prompt decide.
+    pub max_tokens: Option<u32>,
+}
+
 /// Validates and tokenizes a request body. A sequence that cannot fit the context is an error.
 pub fn resolve(
     context: &Context<'_>,
     endpoint: Endpoint,
     body: &[u8],
-    seed: u64,
+    resolved: Resolved,
 ) -> Result<Spec, RequestError> {
     match endpoint {
-        Endpoint::Completions => completion(context, body, seed),
-        Endpoint::ChatCompletions => chat(context, body, seed),
+        Endpoint::Completions => completion(context, body, resolved),
+        Endpoint::ChatCompletions => chat(context, body, resolved),
     }
 }
 
@@ -36,7 +45,11 @@ pub fn validate(endpoint: Endpoint, body: &[u8]) -> Result<(), RequestError> {
     }
 }
 
-fn completion(context: &Context<'_>, body: &[u8], seed: u64) -> Result<Spec, RequestError> {
+fn completion(
+    context: &Context<'_>,
+    body: &[u8],
+    resolved: Resolved,
+) -> Result<Spec, RequestError> {
     let (request, warnings) = CompletionRequest::parse(body)?;
     check_count(&request)?;
     let prompts = match request.prompt {
@@ -52,17 +65,19 @@ fn completion(context: &Context<'_>, body: &[u8], seed: u64) -> Result<Spec, Req
             .collect::<Result<_, _>>()?,
     };
     let max_tokens = request.max_tokens.unwrap_or(context.max_tokens_completion);
-    let max_tokens = fit(context, "prompt", &prompts, max_tokens)?;
+    let max_tokens = length(context, "prompt", &prompts, max_tokens, resolved)?;
     let return_token_ids = request.options.return_token_ids;
     let n = request.options.n();
-    let params = request.options.params(max_tokens, seed, request.logprobs);
+    let params = request
+        .options
+        .params(max_tokens, resolved.seed, request.logprobs);
     Ok(Spec {
         echo: request.echo,
         ..spec(prompts, n, params, return_token_ids, warnings)
     })
 }
 
-fn chat(context: &Context<'_>, body: &[u8], seed: u64) -> Result<Spec, RequestError> {
+fn chat(context: &Context<'_>, body: &[u8], resolved: Resolved) -> Result<Spec, RequestError> {
     let (request, warnings) = ChatRequest::parse(body)?;
     let text = request
         .messages
@@ -92,10 +107,12 @@ fn chat(context: &Context<'_>, body: &[u8], seed: u64) -> Result<Spec, RequestEr
     }
     let prompts = vec![prompt];
     let max_tokens = request.max_tokens.unwrap_or(context.max_tokens_chat);
-    let max_tokens = fit(context, "messages", &prompts, max_tokens)?;
+    let max_tokens = length(context, "messages", &prompts, max_tokens, resolved)?;
     let return_token_ids = request.options.return_token_ids;
     let n = request.options.n();
-    let params = request.options.params(max_tokens, seed, candidates);
+    let params = request
+        .options
+        .params(max_tokens, resolved.seed, candidates);
     Ok(spec(prompts, n, params, return_token_ids, warnings))
 }
 
@@ -188,20 +205,34 @@ fn check_length(
     Ok(())
 }
 
-/// Checks that every prompt leaves room for an answer, and clamps `max_tokens` to what fits behind the
-/// longest: the sequences of a job share one set of parameters.
-fn fit(
+/// The `max_tokens` of a job, whose prompts must leave room for an answer. What was settled before is
+/// taken as it is, or does not fit any more. Otherwise `wanted` is clamped to what fits behind the longest
+/// prompt: the sequences of a job share one set of parameters.
+fn length(
     context: &Context<'_>,
     field: &str,
     prompts: &[Vec<u32>],
-    max_tokens: u32,
+    wanted: u32,
+    resolved: Resolved,
 ) -> Result<u32, RequestError> {
     let longest = prompts.iter().map(Vec::len).max().unwrap_or(0);
+    let wanted = resolved.max_tokens.unwrap_or(wanted);
     let room = context.max_positions.checked_sub(longest);
-    match room.map(|room| u32::try_from(room).map_or(max_tokens, |room| max_tokens.min(room))) {
-        Some(fitting) if fitting > 0 || max_tokens == 0 => Ok(fitting),
-        _ => Err(too_long(context, field, &longest.to_string())),
+    let fitting = room
+        .map(|room| u32::try_from(room).map_or(wanted, |room| wanted.min(room)))
+        .filter(|fitting| *fitting > 0 || wanted == 0)
+        .ok_or_else(|| too_long(context, field, &longest.to_string()))?;
+    if resolved.max_tokens.is_some() && fitting < wanted {
+        let positions = context.max_positions;
+        return Err(RequestError::field(
+            field,
+            format!(
+                "has {longest} tokens, and the job was accepted with max_tokens {wanted}; together they \
+                 no longer fit: a sequence now has {positions} positions"
+            ),
+        ));
     }
+    Ok(fitting)
 }
 
 fn too_long(context: &Context<'_>, field: &str, count: &str) -> RequestError {

@@ -10,6 +10,8 @@ pub struct NewJob {
     pub body: Vec<u8>,
     /// Drawn at submit when the request has none, and stored.
     pub seed: u64,
+    /// As resolved at submit; `None` when it is resolved only after the claim.
+    pub max_tokens: Option<u32>,
     pub priority: i32,
     pub idempotency_key: Option<String>,
     /// Of the submitter.
@@ -68,6 +70,7 @@ pub struct Claimed {
     pub endpoint: Endpoint,
     pub body: Vec<u8>,
     pub seed: u64,
+    pub max_tokens: Option<u32>,
     pub created_at_ms: i64,
 }
 

@@ -11,6 +11,7 @@ pub(crate) fn detached(name: &str) -> NewJob {
         endpoint: Endpoint::Completions,
         body: format!("{{\"prompt\":\"{name}\"}}").into_bytes(),
         seed: u64::MAX - 7,
+        max_tokens: Some(u32::MAX),
         priority: 0,
         idempotency_key: None,
         uid: 1000,

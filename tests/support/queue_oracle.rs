@@ -148,6 +148,7 @@ impl Disk {
                     endpoint: job.endpoint,
                     body: job.body.clone(),
                     seed: job.seed,
+                    max_tokens: job.max_tokens,
                     created_at_ms: job.created_at_ms,
                 })))
             }

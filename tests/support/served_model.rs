@@ -2,7 +2,7 @@
 
 use woolly::job::{Endpoint, Spec};
 use woolly::job::{FinishReason, JobId, ModelInfo, Outcome, SequenceOutcome, Token};
-use woolly::protocol::{Context, ResponseMeta, resolve};
+use woolly::protocol::{Context, Resolved, ResponseMeta, resolve};
 use woolly::text::{ChatTemplate, StreamDecoder, Tokenizer};
 use woolly::weights::Metadata;
 
@@ -51,7 +51,17 @@ impl ServedModel {
 
     /// A body that must resolve.
     pub(crate) fn spec(&self, endpoint: Endpoint, body: &serde_json::Value) -> Spec {
-        resolve(&self.context(), endpoint, body.to_string().as_bytes(), 7).unwrap()
+        let resolved = Resolved {
+            seed: 7,
+            max_tokens: None,
+        };
+        resolve(
+            &self.context(),
+            endpoint,
+            body.to_string().as_bytes(),
+            resolved,
+        )
+        .unwrap()
     }
 
     /// The same answer for every sequence: one token per byte or entry of `ids`, texts as a stream

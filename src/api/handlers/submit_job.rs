@@ -27,13 +27,17 @@ pub(in crate::api) async fn handle(
     let seed = submission::seed(endpoint, &body)?;
     // What can never run is refused now, where someone is listening. While the model is warming that is
     // found out by dispatch.
+    let mut max_tokens = None;
     if let Some(served) = shared.model.get() {
-        (_, body) = submission::resolve(served, endpoint, body, seed).await?;
+        let spec;
+        (spec, body) = submission::resolve(served, endpoint, body, seed).await?;
+        max_tokens = Some(spec.params.max_tokens);
     }
     let job = NewJob {
         endpoint,
         body,
         seed,
+        max_tokens,
         priority: request.priority,
         idempotency_key: key,
         uid: caller.uid,

@@ -42,6 +42,7 @@ pub(super) async fn answer(
         endpoint,
         body,
         seed,
+        max_tokens: Some(spec.params.max_tokens),
         priority: 0,
         idempotency_key: key,
         uid: peer.uid,

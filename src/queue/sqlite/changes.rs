@@ -74,14 +74,15 @@ impl Changes<'_> {
         }
         self.db
             .prepare_cached(
-                "INSERT INTO job(state, endpoint, priority, seed, uid, attached, idempotency_key,
-                                 request_blake3, metadata, created_at_ms)
-                 VALUES ('queued', ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
+                "INSERT INTO job(state, endpoint, priority, seed, max_tokens, uid, attached,
+                                 idempotency_key, request_blake3, metadata, created_at_ms)
+                 VALUES ('queued', ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
             )?
             .execute(params![
                 job.endpoint.path(),
                 job.priority,
                 job.seed.cast_signed(),
+                job.max_tokens,
                 job.uid,
                 job.attached,
                 job.idempotency_key,
@@ -126,7 +127,7 @@ impl Changes<'_> {
         let Some(claimed) = self
             .db
             .prepare_cached(
-                "SELECT id, endpoint, body, seed, created_at_ms
+                "SELECT id, endpoint, body, seed, max_tokens, created_at_ms
                  FROM job JOIN request ON job_id = id
                  WHERE id = (SELECT id FROM job WHERE state = 'queued'
                              ORDER BY priority DESC, id LIMIT 1)",
@@ -137,7 +138,8 @@ impl Changes<'_> {
                     endpoint: reads::word(row, 1, Endpoint::from_path)?,
                     body: row.get(2)?,
                     seed: row.get::<_, i64>(3)?.cast_unsigned(),
-                    created_at_ms: row.get(4)?,
+                    max_tokens: row.get(4)?,
+                    created_at_ms: row.get(5)?,
                 })
             })
             .optional()?

@@ -13,6 +13,8 @@ CREATE TABLE job(
   priority INTEGER NOT NULL,
   -- The 64 bits of an unsigned number.
   seed INTEGER NOT NULL,
+  -- As resolved at submit; NULL for a job accepted before that was possible.
+  max_tokens INTEGER,
   uid INTEGER NOT NULL,
   attached INTEGER NOT NULL CHECK (attached IN (0, 1)),
   idempotency_key TEXT,

@@ -165,6 +165,7 @@ mod tests {
             endpoint: Endpoint::Completions,
             body: vec![b' '; body],
             seed: 0,
+            max_tokens: None,
             priority: 0,
             idempotency_key: None,
             uid: 0,
