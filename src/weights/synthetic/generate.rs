@@ -5,6 +5,7 @@
 //! neighbours. A half's upper 24 bits are a signed integer; a value is the middle between that integer
 //! and the next, scaled, so that no weight is zero and the two signs are equally likely.
 
+use crate::compute::{Isa, Kernel};
 use crate::tensor::{Layout, PANEL_ROWS, TensorSpec};
 
 /// The step of SplitMix64's counter.
@@ -21,13 +22,57 @@ pub(super) fn fill(seed: u64, spec: &TensorSpec, first_row: usize, out: &mut [f3
     if spec.layout != Layout::Panels {
         return stream.run(first_row * cols, out);
     }
+    let isa = Isa::best();
     for (panel, out) in out.chunks_exact_mut(cols * PANEL_ROWS).enumerate() {
         let first = first_row + panel * PANEL_ROWS;
         let (lines, _) = out.as_chunks_mut::<PANEL_ROWS>();
         if first + PANEL_ROWS <= spec.rows && cols.is_multiple_of(2) {
-            stream.full_panel(first * cols, cols, lines);
+            let start = first * cols;
+            isa.run(FullPanel {
+                stream: &stream,
+                start,
+                cols,
+                lines,
+            });
         } else {
             stream.any_panel(first, spec.rows, cols, lines);
+        }
+    }
+}
+
+/// 16 whole rows of an even number of columns: a word is two columns of one row. Only whole words are
+/// needed, so it is compiled for each instruction set: AVX-512 multiplies eight 64-bit words at once.
+/// Integers, one product and one sum: the bits are the same on all.
+struct FullPanel<'a> {
+    stream: &'a Stream,
+    start: usize,
+    cols: usize,
+    lines: &'a mut [[f32; PANEL_ROWS]],
+}
+
+impl Kernel for FullPanel<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run(self) {
+        let FullPanel {
+            stream,
+            start,
+            cols,
+            lines,
+        } = self;
+        let mut states = [0u64; PANEL_ROWS];
+        for (lane, state) in states.iter_mut().enumerate() {
+            *state = stream.state(start + lane * cols);
+        }
+        let (pairs, _) = lines.as_chunks_mut::<2>();
+        for [low, high] in pairs {
+            for lane in 0..PANEL_ROWS {
+                let word = mix(states[lane]);
+                low[lane] = stream.value(word as u32);
+                high[lane] = stream.value((word >> 32) as u32);
+                states[lane] = states[lane].wrapping_add(GAMMA);
+            }
         }
     }
 }
@@ -60,11 +105,13 @@ impl Stream {
     }
 
     /// The state whose mix is word `index / 2`.
+    #[inline(always)]
     fn state(&self, index: usize) -> u64 {
         self.key
             .wrapping_add(GAMMA.wrapping_mul(index as u64 / 2 + 1))
     }
 
+    #[inline(always)]
     fn value(&self, half: u32) -> f32 {
         (half.cast_signed() >> 8) as f32 * self.scale + self.offset
     }
@@ -89,21 +136,6 @@ impl Stream {
         last.iter_mut().for_each(|value| *value = self.at(start));
     }
 
-    /// 16 whole rows of an even number of columns: a word is two columns of one row. The words are made
-    /// first, with scalar multiplications, because baseline vector code has none of 64 bits; the
-    /// conversion of sixteen words at once is vector code.
-    fn full_panel(&self, start: usize, cols: usize, lines: &mut [[f32; PANEL_ROWS]]) {
-        let mut states: [u64; PANEL_ROWS] =
-            std::array::from_fn(|lane| self.state(start + lane * cols));
-        let (pairs, _) = lines.as_chunks_mut::<2>();
-        for [low, high] in pairs {
-            let words = states.map(mix);
-            states = states.map(|state| state.wrapping_add(GAMMA));
-            *low = words.map(|word| self.value(word as u32));
-            *high = words.map(|word| self.value((word >> 32) as u32));
-        }
-    }
-
     /// A panel with missing rows or an odd number of columns.
     fn any_panel(&self, first: usize, rows: usize, cols: usize, lines: &mut [[f32; PANEL_ROWS]]) {
         for (k, line) in lines.iter_mut().enumerate() {
@@ -120,6 +152,7 @@ impl Stream {
 }
 
 /// The output function of SplitMix64.
+#[inline(always)]
 fn mix(state: u64) -> u64 {
     let z = (state ^ (state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
