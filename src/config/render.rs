@@ -4,7 +4,7 @@ use std::path::Path;
 
 use super::defaults;
 use super::file::{self, File, MaxTokens, NumberOrText};
-use super::resolved::{Config, IsaChoice, LogFormat, Model, ModelSource, Synthetic, SyntheticNorm};
+use super::resolved::{Config, LogFormat, Model, ModelSource, Synthetic, SyntheticNorm};
 use super::units;
 
 impl Config {
@@ -38,7 +38,7 @@ impl Config {
             compute: file::Compute {
                 weights: Some(defaults::NUMBER_TYPE.to_owned()),
                 kv: Some(defaults::NUMBER_TYPE.to_owned()),
-                isa: Some(isa(self.compute.isa).to_owned()),
+                isa: Some(self.compute.isa.name().to_owned()),
             },
             workers: file::Workers {
                 count: Some(self.workers.count),
@@ -103,16 +103,6 @@ fn synthetic(synthetic: &Synthetic) -> file::Synthetic {
         norm: Some(norm.to_owned()),
         seed: Some(synthetic.seed),
         persist: Some(synthetic.persist),
-    }
-}
-
-fn isa(isa: IsaChoice) -> &'static str {
-    match isa {
-        IsaChoice::Auto => "auto",
-        IsaChoice::Portable => "portable",
-        IsaChoice::Avx2 => "avx2",
-        IsaChoice::Avx512 => "avx512",
-        IsaChoice::Neon => "neon",
     }
 }
 

@@ -152,14 +152,8 @@ fn compute(file: &file::Compute, outline: &Outline) -> Result<Compute, Error> {
             return Err(outline.value(key, expected(key)));
         }
     }
-    let isa = match file.isa.as_deref().unwrap_or(defaults::ISA) {
-        "auto" => IsaChoice::Auto,
-        "portable" => IsaChoice::Portable,
-        "avx2" => IsaChoice::Avx2,
-        "avx512" => IsaChoice::Avx512,
-        "neon" => IsaChoice::Neon,
-        _ => return Err(outline.value("compute.isa", expected("compute.isa"))),
-    };
+    let isa = IsaChoice::by_name(file.isa.as_deref().unwrap_or(defaults::ISA))
+        .ok_or_else(|| outline.value("compute.isa", expected("compute.isa")))?;
     Ok(Compute { isa })
 }
 

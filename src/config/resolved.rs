@@ -106,6 +106,19 @@ pub enum IsaChoice {
 }
 
 impl IsaChoice {
+    const ALL: [IsaChoice; 5] = [
+        IsaChoice::Auto,
+        IsaChoice::Portable,
+        IsaChoice::Avx2,
+        IsaChoice::Avx512,
+        IsaChoice::Neon,
+    ];
+
+    /// The choice that is written like this.
+    pub(super) fn by_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|isa| isa.name() == name)
+    }
+
     /// As written in the file.
     pub fn name(self) -> &'static str {
         match self {
