@@ -7,8 +7,9 @@ use std::sync::Arc;
 
 use crate::compute::attention::{Query, attend};
 use crate::compute::matmul::{Store, product};
-use crate::compute::{Isa, LanesView, Panels, Team, elementwise};
+use crate::compute::{Isa, Lanes, LanesView, Panels, Team, elementwise};
 use crate::tensor::PANEL_ROWS;
+use crate::weights::Tensor;
 
 use super::bind::{Layer, panels};
 use super::rope::Rope;
@@ -279,14 +280,9 @@ impl Step<'_> {
         });
     }
 
-    fn normalize(&mut self, weight: &crate::weights::Tensor) {
+    fn normalize(&mut self, weight: &Tensor) {
         let Scratch { x, normed, .. } = &mut *self.scratch;
-        match self.model.spec.norm {
-            Norm::Rms => {
-                let eps = self.model.hyper.norm_eps;
-                elementwise::rms_norm(self.isa, x, weight.values(), eps, normed);
-            }
-        }
+        norm(self.model, self.isa, x, weight, normed);
     }
 
     /// Logits of the tokens that want them, and of no other: the output matrix is the largest.
@@ -294,8 +290,8 @@ impl Step<'_> {
         if self.scratch.last.tokens() == 0 {
             return;
         }
-        self.normalize(&self.model.output_norm);
         let Scratch {
+            x,
             normed,
             last,
             logit_lanes,
@@ -309,10 +305,12 @@ impl Step<'_> {
             .iter()
             .enumerate()
             .filter(|(_, token)| token.logits);
+        normed.resize(last.tokens());
         for (place, (t, _)) in wanted.enumerate() {
-            normed.copy_token(t, 0, row);
-            last.set_token(place, row);
+            x.copy_token(t, 0, row);
+            normed.set_token(place, row);
         }
+        norm(self.model, self.isa, normed, &self.model.output_norm, last);
         let output = self.model.output();
         let block_len = logit_lanes.block_len();
         spread(
@@ -342,6 +340,12 @@ impl Step<'_> {
                 logit_lanes.copy_token(token, 0, out);
             });
         }
+    }
+}
+
+fn norm(model: &Model, isa: Isa, x: &Lanes, weight: &Tensor, y: &mut Lanes) {
+    match model.spec.norm {
+        Norm::Rms => elementwise::rms_norm(isa, x, weight.values(), model.hyper.norm_eps, y),
     }
 }
 
