@@ -54,8 +54,9 @@ impl<'a> Panels<'a> {
     }
 }
 
-/// Packs a row-major matrix `[rows, cols]` into panels; used where no weight file is involved.
-pub fn pack(matrix: &[f32], rows: usize, cols: usize) -> Vec<f32> {
+/// Packs a row-major matrix `[rows, cols]` into panels, for the kernels' tests.
+#[cfg(test)]
+pub(super) fn pack(matrix: &[f32], rows: usize, cols: usize) -> Vec<f32> {
     assert_eq!(matrix.len(), rows * cols);
     let mut data = vec![0.0; rows.div_ceil(PANEL_ROWS) * cols * PANEL_ROWS];
     for row in 0..rows {

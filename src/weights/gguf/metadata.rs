@@ -133,17 +133,6 @@ impl Metadata {
         })
     }
 
-    pub fn floats(&self, key: &str) -> Result<Option<&[f32]>, Error> {
-        self.typed(
-            key,
-            "an array of 32-bit floating-point numbers",
-            |value| match value {
-                Value::F32s(numbers) => Some(numbers.as_slice()),
-                _ => None,
-            },
-        )
-    }
-
     /// The value or an error that names the missing key.
     pub fn require<T>(&self, key: &str, value: Result<Option<T>, Error>) -> Result<T, Error> {
         value?.ok_or_else(|| Error::MissingKey {
