@@ -25,20 +25,6 @@ run() {
     "$@"
 }
 
-here=$(mktemp -d "${TMPDIR:-/tmp}/woolly.XXXXXX")
-daemon=
-finish() {
-    status=$?
-    trap - EXIT
-    if [ -n "$daemon" ]; then
-        kill -TERM "$daemon" 2>/dev/null && wait "$daemon" 2>/dev/null
-    fi
-    rm -rf "$here"
-    exit $status
-}
-trap finish EXIT
-trap 'exit 130' INT TERM
-
 say 'The model: a GGUF file.'
 model=$(fetch_model)
 echo "$model"
@@ -50,7 +36,7 @@ woollyd=$bin/woollyd
 export PATH="$PWD/$bin:$bin:$PATH"
 
 say 'A configuration: where to listen, what to keep, which model to serve.'
-cat >"$here/woolly.toml" <<TOML
+cat >"$scratch/woolly.toml" <<TOML
 [daemon]
 socket = "woolly.sock"
 state_dir = "state"
@@ -61,15 +47,15 @@ path = "$model"
 [cache]
 dir = "$cache/fp32"
 TOML
-run cat "$here/woolly.toml"
+run cat "$scratch/woolly.toml"
 
 say 'The weights as FP32, converted once. (woollyd would do it as well, and then find the same file.)'
-run woollyctl cache warm "$model" --config "$here/woolly.toml"
+run woollyctl cache warm "$model" --config "$scratch/woolly.toml"
 
 say 'The daemon. It says READY=1 when it serves jobs.'
-echo "\$ woollyd --config $here/woolly.toml &"
-start_daemon "$here/woolly.toml" "$here/woollyd.log"
-run export WOOLLY_HOST="unix://$here/woolly.sock"
+echo "\$ woollyd --config $scratch/woolly.toml &"
+start_daemon "$scratch/woolly.toml" "$scratch/woollyd.log"
+run export WOOLLY_HOST="unix://$scratch/woolly.sock"
 run woollyctl health
 
 say 'One prompt, answered when it is done.'
@@ -79,18 +65,18 @@ say 'A question to the chat model, printed as the tokens come.'
 run woollyctl submit --chat --stream --max-tokens 60 --temperature 0 'Why is the sky blue? Answer in two sentences.'
 
 say 'A batch file: one request a line, in the shape that OpenAI uses.'
-cat >"$here/requests.jsonl" <<'JSONL'
+cat >"$scratch/requests.jsonl" <<'JSONL'
 {"custom_id": "sheep", "method": "POST", "url": "/v1/completions", "body": {"prompt": "A sheep is an animal that", "max_tokens": 24, "temperature": 0}}
 {"custom_id": "wool", "method": "POST", "url": "/v1/completions", "body": {"prompt": "Wool is used for", "max_tokens": 24, "temperature": 0}}
 {"custom_id": "drawn", "method": "POST", "url": "/v1/completions", "body": {"prompt": "Once upon a time", "max_tokens": 24, "temperature": 0.8, "seed": 7}}
 {"custom_id": "colours", "method": "POST", "url": "/v1/chat/completions", "body": {"messages": [{"role": "user", "content": "Name three colours."}], "max_tokens": 24, "temperature": 0}}
 JSONL
-run cat "$here/requests.jsonl"
-run woollyctl batch run -i "$here/requests.jsonl" -o "$here/answers.jsonl"
-run cat "$here/answers.jsonl"
+run cat "$scratch/requests.jsonl"
+run woollyctl batch run -i "$scratch/requests.jsonl" -o "$scratch/answers.jsonl"
+run cat "$scratch/answers.jsonl"
 
 say 'The same command again: the jobs are known, nothing is computed twice.'
-run woollyctl batch run -i "$here/requests.jsonl" -o "$here/answers.jsonl"
+run woollyctl batch run -i "$scratch/requests.jsonl" -o "$scratch/answers.jsonl"
 
 say 'The queue remembers.'
 run woollyctl list

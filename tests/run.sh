@@ -10,20 +10,6 @@ set -e
 . tests/support/environment.sh
 set +e
 
-scratch=$(mktemp -d "${TMPDIR:-/tmp}/woolly.XXXXXX")
-daemon=
-finish() {
-    status=$?
-    trap - EXIT
-    if [ -n "$daemon" ]; then
-        kill -TERM "$daemon" 2>/dev/null && wait "$daemon" 2>/dev/null
-    fi
-    rm -rf "$scratch"
-    exit $status
-}
-trap finish EXIT
-trap 'exit 130' INT TERM
-
 total_passed=0
 total_failed=0
 summary=

@@ -1,4 +1,4 @@
-# What quickstart.sh and run.sh share: the cache folder, the model, Python packages, a daemon.
+# What quickstart.sh and run.sh share: the cache folder, the model, Python packages, a daemon, a scratch folder.
 # To be sourced by bash with `set -eu`.
 
 # Downloads and converted weights are kept here between runs.
@@ -63,3 +63,18 @@ stop_daemon() {
     kill -TERM "$asked"
     wait "$asked"
 }
+
+# A folder for this run; it goes at the end, and a daemon that still runs is stopped.
+scratch=$(mktemp -d "${TMPDIR:-/tmp}/woolly.XXXXXX")
+daemon=
+finish() {
+    status=$?
+    trap - EXIT
+    if [ -n "$daemon" ]; then
+        kill -TERM "$daemon" 2>/dev/null && wait "$daemon" 2>/dev/null
+    fi
+    rm -rf "$scratch"
+    exit $status
+}
+trap finish EXIT
+trap 'exit 130' INT TERM
