@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use proptest::prelude::*;
-use woolly::config::{Config, IsaChoice, LogFormat, ModelSource, Synthetic};
+use woolly::config::{Config, IsaChoice, LogFormat, ModelSource, Synthetic, Verify};
 
 const BASE: &str = "/etc/woolly";
 const COMMENTED: &str = include_str!("../config/woolly.toml");
@@ -241,11 +241,7 @@ fn unknown_keys_name_the_nearest_known_one_and_the_line() {
         assert_eq!(refusal(text), sentence);
     }
     // Keys that are planned but have no effect are not accepted silently.
-    for key in [
-        "[api]\ntcp = \"x\"",
-        "[cache]\nmax_bytes = 1",
-        "[queue]\ncheckpoint_tokens = 1",
-    ] {
+    for key in ["[api]\ntcp = \"x\"", "[queue]\ncheckpoint_tokens = 1"] {
         assert!(refusal(key).contains("unknown key"), "{key}");
     }
 }
@@ -402,6 +398,22 @@ fn a_file_names_itself_in_errors() {
     );
 }
 
+#[test]
+fn the_cache_is_limited_and_verified_as_written() {
+    let cache = |text: &str| Config::from_toml(text, Path::new(BASE)).unwrap().cache;
+    let by_default = cache("");
+    assert_eq!(by_default.max_bytes, None);
+    assert_eq!(by_default.verify, Verify::Background);
+    let written = cache("[cache]\nmax_bytes = \"3GiB\"\nverify = \"header\"");
+    assert_eq!(written.max_bytes, Some(3 << 30));
+    assert_eq!(written.verify, Verify::Header);
+    assert_eq!(
+        refusal("[cache]\nverify = \"never\""),
+        r#"line 2: cache.verify is "never"; expected "background", "full" or "header""#
+    );
+    assert!(refusal("[cache]\nmax_bytes = 0").starts_with("line 2: cache.max_bytes is 0; "));
+}
+
 proptest! {
     #[test]
     fn no_text_makes_it_panic(text: String) {
@@ -411,7 +423,7 @@ proptest! {
     #[test]
     fn no_value_makes_it_panic(
         table in "(daemon|model|synthetic|cache|compute|workers|queue|api|log)",
-        key in "(socket|path|max_tokens|num_heads|hidden_size|count|slots|kv_bytes|retention|level|dir)",
+        key in "(socket|path|max_tokens|num_heads|hidden_size|count|slots|kv_bytes|retention|level|dir|verify|max_bytes)",
         value in r#"(-?[0-9]{1,20}|"[^"\\\n]{0,5}"|\[[0-9]?\]|\{ ?chat ?= ?[0-9a-z]{1,3} ?\}|true|1979-05-27)"#,
     ) {
         if let Ok(config) = Config::from_toml(&format!("[{table}]\n{key} = {value}"), Path::new(BASE)) {

@@ -61,7 +61,11 @@ fn a_model_that_cannot_run_is_refused_before_it_is_converted() {
             max_tokens_completion: 16,
             max_tokens_chat: 16,
         },
-        &config::Cache { dir: model.cache() },
+        &config::Cache {
+            dir: model.cache(),
+            max_bytes: None,
+            verify: config::Verify::Full,
+        },
         &(),
     );
     assert_eq!(

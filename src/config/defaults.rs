@@ -24,6 +24,9 @@ pub(super) const SYNTHETIC_SEED: u64 = 42;
 /// Synthetic weights are made faster than they are read from disk.
 pub(super) const SYNTHETIC_PERSIST: bool = false;
 
+/// Jobs start at once and nothing wrong gets out.
+pub(super) const VERIFY: &str = "background";
+
 /// The best instruction set the machine has.
 pub(super) const ISA: &str = "auto";
 

@@ -77,6 +77,9 @@ pub(super) struct Synthetic {
 #[serde(default, deny_unknown_fields)]
 pub(super) struct Cache {
     pub(super) dir: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) max_bytes: Option<NumberOrText>,
+    pub(super) verify: Option<String>,
 }
 
 #[derive(Debug, Clone, PartialEq, Default, Deserialize, Serialize)]

@@ -58,6 +58,8 @@ pub(super) const KEYS: &[Key] = &[
     key("synthetic.seed", "a whole number from 0 up"),
     key("synthetic.persist", "true or false"),
     key("cache.dir", "a path"),
+    key("cache.max_bytes", BYTES),
+    key("cache.verify", r#""background", "full" or "header""#),
     key("compute.weights", r#""f32", the only number type so far"#),
     key("compute.kv", r#""f32", the only number type so far"#),
     key(

@@ -27,5 +27,5 @@ pub use environment::default_socket;
 pub use error::{Error, Place};
 pub use resolved::{
     Api, Cache, Compute, Config, Daemon, IsaChoice, Log, LogFormat, Model, ModelSource, Queue,
-    Synthetic, SyntheticNorm, Workers,
+    Synthetic, SyntheticNorm, Verify, Workers,
 };

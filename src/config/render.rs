@@ -34,6 +34,11 @@ impl Config {
             synthetic,
             cache: file::Cache {
                 dir: Some(text(&self.cache.dir)),
+                max_bytes: self
+                    .cache
+                    .max_bytes
+                    .map(|bytes| NumberOrText::Text(units::bytes_to_text(bytes))),
+                verify: Some(self.cache.verify.name().to_owned()),
             },
             compute: file::Compute {
                 weights: Some(defaults::NUMBER_TYPE.to_owned()),

@@ -10,7 +10,7 @@ use super::keys::expected;
 use super::outline::Outline;
 use super::resolved::{
     Api, Cache, Compute, Config, Daemon, IsaChoice, Log, LogFormat, Model, ModelSource, Queue,
-    Workers,
+    Verify, Workers,
 };
 use super::{synthetic, units};
 
@@ -30,10 +30,7 @@ pub(super) fn resolve(
     Ok(Config {
         daemon: daemon(file.daemon, outline, base, environment)?,
         model: model(file.model, file.synthetic, outline, base)?,
-        cache: Cache {
-            dir: path(file.cache.dir, "cache.dir", outline, base)?
-                .unwrap_or_else(|| environment.cache_dir.clone()),
-        },
+        cache: cache(file.cache, outline, base, environment)?,
         compute: compute(&file.compute, outline)?,
         workers: workers(&file.workers, outline, environment.cpus)?,
         queue: queue(&file.queue, outline)?,
@@ -71,6 +68,27 @@ fn daemon(
             .unwrap_or_else(|| environment.state_dir.clone()),
         drain_timeout_s,
         admin_uids,
+    })
+}
+
+fn cache(
+    file: file::Cache,
+    outline: &Outline,
+    base: &Path,
+    environment: &Environment,
+) -> Result<Cache, Error> {
+    let bad = |key: &str| outline.value(key, expected(key));
+    let max_bytes = file.max_bytes.as_ref().map(|written| {
+        units::bytes(written)
+            .filter(|&bytes| bytes > 0)
+            .ok_or_else(|| bad("cache.max_bytes"))
+    });
+    let verify = file.verify.as_deref().unwrap_or(defaults::VERIFY);
+    Ok(Cache {
+        dir: path(file.dir, "cache.dir", outline, base)?
+            .unwrap_or_else(|| environment.cache_dir.clone()),
+        max_bytes: max_bytes.transpose()?,
+        verify: Verify::by_name(verify).ok_or_else(|| bad("cache.verify"))?,
     })
 }
 

@@ -87,6 +87,38 @@ pub enum SyntheticNorm {
 #[derive(Debug, Clone, PartialEq)]
 pub struct Cache {
     pub dir: PathBuf,
+    /// The files together; the least recently used go first. `None`: no limit.
+    pub max_bytes: Option<u64>,
+    pub verify: Verify,
+}
+
+/// When the values of a mapped cache file are compared with their checksums. Its header always is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verify {
+    /// Beside the first jobs; until it is done nothing computed leaves the process.
+    Background,
+    /// Before any job.
+    Full,
+    /// Not at all.
+    Header,
+}
+
+impl Verify {
+    const ALL: [Verify; 3] = [Verify::Background, Verify::Full, Verify::Header];
+
+    /// The mode that is written like this.
+    pub(super) fn by_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|verify| verify.name() == name)
+    }
+
+    /// As written in the file.
+    pub fn name(self) -> &'static str {
+        match self {
+            Verify::Background => "background",
+            Verify::Full => "full",
+            Verify::Header => "header",
+        }
+    }
 }
 
 /// How numbers are computed; nothing here changes a result.

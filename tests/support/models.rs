@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
-use woolly::config::{Cache, Model, ModelSource};
+use woolly::config::{Cache, Model, ModelSource, Verify};
 use woolly::model::{LoadedModel, load};
 use woolly::weights::Progress;
 
@@ -39,7 +39,16 @@ fn load_file(path: PathBuf) -> LoadedModel {
         max_tokens_chat: 1024,
     };
     let dir = Path::new(env!("CARGO_TARGET_TMPDIR")).join("cache");
-    load(&model, &Cache { dir }, &Silent).unwrap()
+    load(
+        &model,
+        &Cache {
+            dir,
+            max_bytes: None,
+            verify: Verify::Full,
+        },
+        &Silent,
+    )
+    .unwrap()
 }
 
 /// The tiny llama with grouped-query attention.
