@@ -33,6 +33,7 @@ mod gguf_reader;
 mod gguf_split;
 mod model_cache;
 mod model_folder;
+mod native_types;
 mod protocol_jobs;
 mod protocol_properties;
 mod protocol_requests;

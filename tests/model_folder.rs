@@ -138,6 +138,18 @@ fn what_decides_the_values_names_the_cache_file_and_everything_the_model() {
     assert_eq!(file(&renormed), file(&first));
     assert_ne!(renormed.fingerprint, retokenized.fingerprint);
 
+    // One matrix less, the other in another layout.
+    let tie = |tied| {
+        folder.edit("config.json", |json| {
+            json["tie_word_embeddings"] = json!(tied)
+        })
+    };
+    tie(true);
+    let tied = open(&folder).unwrap();
+    assert!(!tied.report.from_cache);
+    assert_ne!(file(&tied), file(&first));
+    tie(false);
+
     // Other heads: other rows.
     folder.edit("config.json", |json| {
         json["num_attention_heads"] = json!(12);
