@@ -19,6 +19,7 @@ mod cli_daemon;
 mod cli_run;
 mod cli_submit;
 mod config;
+mod conversion;
 mod crash;
 mod daemon_lifecycle;
 mod dequant;

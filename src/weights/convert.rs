@@ -3,16 +3,15 @@
 
 use std::collections::HashMap;
 use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::cache::{Contents, Identity, MappedFile};
+use crate::compute::Isa;
 use crate::tensor::{Layout, PANEL_ROWS, TensorSpec};
 
 use super::Error;
+use super::fill::Filler;
 use super::gguf::{Header, TensorInfo};
-
-/// Values of a row that are converted before they are transposed: the largest block of any type. 16
-/// rows of them stay in the first-level cache.
-const CHUNK: usize = 256;
 
 /// A mapped GGUF file with its header read.
 pub(super) struct Conversion<'a> {
@@ -22,6 +21,8 @@ pub(super) struct Conversion<'a> {
     identity: Identity,
     specs: Vec<TensorSpec>,
     infos: HashMap<&'a str, &'a TensorInfo>,
+    /// Values that were filled and are infinite or NaN.
+    non_finite: HashMap<&'a str, AtomicU64>,
 }
 
 impl<'a> Conversion<'a> {
@@ -42,7 +43,7 @@ impl<'a> Conversion<'a> {
                 info.name.clone(),
                 untied && info.name == "token_embd.weight",
             );
-            match *info.dimensions.as_slice() {
+            match *shape(&info.dimensions) {
                 [cols] => Ok(TensorSpec {
                     name,
                     layout: Layout::Vector,
@@ -78,13 +79,28 @@ impl<'a> Conversion<'a> {
             .iter()
             .map(|info| (info.name.as_str(), info))
             .collect();
+        let non_finite = header
+            .tensors
+            .iter()
+            .map(|info| (info.name.as_str(), AtomicU64::new(0)))
+            .collect();
         Ok(Conversion {
             path,
             file,
             identity,
             specs,
             infos,
+            non_finite,
         })
+    }
+
+    /// Tensors that held infinities or NaNs when they were filled, and how many.
+    pub(super) fn non_finite(&self) -> Vec<(String, u64)> {
+        let count = |spec: &TensorSpec| {
+            let count = self.non_finite[spec.name.as_str()].load(Ordering::Relaxed);
+            (count > 0).then(|| (spec.name.clone(), count))
+        };
+        self.specs.iter().filter_map(count).collect()
     }
 }
 
@@ -97,21 +113,24 @@ impl Contents for Conversion<'_> {
         let info = self.infos[spec.name.as_str()];
         let blocks = &self.file.bytes()[info.bytes.clone()];
         let row_bytes = spec.cols / info.kind.block_values() * info.kind.block_bytes();
+        let mut filler = Filler::new(Isa::best());
+        let mut non_finite = 0;
         match spec.layout {
             Layout::Panels => {
                 for (panel, out) in out.chunks_exact_mut(spec.cols * PANEL_ROWS).enumerate() {
                     let first = first_row + panel * PANEL_ROWS;
-                    let count = (spec.rows - first).min(PANEL_ROWS);
-                    let rows = &blocks[first * row_bytes..(first + count) * row_bytes];
-                    fill_panel(info, rows, row_bytes, out);
+                    let rows = &blocks[first * row_bytes..];
+                    let rows: Vec<_> = rows.chunks(row_bytes).take(PANEL_ROWS).collect();
+                    non_finite += filler.panel(info.kind, &rows, out);
                 }
             }
             Layout::Rows | Layout::Vector => {
                 let count = out.len() / spec.cols;
                 let rows = &blocks[first_row * row_bytes..(first_row + count) * row_bytes];
-                info.kind.dequantize(rows, out);
+                non_finite += filler.rows(info.kind, rows, out);
             }
         }
+        self.non_finite[spec.name.as_str()].fetch_add(non_finite, Ordering::Relaxed);
     }
 
     fn confirm(&self) -> Result<(), String> {
@@ -125,22 +144,12 @@ impl Contents for Conversion<'_> {
     }
 }
 
-/// Converts up to 16 rows into the panel `out`, zeros for the rows that are missing.
-fn fill_panel(info: &TensorInfo, rows: &[u8], row_bytes: usize, out: &mut [f32]) {
-    let kind = info.kind;
-    let mut lanes = [[0.0f32; CHUNK]; PANEL_ROWS];
-    for (chunk, out) in out.chunks_mut(CHUNK * PANEL_ROWS).enumerate() {
-        let values = out.len() / PANEL_ROWS;
-        let start = chunk * CHUNK / kind.block_values() * kind.block_bytes();
-        let bytes = values / kind.block_values() * kind.block_bytes();
-        for (row, lane) in rows.chunks_exact(row_bytes).zip(&mut lanes) {
-            kind.dequantize(&row[start..start + bytes], &mut lane[..values]);
-        }
-        let (out, _) = out.as_chunks_mut::<PANEL_ROWS>();
-        for (k, line) in out.iter_mut().enumerate() {
-            for lane in 0..PANEL_ROWS {
-                line[lane] = lanes[lane][k];
-            }
-        }
+/// The dimensions without those that are 1 and beyond the second.
+fn shape(mut dimensions: &[usize]) -> &[usize] {
+    while let [shorter @ .., 1] = dimensions
+        && shorter.len() >= 2
+    {
+        dimensions = shorter;
     }
+    dimensions
 }

@@ -6,6 +6,7 @@
 mod convert;
 pub mod dequant;
 mod error;
+mod fill;
 pub mod gguf;
 mod source;
 mod store;

@@ -31,6 +31,8 @@ pub struct LoadReport {
     pub parameters: u64,
     /// FP32 bytes mapped or allocated.
     pub bytes: u64,
+    /// Tensors with infinities or NaNs, and how many; known only after a conversion.
+    pub non_finite: Vec<(String, u64)>,
 }
 
 /// Opens `source`; a GGUF file is converted into `cache_dir` unless a valid cache file is there.
@@ -94,7 +96,13 @@ fn open_gguf<E: From<Error>>(
     let found = Directory::open(cache_dir)
         .and_then(|cache| cache.find_or_build_from(&file, &conversion, progress))
         .map_err(Error::from)?;
-    Ok(from_file(found, Arc::new(header.metadata), start))
+    let non_finite = conversion.non_finite();
+    for (name, count) in &non_finite {
+        tracing::warn!("tensor {name}: {count} values are not finite");
+    }
+    let mut loaded = from_file(found, Arc::new(header.metadata), start);
+    loaded.report.non_finite = non_finite;
+    Ok(loaded)
 }
 
 fn open_synthetic(
@@ -149,5 +157,6 @@ fn report(store: &WeightStore, from_cache: bool, start: Instant) -> LoadReport {
             .map(|spec| (spec.rows * spec.cols) as u64)
             .sum(),
         bytes: store.value_bytes(),
+        non_finite: vec![],
     }
 }
