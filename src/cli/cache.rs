@@ -15,7 +15,7 @@ use super::{Error, render, settings};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Cache {
-    /// Convert a GGUF file, so that the daemon starts in milliseconds
+    /// Convert a GGUF file or a model folder, so that the daemon starts in milliseconds
     Warm(Warm),
     /// List cache files
     List(List),
@@ -37,7 +37,7 @@ struct Place {
 #[command(after_help = "Example:
   woollyctl cache warm models/smollm2.gguf --dir /var/cache/woolly")]
 pub(super) struct Warm {
-    /// The GGUF file
+    /// The GGUF file, the first part of a split one, or a folder with safetensors files
     #[arg(value_name = "MODEL")]
     model: PathBuf,
 
@@ -71,7 +71,7 @@ pub(super) fn run(verb: Cache, json: bool) -> Result<(), Error> {
 
 fn warm(model: &Path, dir: &Path, json: bool) -> Result<(), Error> {
     let progress = Conversion::of(model);
-    let loaded = weights::open(&ModelSource::Gguf(model.to_path_buf()), dir, &progress)
+    let loaded = weights::open(&ModelSource::at(model.to_path_buf()), dir, &progress)
         .map_err(|problem| Error::Failed(problem.to_string()))?;
     let report = &loaded.report;
     let seconds = report.elapsed.as_secs_f64();
