@@ -10,6 +10,7 @@ pub mod gguf;
 mod source;
 mod store;
 mod synthetic;
+pub mod unpack;
 
 pub use crate::cache::Progress;
 pub use error::Error;

@@ -9,6 +9,7 @@ mod error;
 mod header;
 mod metadata;
 mod value;
+pub mod write;
 
 pub use error::Error;
 pub use header::{Header, TensorInfo};
