@@ -40,7 +40,9 @@ impl Cached {
     fn unpack(&self, form: Form) -> Result<Vec<u8>, Failure> {
         let tensors = MappedTensors::open(&self.path, None).unwrap();
         let mut out = vec![];
-        unpack(&tensors, form, &mut out, &()).map(|()| out)
+        let bytes = unpack(&tensors, form, &mut out, &())?;
+        assert_eq!(bytes, out.len() as u64);
+        Ok(out)
     }
 }
 

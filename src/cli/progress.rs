@@ -122,9 +122,13 @@ pub(super) struct Conversion {
 impl Conversion {
     pub(super) fn of(model: &Path) -> Self {
         let name = model.file_name().unwrap_or(model.as_os_str());
-        let what = Some(format!("converting {}", name.display()));
+        Self::titled(format!("converting {}", name.display()))
+    }
+
+    /// Another long work on weights.
+    pub(super) fn titled(what: String) -> Self {
         Conversion {
-            what,
+            what: Some(what),
             meter: OnceLock::new(),
         }
     }

@@ -36,31 +36,34 @@ pub enum Failure {
     Write(#[from] io::Error),
 }
 
-/// Writes all of `tensors` to `out`.
+/// Writes all of `tensors` to `out`; the number of bytes written.
 pub fn unpack(
     tensors: &MappedTensors,
     form: Form,
     out: &mut dyn Write,
     progress: &dyn Progress,
-) -> Result<(), Failure> {
+) -> Result<u64, Failure> {
     let specs = tensors.specs();
-    let aligned = matches!(form, Form::Gguf(_));
-    out.write_all(&match form {
+    let header = match form {
         Form::Safetensors => safetensors_header(&specs),
         Form::Gguf(metadata) => gguf_header(metadata, &specs),
-    })?;
+    };
+    out.write_all(&header)?;
+    let mut written = header.len() as u64;
     progress.begin(specs.iter().map(plain_bytes).sum());
     for (index, spec) in specs.iter().enumerate() {
-        tensors.verify()?;
+        tensors.verify_tensor(index)?;
         let (_, values) = tensors.at(index);
         write_rows(spec, values, out, progress)?;
-        if aligned {
-            let zeros = write::padding(plain_bytes(spec));
-            out.write_all(&vec![0; zeros])?;
-        }
+        let zeros = match form {
+            Form::Safetensors => 0,
+            Form::Gguf(_) => write::padding(plain_bytes(spec)),
+        };
+        out.write_all(&vec![0; zeros])?;
+        written += plain_bytes(spec) + zeros as u64;
     }
     progress.finish();
-    Ok(())
+    Ok(written)
 }
 
 /// Bytes of the tensor without panel padding.

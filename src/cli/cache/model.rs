@@ -1,0 +1,28 @@
+//! Models as the cache verbs see them: converted, or read only for what they are.
+
+use std::path::{Path, PathBuf};
+
+use crate::cli::Error;
+use crate::cli::progress::Conversion;
+use crate::config::{self, ModelSource};
+use crate::weights::{self, Loaded, Origin};
+
+use super::failed;
+
+/// The weights of `model` through the cache; a progress bar shows a conversion.
+pub(super) fn convert(model: &Path, cache: &config::Cache) -> Result<Loaded, Error> {
+    let source = ModelSource::Gguf(model.to_path_buf());
+    weights::open(&source, &cache.dir, &Conversion::of(model)).map_err(failed)
+}
+
+/// Where the cache file of the model is.
+pub(super) fn cache_file(loaded: &Loaded, cache: &config::Cache) -> PathBuf {
+    cache
+        .dir
+        .join(format!("{}.safetensors", loaded.fingerprint))
+}
+
+/// What the model is; reads all of it.
+pub(super) fn origin(model: &Path) -> Result<Origin, Error> {
+    Origin::of(model).map_err(failed)
+}
