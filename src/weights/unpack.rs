@@ -52,6 +52,9 @@ pub fn unpack(
     let mut written = header.len() as u64;
     progress.begin(specs.iter().map(plain_bytes).sum());
     for (index, spec) in specs.iter().enumerate() {
+        if progress.is_stopped() {
+            return Err(cache::Error::Stopped.into());
+        }
         tensors.verify_tensor(index)?;
         let (_, values) = tensors.at(index);
         write_rows(spec, values, out, progress)?;

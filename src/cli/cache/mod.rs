@@ -10,9 +10,9 @@ mod subject;
 mod unpack;
 mod warm;
 
-use std::fmt::Display;
-
 use clap::Subcommand;
+
+use crate::{cache, weights};
 
 use super::Error;
 
@@ -35,6 +35,9 @@ pub(super) fn run(verb: Cache, json: bool) -> Result<(), Error> {
 }
 
 /// An error of the weights or their cache; its sentence names the file.
-fn failed(problem: impl Display) -> Error {
-    Error::Failed(problem.to_string())
+fn failed(problem: impl Into<weights::Error>) -> Error {
+    match problem.into() {
+        weights::Error::Cache(cache::Error::Stopped) => Error::Interrupted,
+        problem => Error::Failed(problem.to_string()),
+    }
 }

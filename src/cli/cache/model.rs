@@ -3,16 +3,22 @@
 use std::path::{Path, PathBuf};
 
 use crate::cli::Error;
+use crate::cli::interrupt::Interrupt;
 use crate::cli::progress::Conversion;
 use crate::config::{self, ModelSource};
 use crate::weights::{self, Loaded, Origin};
 
 use super::failed;
 
-/// The weights of `model` through the cache; a progress bar shows a conversion.
-pub(super) fn convert(model: &Path, cache: &config::Cache) -> Result<Loaded, Error> {
+/// The weights of `model` through the cache; a progress bar shows a conversion, and a signal stops it.
+pub(super) fn convert(
+    model: &Path,
+    cache: &config::Cache,
+    interrupt: &Interrupt,
+) -> Result<Loaded, Error> {
     let source = ModelSource::Gguf(model.to_path_buf());
-    weights::open(&source, &cache.dir, &Conversion::of(model)).map_err(failed)
+    let progress = Conversion::of(model).until(interrupt);
+    weights::open(&source, &cache.dir, &progress).map_err(failed)
 }
 
 /// Where the cache file of the model is.

@@ -9,6 +9,7 @@ use clap::{Args, ValueEnum};
 use serde_json::json;
 
 use crate::cache::MappedTensors;
+use crate::cli::interrupt::Interrupt;
 use crate::cli::new_file::NewFile;
 use crate::cli::progress::Conversion;
 use crate::cli::{Error, render};
@@ -70,7 +71,8 @@ pub(super) fn run(args: &Unpack, json: bool) -> Result<(), Error> {
             "{output} is there already; --force replaces it"
         )));
     }
-    let (path, metadata) = find(args, &args.place.cache()?)?;
+    let interrupt = Interrupt::install()?;
+    let (path, metadata) = find(args, &args.place.cache()?, &interrupt)?;
     let tensors = MappedTensors::open(&path, None).map_err(failed)?;
     let form = match &metadata {
         Some(metadata) if args.format == Format::Gguf => Form::Gguf(metadata),
@@ -78,7 +80,8 @@ pub(super) fn run(args: &Unpack, json: bool) -> Result<(), Error> {
     };
 
     let file = NewFile::create(&args.output)?;
-    let bytes = write(&tensors, form, file, args)?;
+    let progress = Conversion::titled(format!("writing {output}")).until(&interrupt);
+    let bytes = write(&tensors, form, file, args.force, &progress)?;
     let seconds = start.elapsed().as_secs_f64();
     let mut out = io::stdout().lock();
     if json {
@@ -99,9 +102,13 @@ pub(super) fn run(args: &Unpack, json: bool) -> Result<(), Error> {
 }
 
 /// The cache file, and the metadata of its model where the format needs it.
-fn find(args: &Unpack, cache: &config::Cache) -> Result<(PathBuf, Option<Arc<Metadata>>), Error> {
+fn find(
+    args: &Unpack,
+    cache: &config::Cache,
+    interrupt: &Interrupt,
+) -> Result<(PathBuf, Option<Arc<Metadata>>), Error> {
     if subject::is_model(&args.subject) {
-        let loaded = model::convert(&args.subject, cache)?;
+        let loaded = model::convert(&args.subject, cache, interrupt)?;
         let path = model::cache_file(&loaded, cache);
         return Ok((path, Some(loaded.metadata)));
     }
@@ -128,15 +135,20 @@ fn metadata(path: &Path, model: &Path) -> Result<Arc<Metadata>, Error> {
 }
 
 /// Writes the file and gives it its name; the number of its bytes.
-fn write(tensors: &MappedTensors, form: Form, file: NewFile, args: &Unpack) -> Result<u64, Error> {
+fn write(
+    tensors: &MappedTensors,
+    form: Form,
+    file: NewFile,
+    force: bool,
+    progress: &Conversion,
+) -> Result<u64, Error> {
     let mut file = BufWriter::with_capacity(BUFFER, file);
-    let progress = Conversion::titled(format!("writing {}", args.output.display()));
-    let written = unpack(tensors, form, &mut file, &progress)
+    let written = unpack(tensors, form, &mut file, progress)
         .and_then(|bytes| Ok(file.flush().map(|()| bytes)?));
     // Without the buffer's own attempt to write what is left when it is dropped.
     let (file, _) = file.into_parts();
     match written {
-        Ok(bytes) => file.publish(args.force).map(|()| bytes),
+        Ok(bytes) => file.publish(force).map(|()| bytes),
         Err(Failure::Write(problem)) => Err(file.failed(&problem)),
         Err(Failure::Cache(problem)) => Err(failed(problem)),
     }

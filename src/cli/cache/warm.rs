@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use clap::Args;
 use serde_json::json;
 
+use crate::cli::interrupt::Interrupt;
 use crate::cli::{Error, render};
 
 use super::model;
@@ -27,7 +28,7 @@ pub(in crate::cli) struct Warm {
 
 pub(super) fn run(args: &Warm, json: bool) -> Result<(), Error> {
     let cache = args.place.cache()?;
-    let loaded = model::convert(&args.model, &cache)?;
+    let loaded = model::convert(&args.model, &cache, &Interrupt::install()?)?;
     let report = &loaded.report;
     let seconds = report.elapsed.as_secs_f64();
     let (model, dir) = (args.model.display(), cache.dir.display());
