@@ -29,7 +29,7 @@ use xxhash_rust::xxh3::{Xxh3, xxh3_128};
 
 use crate::tensor::{Layout, PANEL_ROWS, TensorSpec};
 
-use super::{Error, MappedFile, fingerprint};
+use super::Error;
 
 /// Version of the layout above and of the values in it.
 pub const FORMAT_VERSION: u32 = 1;
@@ -70,14 +70,6 @@ impl Key {
     /// The name of the cache file without its ending: equal stems, equal values.
     pub fn stem(&self) -> String {
         format!("{}-{LAYOUT}-v{FORMAT_VERSION}", self.source)
-    }
-
-    /// The key of what is computed from one file, which is read.
-    pub fn of_file(file: &MappedFile) -> Self {
-        Key {
-            source: fingerprint::hash(file.bytes()),
-            source_bytes: file.bytes().len() as u64,
-        }
     }
 
     pub fn file_name(&self) -> String {

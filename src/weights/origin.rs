@@ -1,11 +1,9 @@
-//! What a model file is, without its weights.
+//! What a model is, without its weights.
 
-use std::path::Path;
+use crate::cache::Key;
+use crate::config::ModelSource;
 
-use crate::cache::{Key, MappedFile};
-
-use super::gguf::Header;
-use super::{Error, Metadata};
+use super::{Error, Metadata, files};
 
 /// The metadata of a model, and the name of what is made of it.
 pub struct Origin {
@@ -15,19 +13,12 @@ pub struct Origin {
 }
 
 impl Origin {
-    /// Reads all of the model for its hash, and converts nothing.
-    pub fn of(path: &Path) -> Result<Self, Error> {
-        let file = MappedFile::open(path).map_err(|source| Error::Open {
-            path: path.to_path_buf(),
-            source,
-        })?;
-        let header = Header::read(file.bytes()).map_err(|source| Error::Gguf {
-            path: path.to_path_buf(),
-            source,
-        })?;
-        Ok(Origin {
-            metadata: header.metadata,
-            key: Key::of_file(&file),
-        })
+    /// Reads all of the model for its hash, and converts nothing. `None` for a source without files.
+    pub fn of(source: &ModelSource) -> Result<Option<Self>, Error> {
+        let model = files::open(source)?;
+        Ok(model.map(|model| Origin {
+            key: model.source().read_key(),
+            metadata: model.metadata,
+        }))
     }
 }

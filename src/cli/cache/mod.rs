@@ -18,7 +18,7 @@ use super::Error;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Cache {
-    /// Convert a GGUF file, so that the daemon starts in milliseconds
+    /// Convert a GGUF file or a model folder, so that the daemon starts in milliseconds
     Warm(warm::Warm),
     /// List cache files
     List(list::List),

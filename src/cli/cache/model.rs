@@ -16,19 +16,19 @@ pub(super) fn convert(
     cache: &config::Cache,
     interrupt: &Interrupt,
 ) -> Result<Loaded, Error> {
-    let source = ModelSource::Gguf(model.to_path_buf());
+    let source = ModelSource::at(model.to_path_buf());
     let progress = Conversion::of(model).until(interrupt);
     weights::open(&source, &cache.dir, &progress).map_err(failed)
 }
 
-/// Where the cache file of the model is.
+/// Where the cache file of the model is. What follows a slash in a fingerprint is no part of the weights.
 pub(super) fn cache_file(loaded: &Loaded, cache: &config::Cache) -> PathBuf {
-    cache
-        .dir
-        .join(format!("{}.safetensors", loaded.fingerprint))
+    let stem = loaded.fingerprint.split('/').next().unwrap_or_default();
+    cache.dir.join(format!("{stem}.safetensors"))
 }
 
 /// What the model is; reads all of it.
 pub(super) fn origin(model: &Path) -> Result<Origin, Error> {
-    Origin::of(model).map_err(failed)
+    let origin = Origin::of(&ModelSource::at(model.to_path_buf())).map_err(failed)?;
+    origin.ok_or_else(|| Error::Usage(format!("{} is no model", model.display())))
 }

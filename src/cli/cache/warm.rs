@@ -18,7 +18,7 @@ use super::place::Place;
 
 Ctrl-C stops the conversion and leaves nothing behind.")]
 pub(in crate::cli) struct Warm {
-    /// The GGUF file
+    /// The GGUF file, the first part of a split one, or a folder with safetensors files
     #[arg(value_name = "MODEL")]
     model: PathBuf,
 

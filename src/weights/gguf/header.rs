@@ -9,7 +9,7 @@ use std::ops::Range;
 use crate::weights::dequant::TensorType;
 
 use super::cursor::Cursor;
-use super::{Error, Metadata, Value, value};
+use super::{Error, Metadata, Value, split, value};
 
 pub(super) const MAGIC: &[u8; 4] = b"GGUF";
 const MAX_KEYS: u64 = 65_536;
@@ -73,6 +73,10 @@ impl Header {
                 return Err(Error::DuplicateTensor(info.name));
             }
             infos.push(info);
+        }
+        // The first part of a split model may hold nothing but the metadata.
+        if infos.is_empty() && !split::is_part(&metadata) {
+            return Err(Error::NoTensors);
         }
         let tensors = place(
             infos,
@@ -241,9 +245,6 @@ fn place(
     alignment: u64,
     file_size: u64,
 ) -> Result<Vec<TensorInfo>, Error> {
-    if infos.is_empty() {
-        return Err(Error::NoTensors);
-    }
     // The header lies within the file, so this cannot overflow.
     let data_start = header_end.next_multiple_of(alignment);
     let mut expected: u64 = 0;

@@ -8,6 +8,7 @@ mod cursor;
 mod error;
 mod header;
 mod metadata;
+pub mod split;
 mod value;
 pub mod write;
 
