@@ -12,6 +12,7 @@ mod api_completions;
 mod api_jobs;
 mod architecture;
 mod cache_format;
+mod cache_unpack;
 mod chat_template;
 mod cli_batch;
 mod cli_cache;

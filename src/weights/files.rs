@@ -46,15 +46,19 @@ pub struct Description {
 /// Reads the headers of a model's files, which say what is in them and that all of it is there; no
 /// weight is read. `None` for a source without files.
 pub fn describe(source: &ModelSource) -> Result<Option<Description>, Error> {
-    let model = match source {
-        ModelSource::Gguf(path) => gguf(path)?,
-        ModelSource::Safetensors(path) => folder::open(path)?,
-        ModelSource::Synthetic(_) => return Ok(None),
-    };
-    Ok(Some(Description {
+    Ok(open(source)?.map(|model| Description {
         tensors: model.tensors.len(),
         metadata: model.metadata,
     }))
+}
+
+/// Opens the files of a source; `None` when it has none.
+pub(super) fn open(source: &ModelSource) -> Result<Option<ModelFiles>, Error> {
+    match source {
+        ModelSource::Gguf(path) => gguf(path).map(Some),
+        ModelSource::Safetensors(path) => folder::open(path).map(Some),
+        ModelSource::Synthetic(_) => Ok(None),
+    }
 }
 
 /// The name of a model that is given none: what users typed, not what an author once wrote into the

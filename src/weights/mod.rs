@@ -11,14 +11,17 @@ mod files;
 mod fill;
 pub mod folder;
 pub mod gguf;
+mod origin;
 mod source;
 mod store;
 mod stored;
 mod synthetic;
+pub mod unpack;
 
 pub use crate::cache::Progress;
 pub use error::Error;
 pub use files::{Description, default_name, describe};
 pub use gguf::Metadata;
+pub use origin::Origin;
 pub use source::{LoadReport, Loaded, open, open_if};
 pub use store::{Tensor, WeightStore};

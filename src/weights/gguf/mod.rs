@@ -10,6 +10,7 @@ mod header;
 mod metadata;
 pub mod split;
 mod value;
+pub mod write;
 
 pub use error::Error;
 pub use header::{Header, TensorInfo};
