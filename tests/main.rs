@@ -21,6 +21,7 @@ mod cli_daemon;
 mod cli_run;
 mod cli_submit;
 mod config;
+mod conversion;
 mod crash;
 mod daemon_lifecycle;
 mod dequant;

@@ -8,6 +8,7 @@ mod convert;
 pub mod dequant;
 mod error;
 mod files;
+mod fill;
 pub mod folder;
 pub mod gguf;
 mod origin;

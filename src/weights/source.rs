@@ -31,6 +31,8 @@ pub struct LoadReport {
     pub parameters: u64,
     /// FP32 bytes mapped or allocated.
     pub bytes: u64,
+    /// Tensors with infinities or NaNs, and how many; known only after a conversion.
+    pub non_finite: Vec<(String, u64)>,
 }
 
 /// Opens `source`; a model's files are converted into `cache_dir` unless a valid cache file is there.
@@ -74,7 +76,12 @@ fn open_files<E: From<Error>>(
     let found = Directory::open(cache_dir)
         .and_then(|cache| cache.find_or_build_from(model.source(), &conversion, progress))
         .map_err(Error::from)?;
+    let non_finite = conversion.non_finite();
+    for (name, count) in &non_finite {
+        tracing::warn!("tensor {name}: {count} values are not finite");
+    }
     let mut loaded = from_file(found, Arc::new(model.metadata), start);
+    loaded.report.non_finite = non_finite;
     if let Some(description) = model.description {
         loaded.fingerprint = format!("{}/{description}", loaded.fingerprint);
     }
@@ -133,5 +140,6 @@ fn report(store: &WeightStore, from_cache: bool, start: Instant) -> LoadReport {
             .map(|spec| (spec.rows * spec.cols) as u64)
             .sum(),
         bytes: store.value_bytes(),
+        non_finite: vec![],
     }
 }
