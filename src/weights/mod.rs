@@ -15,4 +15,4 @@ pub use crate::cache::Progress;
 pub use error::Error;
 pub use gguf::Metadata;
 pub use source::{LoadReport, Loaded, open, open_if};
-pub use store::{Tensor, WeightStore};
+pub use store::{Tensor, Unverified, Verdict, WeightStore};

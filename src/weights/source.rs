@@ -20,6 +20,7 @@ pub struct Loaded {
     /// Identifies the weights: equal fingerprints, equal values.
     pub fingerprint: String,
     pub report: LoadReport,
+    pub unverified: Option<super::Unverified>,
 }
 
 /// What opening the source did.
@@ -49,7 +50,7 @@ pub fn open_if<E: From<Error>>(
     source: &config::ModelSource,
     cache_dir: &Path,
     progress: &dyn Progress,
-    accept: impl FnOnce(&Metadata) -> Result<(), E>,
+    accept: impl FnOnce(&Arc<Metadata>) -> Result<(), E>,
 ) -> Result<Loaded, E> {
     let start = Instant::now();
     match source {
@@ -64,7 +65,7 @@ fn open_gguf<E: From<Error>>(
     path: &Path,
     cache_dir: &Path,
     progress: &dyn Progress,
-    accept: impl FnOnce(&Metadata) -> Result<(), E>,
+    accept: impl FnOnce(&Arc<Metadata>) -> Result<(), E>,
     start: Instant,
 ) -> Result<Loaded, E> {
     let unreadable = |source| Error::Open {
@@ -73,7 +74,7 @@ fn open_gguf<E: From<Error>>(
     };
     let file = MappedFile::open(path).map_err(unreadable)?;
     let identity = file.identity().map_err(unreadable)?;
-    let header = Header::read(file.bytes()).map_err(|source| Error::Gguf {
+    let mut header = Header::read(file.bytes()).map_err(|source| Error::Gguf {
         path: path.to_path_buf(),
         source,
     })?;
@@ -89,12 +90,13 @@ fn open_gguf<E: From<Error>>(
         }
         .into());
     }
-    accept(&header.metadata)?;
+    let metadata = Arc::new(std::mem::take(&mut header.metadata));
+    accept(&metadata)?;
     let conversion = Conversion::new(path, &file, identity, &header)?;
     let found = Directory::open(cache_dir)
         .and_then(|cache| cache.find_or_build_from(&file, &conversion, progress))
         .map_err(Error::from)?;
-    Ok(from_file(found, Arc::new(header.metadata), start))
+    Ok(from_file(found, metadata, start))
 }
 
 fn open_synthetic(
@@ -121,6 +123,7 @@ fn open_synthetic(
         metadata,
         fingerprint: key.stem(),
         report,
+        unverified: None,
     })
 }
 
@@ -136,6 +139,7 @@ fn from_file(found: Found, metadata: Arc<Metadata>, start: Instant) -> Loaded {
         metadata,
         fingerprint,
         report,
+        unverified: None,
     }
 }
 
