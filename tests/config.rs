@@ -164,7 +164,7 @@ fn a_preset_is_overridden_key_by_key() {
         |text: &str| match read(&format!("[model]\nsource = \"synthetic\"\n{text}")).model {
             Some(model) => match model.source {
                 ModelSource::Synthetic(synthetic) => synthetic,
-                ModelSource::Gguf(_) => panic!("not synthetic"),
+                ModelSource::Gguf(_) | ModelSource::Safetensors(_) => panic!("not synthetic"),
             },
             None => panic!("no model"),
         };
@@ -296,11 +296,11 @@ fn bad_values_name_the_key_what_was_given_and_what_was_expected() {
         ),
         (
             "[model]\nname = \"x\"".to_owned(),
-            "model.path is missing; expected the path of a GGUF file",
+            "model.path is missing; expected the path of a GGUF file or a model folder",
         ),
         (
             "[model]\nsource = \"onnx\"".to_owned(),
-            "line 2: model.source is \"onnx\"; expected \"gguf\" or \"synthetic\"",
+            "line 2: model.source is \"onnx\"; expected \"gguf\", \"safetensors\" or \"synthetic\"",
         ),
         (
             format!("{model}vocab_size = 257"),

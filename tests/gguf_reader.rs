@@ -319,14 +319,22 @@ fn damaged_tensor_infos_have_errors_of_their_own() {
             Error::TensorSize { name: name() }
         );
     }
-    for id in [4, 5, 31, 33, 43, u32::MAX] {
+    for id in [43, u32::MAX] {
         let error = second(tensor(b"b", &[256], id, 32));
         assert_eq!(error, Error::UnknownTensorType { name: name(), id });
     }
-    let error = second(tensor(b"b", &[256], 13, 32)).to_string();
-    let sentence = "tensor b has the type Q5_K, which is not supported; supported: F32, F16, BF16, \
-                    Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, Q4_K, Q6_K";
-    assert_eq!(error, sentence);
+    for (id, removed) in [
+        (4, "Q4_2"),
+        (5, "Q4_3"),
+        (31, "Q4_0_4_4"),
+        (38, "IQ4_NL_8_8"),
+    ] {
+        let error = second(tensor(b"b", &[256], id, 32)).to_string();
+        let begin = format!(
+            "tensor b has the type {removed}, which is not supported; supported: F32, F16, Q4_0, "
+        );
+        assert!(error.starts_with(&begin), "{error}");
+    }
     let error = second(tensor(b"b", &[48, 2], 2, 32));
     assert_eq!(
         error,

@@ -26,6 +26,12 @@ pub trait Progress: Sync {
     fn advance(&self, bytes: u64);
     /// The conversion succeeded. Not called when it fails.
     fn finish(&self);
+
+    /// Asked before each piece of work: once it is true, the conversion fails with
+    /// [`Error::Stopped`](super::Error::Stopped) and leaves nothing behind.
+    fn is_stopped(&self) -> bool {
+        false
+    }
 }
 
 /// Nobody watches.

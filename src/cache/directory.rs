@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use super::lock::Lock;
-use super::{Contents, Error, Key, MappedFile, MappedTensors, Progress, fingerprint, writer};
+use super::{Contents, Error, Key, MappedTensors, Progress, Source, fingerprint, writer};
 
 /// Ending of cache files.
 const EXTENSION: &str = "safetensors";
@@ -93,12 +93,12 @@ impl Directory {
         self.find_or_build_locked(key, contents, progress)
     }
 
-    /// The valid cache file of the mapped `source`, or what `contents` makes of it. The source is read
-    /// for its hash only when no record of it holds. Works without permission to write when a valid
-    /// file is there.
+    /// The valid cache file of the mapped `source`, or what `contents` makes of it. A file is read for its
+    /// hash only when no record of it holds. Works without permission to write when a valid cache file is
+    /// there.
     pub fn find_or_build_from(
         &self,
-        source: &MappedFile,
+        source: Source<'_>,
         contents: &dyn Contents,
         progress: &dyn Progress,
     ) -> Result<Found, Error> {
@@ -108,17 +108,17 @@ impl Directory {
     fn find_or_build_at(
         &self,
         now: SystemTime,
-        source: &MappedFile,
+        source: Source<'_>,
         contents: &dyn Contents,
         progress: &dyn Progress,
     ) -> Result<Found, Error> {
-        let identity = source.identity().map_err(|error| self.unreadable(error))?;
-        let key = |blake3| Key {
-            source: blake3,
-            source_bytes: source.bytes().len() as u64,
-        };
-        if let Some(blake3) = fingerprint::recall(&self.path, &identity)
-            && let Some(Ok(tensors)) = self.find(&key(blake3))
+        let identities = source
+            .identities()
+            .map_err(|error| self.unreadable(error))?;
+        let recall = |identity| fingerprint::recall(&self.path, identity);
+        let remembered: Option<Vec<String>> = identities.iter().map(recall).collect();
+        if let Some(hashes) = remembered
+            && let Some(Ok(tensors)) = self.find(&source.key(&hashes))
         {
             return Ok(Found {
                 tensors,
@@ -126,11 +126,15 @@ impl Directory {
                 replaced: None,
             });
         }
-        // The lock has the name of the file's state: its content is not known yet.
-        let lock = self.lock(&identity.digest());
-        let blake3 = fingerprint::recall(&self.path, &identity)
-            .unwrap_or_else(|| fingerprint::hash(source.bytes()));
-        let key = key(blake3);
+        // The lock has the name of the files' state: their content is not known yet.
+        let lock = self.lock(&source.digest(&identities));
+        let files = source.files.iter().zip(&identities);
+        let hashes: Vec<String> = files
+            .map(|(file, identity)| {
+                recall(identity).unwrap_or_else(|| fingerprint::hash(file.bytes()))
+            })
+            .collect();
+        let key = source.key(&hashes);
         if lock.is_err()
             && let Some(Ok(tensors)) = self.find(&key)
         {
@@ -142,9 +146,11 @@ impl Directory {
         }
         let _lock = lock?;
         let found = self.find_or_build_locked(&key, contents, progress)?;
-        let unchanged = source.identity().is_ok_and(|now| now == identity);
+        let unchanged = source.identities().is_ok_and(|now| now == identities);
         if unchanged {
-            fingerprint::remember(&self.path, &identity, &key.source, now);
+            for (identity, hash) in identities.iter().zip(&hashes) {
+                fingerprint::remember(&self.path, identity, hash, now);
+            }
         }
         Ok(found)
     }
@@ -255,6 +261,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::cache::MappedFile;
     use crate::tensor::{Layout, TensorSpec};
 
     /// One vector, whose only value is the first byte of the source.
@@ -286,12 +293,16 @@ mod tests {
         // An hour from now the file has been at rest long enough to be remembered.
         let now = SystemTime::now() + Duration::from_secs(3_600);
         let open = || {
-            let source = MappedFile::open(&path).unwrap();
+            let files = [MappedFile::open(&path).unwrap()];
+            let source = Source {
+                files: &files,
+                recipe: "",
+            };
             let found = directory
-                .find_or_build_at(now, &source, &FirstByte(&source), &())
+                .find_or_build_at(now, source, &FirstByte(&files[0]), &())
                 .unwrap();
             let value = found.tensors.get("first").unwrap().1[0];
-            (found.from_cache, value, source.identity().unwrap())
+            (found.from_cache, value, files[0].identity().unwrap())
         };
 
         let (from_cache, value, identity) = open();
@@ -315,5 +326,44 @@ mod tests {
         );
         let (from_cache, value, _) = open();
         assert_eq!((from_cache, value), (true, 7.0));
+    }
+
+    #[test]
+    fn every_file_its_place_and_the_recipe_name_the_cache_file() {
+        let root = tempfile::tempdir().unwrap();
+        let open = |name: &str, bytes: &[u8]| {
+            let path = root.path().join(name);
+            fs::write(&path, bytes).unwrap();
+            MappedFile::open(&path).unwrap()
+        };
+        let directory = Directory::open(&root.path().join("cache")).unwrap();
+        let now = SystemTime::now() + Duration::from_secs(3_600);
+        let build = |files: &[MappedFile], recipe: &str| {
+            let source = Source { files, recipe };
+            let found = directory.find_or_build_at(now, source, &FirstByte(&files[0]), &());
+            let found = found.unwrap();
+            (found.from_cache, found.tensors.key().clone())
+        };
+
+        let one = [open("a", b"1")];
+        assert_eq!(build(&one, "").1.source, fingerprint::hash(b"1"));
+        let two = [open("a", b"1"), open("b", b"22")];
+        let (from_cache, key) = build(&two, "");
+        assert_eq!((from_cache, key.source_bytes), (false, 3));
+        assert!(build(&two, "").0, "found again");
+        let swapped = [open("b", b"22"), open("a", b"1")];
+        let edited = [open("a", b"1"), open("b", b"23")];
+        let others = [
+            build(&one, "").1,
+            build(&one, "rows permuted").1,
+            build(&two, "rows permuted").1,
+            build(&swapped, "").1,
+            build(&edited, "").1,
+        ];
+        let mut names: Vec<String> = others.iter().map(Key::stem).collect();
+        names.push(key.stem());
+        names.sort();
+        names.dedup();
+        assert_eq!(names.len(), 6);
     }
 }

@@ -32,6 +32,9 @@ pub enum Error {
     Memory { bytes: u64, source: io::Error },
     #[error("{0}")]
     Source(String),
+    /// Whoever watched the conversion stopped it.
+    #[error("the conversion was stopped")]
+    Stopped,
 }
 
 impl Error {

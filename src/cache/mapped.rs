@@ -185,6 +185,19 @@ impl MappedTensors {
         }
     }
 
+    /// Reads the values of one tensor, at a position in file order, and compares them with their checksum.
+    pub fn verify_tensor(&self, index: usize) -> Result<(), Error> {
+        let place = &self.header.places[index];
+        let found = format::tensor_checksum(self.slice(place.offset, place.bytes));
+        if found == place.checksum {
+            return Ok(());
+        }
+        Err(Error::Refused {
+            path: self.path.clone(),
+            problem: Problem::Checksum(place.spec.name.clone()),
+        })
+    }
+
     /// The header's reader has checked that all places lie within the file.
     fn slice(&self, offset: u64, bytes: u64) -> &[u8] {
         &self.file.bytes()[offset as usize..(offset + bytes) as usize]

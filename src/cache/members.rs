@@ -1,5 +1,5 @@
-//! The JSON object of a header: what JSON libraries make of a repeated name differs, so none is let
-//! through.
+//! The JSON object of a safetensors header, of a cache file as of any other: what JSON libraries make of
+//! a repeated name differs, so none is let through.
 
 use std::collections::HashSet;
 use std::fmt;
@@ -10,15 +10,15 @@ use serde::de::{Deserialize, DeserializeOwned, Deserializer, Error as _, MapAcce
 use super::{Problem, format};
 
 /// The members of the header in file order, each name once.
-pub(super) struct Members {
+pub struct Members {
     /// Sorted by key.
-    pub(super) metadata: Vec<(String, String)>,
-    pub(super) tensors: Vec<(String, TensorInfo)>,
+    pub metadata: Vec<(String, String)>,
+    pub tensors: Vec<(String, TensorInfo)>,
 }
 
 impl Members {
     /// Parses the JSON of a header.
-    pub(super) fn parse(json: &[u8]) -> Result<Self, Problem> {
+    pub fn parse(json: &[u8]) -> Result<Self, Problem> {
         serde_json::from_slice(json).map_err(duplicate_or_json)
     }
 }

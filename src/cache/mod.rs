@@ -1,7 +1,8 @@
 //! Named FP32 tensors in one safetensors file: built once under an opaque fingerprint, then mapped.
 //!
 //! - `format`: the layout of the file, its plan and its header; `read` and `members` read it back.
-//! - `fingerprint`: what a source file is, known without reading it again at each start.
+//! - `fingerprint`: what a source file is, known without reading it again at each start; `source`: one
+//!   or several such files as the origin of one cache file.
 //! - `strip`: tensors cut into pieces that threads fill independently.
 //! - `writer`: temporary file, parallel fill, checksums, fsync, publication.
 //! - [`mapped`] and `memory`: tensors by name in a mapped file or in anonymous memory.
@@ -24,6 +25,7 @@ pub mod mapped;
 mod members;
 mod memory;
 mod read;
+mod source;
 mod strip;
 mod temporary;
 mod writer;
@@ -34,4 +36,6 @@ pub use error::{Error, Problem};
 pub use fingerprint::Identity;
 pub use format::{FORMAT_VERSION, Key, LAYOUT};
 pub use mapped::{MappedFile, MappedTensors};
+pub use members::Members;
 pub use memory::MemoryTensors;
+pub use source::Source;

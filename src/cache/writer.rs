@@ -36,6 +36,7 @@ pub(super) fn build(
     progress.begin(header.places.iter().map(|place| place.bytes).sum());
     write_tensors(temporary.file(), &header, contents, progress)
         .map_err(failed("write a cache file"))?;
+    go_on(progress)?;
     // The disk is busy with the values while the checksums are computed from the page cache.
     let (synced, checksums) = rayon::join(
         || temporary.file().sync_data(),
@@ -51,10 +52,18 @@ pub(super) fn build(
         .write_all_at(&header.render(), 0)
         .map_err(failed("write the header of a cache file"))?;
     contents.confirm().map_err(Error::Source)?;
+    go_on(progress)?;
     temporary
         .publish(&directory.join(key.file_name()))
         .map_err(failed("give a cache file its name"))?;
     progress.finish();
+    Ok(())
+}
+
+fn go_on(progress: &dyn Progress) -> Result<(), Error> {
+    if progress.is_stopped() {
+        return Err(Error::Stopped);
+    }
     Ok(())
 }
 
@@ -93,7 +102,9 @@ fn write_tensors(
         .with_max_len(1)
         .try_for_each(|_| {
             let mut buffer = vec![0.0; STRIP_VALUES];
-            while let Some(strip) = strips.get(next.fetch_add(1, Ordering::Relaxed)) {
+            while let Some(strip) = strips.get(next.fetch_add(1, Ordering::Relaxed))
+                && !progress.is_stopped()
+            {
                 // After a failure, the others stop at their next strip.
                 write(strip, &mut buffer)
                     .inspect_err(|_| next.store(strips.len(), Ordering::Relaxed))?;

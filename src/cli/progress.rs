@@ -8,6 +8,8 @@ use indicatif::{HumanBytes, HumanDuration, ProgressBar, ProgressDrawTarget, Prog
 
 use crate::weights;
 
+use super::interrupt::Interrupt;
+
 /// Plain lines come when this many percent more are done.
 const STEP_PERCENT: u64 = 10;
 
@@ -117,15 +119,30 @@ pub(super) struct Conversion {
     /// `None` keeps silent.
     what: Option<String>,
     meter: OnceLock<Meter>,
+    /// Stops it when it has come.
+    interrupt: Option<Interrupt>,
 }
 
 impl Conversion {
     pub(super) fn of(model: &Path) -> Self {
         let name = model.file_name().unwrap_or(model.as_os_str());
-        let what = Some(format!("converting {}", name.display()));
+        Self::titled(format!("converting {}", name.display()))
+    }
+
+    /// Another long work on weights.
+    pub(super) fn titled(what: String) -> Self {
         Conversion {
-            what,
+            what: Some(what),
             meter: OnceLock::new(),
+            interrupt: None,
+        }
+    }
+
+    /// The same, until a signal comes.
+    pub(super) fn until(self, interrupt: &Interrupt) -> Self {
+        Conversion {
+            interrupt: Some(interrupt.clone()),
+            ..self
         }
     }
 
@@ -133,6 +150,7 @@ impl Conversion {
         Conversion {
             what: None,
             meter: OnceLock::new(),
+            interrupt: None,
         }
     }
 }
@@ -155,6 +173,10 @@ impl weights::Progress for Conversion {
         if let Some(meter) = self.meter.get() {
             meter.finish();
         }
+    }
+
+    fn is_stopped(&self) -> bool {
+        self.interrupt.as_ref().is_some_and(Interrupt::has_come)
     }
 }
 

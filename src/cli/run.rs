@@ -44,7 +44,7 @@ enum Verb {
   woolly run --fast-fp32 --prompt \"Hello world\" --timing
   woolly run --fast-fp32 --dry-run --json")]
 pub(super) struct Run {
-    /// A GGUF file; its FP32 cache is built on first use
+    /// A GGUF file or a folder with safetensors files; its FP32 cache is built on first use
     #[arg(long, value_name = "FILE", conflicts_with = "fast_fp32")]
     model: Option<PathBuf>,
 
@@ -187,7 +187,7 @@ fn configuration(args: &Run) -> Result<Config, Error> {
 fn model(args: &Run, config: &Config) -> Result<config::Model, Error> {
     let configured = config.model.clone();
     let source = if let Some(path) = &args.model {
-        ModelSource::Gguf(path.clone())
+        ModelSource::at(path.clone())
     } else if args.fast_fp32 {
         match configured.as_ref().map(|model| &model.source) {
             Some(synthetic @ ModelSource::Synthetic(_)) => synthetic.clone(),

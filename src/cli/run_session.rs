@@ -52,7 +52,7 @@ pub(super) struct Generated {
 impl Session {
     pub(super) fn load(model: &config::Model, config: Config) -> Result<Self, Error> {
         let progress = match &model.source {
-            ModelSource::Gguf(path) => Conversion::of(path),
+            ModelSource::Gguf(path) | ModelSource::Safetensors(path) => Conversion::of(path),
             // Made in about the time that it takes to say so.
             ModelSource::Synthetic(_) => Conversion::silent(),
         };

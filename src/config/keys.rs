@@ -26,8 +26,8 @@ pub(super) const KEYS: &[Key] = &[
     ),
     key("daemon.admin_uids", "a list of user ids"),
     key("model.name", "a text that is not empty"),
-    key("model.source", r#""gguf" or "synthetic""#),
-    key("model.path", "the path of a GGUF file"),
+    key("model.source", r#""gguf", "safetensors" or "synthetic""#),
+    key("model.path", "the path of a GGUF file or a model folder"),
     key("model.context_length", "a whole number from 1 to 16777216"),
     key(
         "model.chat_template",

@@ -20,7 +20,7 @@ impl Config {
     fn to_file(&self) -> File {
         let synthetic = self.model.as_ref().and_then(|model| match &model.source {
             ModelSource::Synthetic(synthetic) => Some(self::synthetic(synthetic)),
-            ModelSource::Gguf(_) => None,
+            ModelSource::Gguf(_) | ModelSource::Safetensors(_) => None,
         });
         File {
             daemon: file::Daemon {
@@ -76,6 +76,7 @@ impl Config {
 fn model(model: &Model) -> file::Model {
     let (source, path) = match &model.source {
         ModelSource::Gguf(path) => ("gguf", Some(text(path))),
+        ModelSource::Safetensors(path) => ("safetensors", Some(text(path))),
         ModelSource::Synthetic(_) => ("synthetic", None),
     };
     file::Model {

@@ -112,14 +112,15 @@ fn model(
     };
 
     let source = match file.source.as_deref().unwrap_or(defaults::MODEL_SOURCE) {
-        "gguf" if synthetic.is_some() => {
+        "gguf" | "safetensors" if synthetic.is_some() => {
             return Err(no_effect(
                 "synthetic",
                 "unless model.source is \"synthetic\"",
             ));
         }
-        "gguf" => match path(file.path, "model.path", outline, base)? {
-            Some(path) => ModelSource::Gguf(path),
+        word @ ("gguf" | "safetensors") => match path(file.path, "model.path", outline, base)? {
+            Some(path) if word == "safetensors" => ModelSource::Safetensors(path),
+            Some(path) => ModelSource::at(path),
             None => return Err(outline.value("model.path", expected("model.path"))),
         },
         "synthetic" if file.path.is_some() => {

@@ -1,6 +1,6 @@
 //! The validated configuration: what each part is given.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Everything; one small struct per part.
 #[derive(Debug, Clone, PartialEq)]
@@ -34,7 +34,7 @@ pub struct Daemon {
 /// The model that is served.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Model {
-    /// The name clients see; default: the stem of the file, for synthetic weights one made of their size.
+    /// The name clients see; default: that of the file or folder, for synthetic weights one made of their size.
     pub name: Option<String>,
     pub source: ModelSource,
     /// Upper bound on positions; `None` takes the model's own.
@@ -50,10 +50,31 @@ pub struct Model {
 /// Where weights come from.
 #[derive(Debug, Clone, PartialEq)]
 pub enum ModelSource {
-    /// A GGUF file, dequantized once into the cache.
+    /// A GGUF file or the first part of a split one, dequantized once into the cache.
     Gguf(PathBuf),
+    /// A folder with config.json, tokenizer.json and safetensors files, converted once into the cache.
+    Safetensors(PathBuf),
     /// Random weights made at start.
     Synthetic(Synthetic),
+}
+
+impl ModelSource {
+    /// What `path` names: a folder is one of safetensors, everything else should be a GGUF file.
+    pub fn at(path: PathBuf) -> Self {
+        if path.is_dir() {
+            ModelSource::Safetensors(path)
+        } else {
+            ModelSource::Gguf(path)
+        }
+    }
+
+    /// The file or folder; `None` for synthetic weights.
+    pub fn path(&self) -> Option<&Path> {
+        match self {
+            ModelSource::Gguf(path) | ModelSource::Safetensors(path) => Some(path),
+            ModelSource::Synthetic(_) => None,
+        }
+    }
 }
 
 /// Sizes of a synthetic model, preset already expanded and overridden key by key.

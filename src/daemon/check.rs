@@ -1,16 +1,13 @@
 //! `woollyd --check`: whether this configuration could start, without starting anything.
 
-use std::path::Path;
-
 use rustix::net::SocketAddrUnix;
 
 use crate::api::SocketError;
-use crate::cache::MappedFile;
 use crate::compute::Isa;
 use crate::config::{self, Config, ModelSource};
 use crate::model;
 use crate::text::ChatTemplate;
-use crate::weights::{self, Metadata, gguf::Header};
+use crate::weights::{self, Metadata};
 
 use super::failure::Failure;
 
@@ -23,8 +20,8 @@ pub fn check(config: &Config) -> Result<String, Failure> {
     })?;
     Isa::by_name(config.compute.isa.name()).map_err(|error| Failure::model(&error.into()))?;
     let (source, metadata) = match &model.source {
-        ModelSource::Gguf(path) => {
-            let (tensors, metadata) = contents(path)?;
+        ModelSource::Gguf(path) | ModelSource::Safetensors(path) => {
+            let (tensors, metadata) = contents(&model.source)?;
             model::accept(&metadata).map_err(|error| Failure::model(&error.in_file(path)))?;
             let source = format!("model {} ({tensors} tensors)", path.display());
             (source, metadata)
@@ -57,42 +54,39 @@ pub(super) fn model_of(config: &Config) -> Result<&config::Model, Failure> {
     })
 }
 
-/// Reads the header, which says what is in the file (the number of tensors, the metadata) and that all of
+/// Reads the headers, which say what is in the files (the number of tensors, the metadata) and that all of
 /// it is there.
-fn contents(path: &Path) -> Result<(usize, Metadata), Failure> {
-    let refused = |error: weights::Error| Failure::model(&error.into());
-    let path_of = || path.to_owned();
-    let file = MappedFile::open(path).map_err(|source| {
-        refused(weights::Error::Open {
-            path: path_of(),
-            source,
-        })
-    })?;
-    let header = Header::read(file.bytes()).map_err(|source| {
-        refused(weights::Error::Gguf {
-            path: path_of(),
-            source,
-        })
-    })?;
-    Ok((header.tensors.len(), header.metadata))
+fn contents(source: &ModelSource) -> Result<(usize, Metadata), Failure> {
+    let description = weights::describe(source).map_err(|error| Failure::model(&error.into()))?;
+    Ok(description.map_or_else(Default::default, |described| {
+        (described.tensors, described.metadata)
+    }))
 }
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use super::*;
 
     #[test]
     fn a_file_that_is_no_model_is_named() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("m.gguf");
-        let missing = contents(&path).unwrap_err().to_string();
+        let refusal = |path: &Path| {
+            contents(&ModelSource::at(path.into()))
+                .unwrap_err()
+                .to_string()
+        };
+        let missing = refusal(&path);
         assert!(
             missing.contains("m.gguf") && missing.contains("No such file"),
             "{missing}"
         );
         std::fs::write(&path, "PK\x03\x04 not a model").unwrap();
-        let foreign = contents(&path).unwrap_err().to_string();
+        let foreign = refusal(&path);
         assert!(foreign.contains("m.gguf"), "{foreign}");
-        assert!(contents(directory.path()).is_err());
+        let folder = refusal(directory.path());
+        assert!(folder.contains("it has no config.json"), "{folder}");
     }
 }

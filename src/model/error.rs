@@ -46,7 +46,13 @@ impl Error {
         use weights::Error as W;
         match self {
             Error::Weights(
-                W::Open { .. } | W::Gguf { .. } | W::File { .. } | W::Cache(_) | W::Synthetic(_),
+                W::Open { .. }
+                | W::Gguf { .. }
+                | W::Split { .. }
+                | W::Folder { .. }
+                | W::File { .. }
+                | W::Cache(_)
+                | W::Synthetic(_),
             )
             | Error::Isa(_)
             | Error::Thread(_)

@@ -48,9 +48,9 @@ pub fn load(
     cache: &config::Cache,
     progress: &dyn Progress,
 ) -> Result<LoadedModel, Error> {
-    load_source(model, cache, progress).map_err(|error| match &model.source {
-        ModelSource::Gguf(path) => error.in_file(path),
-        ModelSource::Synthetic(_) => error,
+    load_source(model, cache, progress).map_err(|error| match model.source.path() {
+        Some(path) => error.in_file(path),
+        None => error,
     })
 }
 
@@ -141,22 +141,20 @@ impl Text {
     }
 }
 
-/// The file's stem, or what a synthetic source calls itself: what users typed, not what an author
-/// once wrote into `general.name`.
+/// The name of the file or folder, or what a synthetic source calls itself.
 fn default_name(source: &ModelSource, metadata: &weights::Metadata) -> String {
-    match source {
-        ModelSource::Gguf(path) => path.file_stem().map_or_else(
-            || "model".to_owned(),
-            |stem| stem.to_string_lossy().into_owned(),
-        ),
-        ModelSource::Synthetic(_) => match metadata.string("general.name") {
-            Ok(Some(name)) => name.to_owned(),
-            _ => "synthetic".to_owned(),
-        },
-    }
+    let fallback = match source {
+        ModelSource::Gguf(_) | ModelSource::Safetensors(_) => "model",
+        ModelSource::Synthetic(_) => metadata
+            .string("general.name")
+            .ok()
+            .flatten()
+            .unwrap_or("synthetic"),
+    };
+    weights::default_name(source).unwrap_or_else(|| fallback.to_owned())
 }
 
-/// Weights (which decide the tokenizer too: both come from one source) and numeric revision.
+/// The source (weights and tokenizer, whether or not they come in one file) and the numeric revision.
 fn fingerprint(weights: &str) -> String {
     let hash = blake3::hash(format!("{weights}/numeric-{NUMERIC_REVISION}").as_bytes());
     format!("fp_{}", &hash.to_hex()[..16])

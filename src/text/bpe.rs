@@ -1,4 +1,5 @@
-//! Byte-pair encoding of gpt2 vocabularies with the `tokenizers` crate.
+//! Byte-pair encoding with the `tokenizers` crate: of the gpt2 vocabularies of GGUF files, and of what
+//! `huggingface` makes of a `tokenizer.json`.
 //!
 //! Two pipelines share one vocabulary: one takes control tokens in text for what they are, the other
 //! does not know them. The second is not the first with a switch, because then a control token would
@@ -6,8 +7,9 @@
 
 use std::collections::HashSet;
 use std::ops::Range;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use tokenizers::models::bpe::{BPE, Vocab};
+use tokenizers::models::bpe::{BPE, BpeBuilder, Vocab};
 use tokenizers::pre_tokenizers::byte_level::ByteLevel;
 use tokenizers::pre_tokenizers::sequence::Sequence;
 use tokenizers::pre_tokenizers::split::{Split, SplitPattern};
@@ -23,7 +25,7 @@ use super::byte_alphabet::ByteAlphabet;
 use super::pre_tokenizers::PreTokenizer;
 use super::vocabulary::{Kind, Vocabulary};
 
-/// The encoder of one gpt2 vocabulary.
+/// The encoder of one vocabulary.
 pub(super) struct Bpe {
     /// Knows user-defined and control tokens.
     with_controls: Pipeline,
@@ -33,6 +35,7 @@ pub(super) struct Bpe {
 }
 
 impl Bpe {
+    /// The encoder of a gpt2 vocabulary.
     pub(super) fn new(
         metadata: &Metadata,
         vocabulary: &Vocabulary,
@@ -44,6 +47,14 @@ impl Bpe {
             .map_err(Error::metadata)?;
         let mut plain = Pipeline::new(model(vocabulary, merges, pre)?);
         plain.with_pre_tokenizer(Some(word_splitter(pre)?));
+        Self::from_pipeline(plain, vocabulary)
+    }
+
+    /// Adds user-defined and control tokens to a pipeline that knows none.
+    pub(super) fn from_pipeline(
+        mut plain: Pipeline,
+        vocabulary: &Vocabulary,
+    ) -> Result<Self, Error> {
         let added = |special: bool, wanted: fn(Kind) -> bool| -> Vec<AddedToken> {
             let entries = vocabulary.names.iter().zip(&vocabulary.kinds);
             entries
@@ -76,8 +87,8 @@ impl Bpe {
         } else {
             &self.plain
         };
-        let encoding = pipeline.encode_fast(text, false).map_err(tokenizer_error)?;
-        Ok(encoding.get_ids().to_vec())
+        let encode = || pipeline.encode_fast(text, false).map_err(tokenizer_error);
+        Ok(guarded("encoding a text", encode)?.get_ids().to_vec())
     }
 
     /// Where `encode` with `parse_special` finds control tokens, in order, with their ids.
@@ -110,41 +121,63 @@ pub(super) fn pieces(vocabulary: &Vocabulary) -> Vec<Vec<u8>> {
         .collect()
 }
 
-fn tokenizer_error(error: tokenizers::Error) -> Error {
+pub(super) fn tokenizer_error(error: tokenizers::Error) -> Error {
     Error::Tokenizer(error.to_string())
 }
 
-/// The merges checked against the vocabulary: the builder of the crate panics on a merge whose result
-/// is longer than every entry.
+/// Runs code of the crate on what a model's author wrote. Its engine of regular expressions panics
+/// where one goes back too often, and which expressions there are is not ours to choose.
+pub(super) fn guarded<T>(what: &str, run: impl FnOnce() -> Result<T, Error>) -> Result<T, Error> {
+    // Nothing is shared with what runs here but the pipeline, which encoding does not change.
+    catch_unwind(AssertUnwindSafe(run)).unwrap_or_else(|_| {
+        let text =
+            format!("{what} failed inside of the library; an expression may go back too often");
+        Err(Error::Tokenizer(text))
+    })
+}
+
 fn model(vocabulary: &Vocabulary, merges: &[String], pre: PreTokenizer) -> Result<BPE, Error> {
-    let names = vocabulary.names.iter().cloned();
-    let ids: Vocab = names.zip(0..).collect();
-    let mut pairs = Vec::with_capacity(merges.len());
-    for merge in merges {
-        // The first half may itself begin with a space in vocabularies that do not escape it.
-        let cut = merge
-            .char_indices()
-            .skip(1)
-            .find(|(_, c)| *c == ' ')
-            .map(|(at, _)| at);
-        let pair = cut.map(|at| (merge[..at].to_owned(), merge[at + 1..].to_owned()));
-        let known = pair.filter(|(left, right)| {
-            ids.contains_key(left)
-                && ids.contains_key(right)
-                && ids.contains_key(&format!("{left}{right}"))
-        });
-        let Some(pair) = known else {
-            return Err(Error::Tokenizer(format!(
-                "tokenizer.ggml.merges has {merge:?}, which joins no two entries to a third"
-            )));
-        };
-        pairs.push(pair);
-    }
-    BPE::builder()
-        .vocab_and_merges(ids, pairs)
+    let pairs = merges.iter().map(|merge| split_merge(merge));
+    builder(vocabulary, pairs, "tokenizer.ggml.merges")?
         .ignore_merges(pre.ignore_merges)
         .build()
         .map_err(tokenizer_error)
+}
+
+/// A merge as one text has a space between its halves. The first half may itself begin with a space in
+/// vocabularies that do not escape it.
+pub(super) fn split_merge(merge: &str) -> (&str, &str) {
+    let mut spaces = merge.char_indices().skip(1).filter(|(_, c)| *c == ' ');
+    match spaces.next() {
+        Some((at, _)) => (&merge[..at], &merge[at + 1..]),
+        None => (merge, ""),
+    }
+}
+
+/// Vocabulary and merges, the merges checked against the vocabulary: the builder of the crate panics on
+/// a merge whose result is longer than every entry.
+pub(super) fn builder<'a>(
+    vocabulary: &Vocabulary,
+    merges: impl Iterator<Item = (&'a str, &'a str)>,
+    key: &str,
+) -> Result<BpeBuilder, Error> {
+    let names = vocabulary.names.iter().cloned();
+    let ids: Vocab = names.zip(0..).collect();
+    let mut pairs = Vec::with_capacity(merges.size_hint().0);
+    let mut joined = String::new();
+    for (left, right) in merges {
+        joined.clear();
+        joined.extend([left, right]);
+        let known = [left, right, &joined].map(|entry| ids.contains_key(entry));
+        if known.contains(&false) {
+            return Err(Error::Tokenizer(format!(
+                "{key} has {:?}, which joins no two entries to a third",
+                format!("{left} {right}")
+            )));
+        }
+        pairs.push((left.to_owned(), right.to_owned()));
+    }
+    Ok(BPE::builder().vocab_and_merges(ids, pairs))
 }
 
 fn word_splitter(pre: PreTokenizer) -> Result<PreTokenizerWrapper, Error> {

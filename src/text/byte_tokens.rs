@@ -4,7 +4,7 @@
 use crate::weights::Metadata;
 
 use super::Error;
-use super::vocabulary::{Kind, Roles, Vocabulary, additions};
+use super::vocabulary::{Additions, Kind, Roles, Vocabulary, additions};
 
 const BOS: u32 = 256;
 const EOS: u32 = 257;
@@ -28,7 +28,7 @@ pub(super) fn vocabulary(metadata: &Metadata) -> Result<Vocabulary, Error> {
         ends: vec![EOS],
         ..Roles::default()
     };
-    additions(metadata, &mut roles, false)?;
+    additions(metadata, &mut roles, Additions::default())?;
     let name = |id: u64| match id {
         0x20..=0x7E => char::from(id as u8).to_string(),
         0..=0xFF => format!("<0x{id:02X}>"),

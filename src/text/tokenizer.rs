@@ -7,6 +7,7 @@ use crate::weights::Metadata;
 use super::Error;
 use super::bpe::{self, Bpe};
 use super::byte_tokens;
+use super::huggingface;
 use super::pre_tokenizers;
 use super::vocabulary::{Kind, Roles, Vocabulary};
 
@@ -22,6 +23,8 @@ pub struct Tokenizer {
     roles: Roles,
     /// Bytes of prompt text that one token covers at most.
     longest: usize,
+    /// A space is added before a text, and taken away when all of it is decoded.
+    leading_space: bool,
     encoder: Encoder,
 }
 
@@ -62,13 +65,16 @@ impl Pieces {
 }
 
 impl Tokenizer {
-    /// Builds from `tokenizer.ggml.*`; an unknown model or pre-tokenizer is an error that names it.
+    /// Builds from `tokenizer.ggml.*`, or where those keys are missing from `tokenizer.huggingface.*`; an
+    /// unknown model or pre-tokenizer is an error that names it.
     pub fn from_metadata(metadata: &Metadata) -> Result<Self, Error> {
         let key = "tokenizer.ggml.model";
-        let model = metadata
-            .require(key, metadata.string(key))
-            .map_err(Error::metadata)?;
-        match model {
+        let model = metadata.string(key).map_err(Error::metadata)?;
+        let json = metadata.string(huggingface::KEY).map_err(Error::metadata)?;
+        if let (None, Some(json)) = (model, json) {
+            return Self::huggingface(json, metadata);
+        }
+        match metadata.require(key, Ok(model)).map_err(Error::metadata)? {
             "gpt2" => Self::gpt2(metadata),
             "woolly-bytes" => {
                 let vocabulary = byte_tokens::vocabulary(metadata)?;
@@ -99,6 +105,21 @@ impl Tokenizer {
         Ok(Self::new(vocabulary, &pieces, encoder))
     }
 
+    fn huggingface(json: &str, metadata: &Metadata) -> Result<Self, Error> {
+        let parts = huggingface::build(json, metadata)?;
+        let encoder = Encoder::Bpe(Box::new(parts.encoder));
+        let mut tokenizer = Self::new(parts.vocabulary, &parts.pieces, encoder);
+        if !parts.keeps_length {
+            tokenizer.longest = usize::MAX;
+        }
+        // Some vocabularies have a space before every word and add one before the first.
+        tokenizer.leading_space = match tokenizer.encode("x", false, false) {
+            Ok(ids) => tokenizer.decode(&ids, false) == " x",
+            Err(_) => false,
+        };
+        Ok(tokenizer)
+    }
+
     fn new(vocabulary: Vocabulary, pieces: &[Vec<u8>], encoder: Encoder) -> Self {
         // A control token covers its name in the text, though it prints as nothing.
         let longest_piece = pieces.iter().map(Vec::len).max().unwrap_or(0);
@@ -113,6 +134,7 @@ impl Tokenizer {
             pieces: Pieces::new(pieces),
             roles: vocabulary.roles,
             longest,
+            leading_space: false,
             encoder,
         }
     }
@@ -180,7 +202,12 @@ impl Tokenizer {
                 self.bytes(*id)
             });
         }
-        String::from_utf8_lossy(&bytes).into_owned()
+        let added = self.leading_space && ids.first().is_some_and(|id| !self.is_control(*id));
+        let text = match bytes.as_slice() {
+            [b' ', rest @ ..] if added => rest,
+            all => all,
+        };
+        String::from_utf8_lossy(text).into_owned()
     }
 
     /// The bytes one token prints as; empty for control tokens and ids out of range.

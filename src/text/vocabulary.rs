@@ -1,6 +1,7 @@
-//! The vocabulary of a GGUF file: entries, their kinds, and the tokens with a role.
+//! The vocabulary of a model: entries, their kinds, and the tokens with a role.
 
 use std::collections::HashMap;
+use std::fmt;
 
 use crate::weights::Metadata;
 
@@ -55,6 +56,13 @@ pub(super) struct Roles {
     pub(super) ends: Vec<u32>,
 }
 
+/// What is added around a prompt where no key says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) struct Additions {
+    pub(super) bos: bool,
+    pub(super) eos: bool,
+}
+
 /// An id that a key names. One outside the vocabulary is refused: it would never be generated.
 pub(super) fn role_id(metadata: &Metadata, key: &str, size: usize) -> Result<Option<u32>, Error> {
     let Some(id) = metadata.unsigned(key).map_err(Error::metadata)? else {
@@ -64,22 +72,24 @@ pub(super) fn role_id(metadata: &Metadata, key: &str, size: usize) -> Result<Opt
         .ok()
         .filter(|id| (*id as usize) < size)
         .map(Some)
-        .ok_or_else(|| {
-            Error::Tokenizer(format!(
-                "{key} is {id}, but the vocabulary has {size} entries"
-            ))
-        })
+        .ok_or_else(|| out_of_range(key, id, size))
+}
+
+fn out_of_range(key: &str, id: impl fmt::Display, size: usize) -> Error {
+    Error::Tokenizer(format!(
+        "{key} is {id}, but the vocabulary has {size} entries"
+    ))
 }
 
 /// Whether BOS and EOS are added to a prompt: as the file says, else the default; never without an id.
 pub(super) fn additions(
     metadata: &Metadata,
     roles: &mut Roles,
-    default_bos: bool,
+    default: Additions,
 ) -> Result<(), Error> {
     let flag = |key| metadata.boolean(key).map_err(Error::metadata);
-    let add_bos = flag("tokenizer.ggml.add_bos_token")?.unwrap_or(default_bos);
-    let add_eos = flag("tokenizer.ggml.add_eos_token")?.unwrap_or(false);
+    let add_bos = flag("tokenizer.ggml.add_bos_token")?.unwrap_or(default.bos);
+    let add_eos = flag("tokenizer.ggml.add_eos_token")?.unwrap_or(default.eos);
     roles.add_bos = add_bos && roles.bos.is_some();
     roles.add_eos = add_eos && roles.eos.is_some();
     Ok(())
@@ -130,11 +140,20 @@ impl Vocabulary {
                 .collect(),
             roles: Roles::default(),
         };
-        vocabulary.find_roles(metadata, default_bos)?;
+        let default = Additions {
+            bos: default_bos,
+            eos: false,
+        };
+        vocabulary.find_roles(metadata, default)?;
         Ok(vocabulary)
     }
 
-    fn find_roles(&mut self, metadata: &Metadata, default_bos: bool) -> Result<(), Error> {
+    /// Finds the tokens with a role by keys and by their text.
+    pub(super) fn find_roles(
+        &mut self,
+        metadata: &Metadata,
+        default: Additions,
+    ) -> Result<(), Error> {
         let size = self.names.len();
         let ids = self.index()?;
         let mut ends = Vec::new();
@@ -167,7 +186,20 @@ impl Vocabulary {
             ends,
             ..Roles::default()
         };
-        additions(metadata, &mut self.roles, default_bos)
+        additions(metadata, &mut self.roles, default)
+    }
+
+    /// Makes further ids, which `key` names, ends of a generation.
+    pub(super) fn add_ends(&mut self, ids: &[i64], key: &str) -> Result<(), Error> {
+        let size = self.names.len();
+        for id in ids {
+            let end = u32::try_from(*id).ok().filter(|id| (*id as usize) < size);
+            let end = end.ok_or_else(|| out_of_range(key, id, size))?;
+            self.roles.ends.push(end);
+        }
+        self.roles.ends.sort_unstable();
+        self.roles.ends.dedup();
+        Ok(())
     }
 
     /// Ids by entry; an entry that stands twice is refused, because text could mean either id.

@@ -1,48 +1,45 @@
-//! Tensors of a GGUF file as contents of a cache file: which layout each one gets, and the panels from
+//! Tensors of model files as contents of a cache file: which layout each one gets, and the panels from
 //! its blocks.
 
 use std::collections::HashMap;
 use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::cache::{Contents, Identity, MappedFile};
+use crate::compute::Isa;
 use crate::tensor::{Layout, PANEL_ROWS, TensorSpec};
 
 use super::Error;
-use super::gguf::{Header, TensorInfo};
+use super::files::ModelFiles;
+use super::fill::Filler;
+use super::stored::{Bytes, StoredTensor};
 
-/// Values of a row that are converted before they are transposed: the largest block of any type. 16
-/// rows of them stay in the first-level cache.
-const CHUNK: usize = 256;
-
-/// A mapped GGUF file with its header read.
+/// The mapped files of a model with their headers read.
 pub(super) struct Conversion<'a> {
     path: &'a Path,
-    file: &'a MappedFile,
-    /// The file when its header was read.
-    identity: Identity,
+    files: &'a [MappedFile],
+    /// The files when their headers were read.
+    identities: &'a [Identity],
     specs: Vec<TensorSpec>,
-    infos: HashMap<&'a str, &'a TensorInfo>,
+    tensors: HashMap<&'a str, &'a StoredTensor>,
+    /// Values that were filled and are infinite or NaN.
+    non_finite: HashMap<&'a str, AtomicU64>,
 }
 
 impl<'a> Conversion<'a> {
     /// Chooses the layouts. Fails on tensors that are neither vectors nor matrices.
-    pub(super) fn new(
-        path: &'a Path,
-        file: &'a MappedFile,
-        identity: Identity,
-        header: &'a Header,
-    ) -> Result<Self, Error> {
+    pub(super) fn new(model: &'a ModelFiles) -> Result<Self, Error> {
         // Only rows of the token table are looked up, unless it is the output matrix too.
-        let untied = header
+        let untied = model
             .tensors
             .iter()
-            .any(|info| info.name == "output.weight");
-        let specs = header.tensors.iter().map(|info| {
+            .any(|tensor| tensor.name == "output.weight");
+        let specs = model.tensors.iter().map(|tensor| {
             let (name, table) = (
-                info.name.clone(),
-                untied && info.name == "token_embd.weight",
+                tensor.name.clone(),
+                untied && tensor.name == "token_embd.weight",
             );
-            match *info.dimensions.as_slice() {
+            match *shape(&tensor.dimensions) {
                 [cols] => Ok(TensorSpec {
                     name,
                     layout: Layout::Vector,
@@ -66,25 +63,47 @@ impl<'a> Conversion<'a> {
                     let problem =
                         format!("tensor {name} has {count} dimensions; 1 or 2 are supported");
                     Err(Error::File {
-                        path: path.to_path_buf(),
+                        path: model.path.clone(),
                         problem,
                     })
                 }
             }
         });
         let specs = specs.collect::<Result<_, _>>()?;
-        let infos = header
+        let tensors = model
             .tensors
             .iter()
-            .map(|info| (info.name.as_str(), info))
+            .map(|tensor| (tensor.name.as_str(), tensor))
+            .collect();
+        let non_finite = model
+            .tensors
+            .iter()
+            .map(|tensor| (tensor.name.as_str(), AtomicU64::new(0)))
             .collect();
         Ok(Conversion {
-            path,
-            file,
-            identity,
+            path: &model.path,
+            files: &model.files,
+            identities: &model.identities,
             specs,
-            infos,
+            tensors,
+            non_finite,
         })
+    }
+
+    /// Tensors that held infinities or NaNs when they were filled, and how many.
+    pub(super) fn non_finite(&self) -> Vec<(String, u64)> {
+        let count = |spec: &TensorSpec| {
+            let count = self.non_finite[spec.name.as_str()].load(Ordering::Relaxed);
+            (count > 0).then(|| (spec.name.clone(), count))
+        };
+        self.specs.iter().filter_map(count).collect()
+    }
+
+    fn blocks(&self, tensor: &'a StoredTensor) -> &'a [u8] {
+        match &tensor.bytes {
+            Bytes::File { number, range } => &self.files[*number].bytes()[range.clone()],
+            Bytes::Made(bytes) => bytes,
+        }
     }
 }
 
@@ -94,53 +113,50 @@ impl Contents for Conversion<'_> {
     }
 
     fn fill(&self, spec: &TensorSpec, first_row: usize, out: &mut [f32]) {
-        let info = self.infos[spec.name.as_str()];
-        let blocks = &self.file.bytes()[info.bytes.clone()];
-        let row_bytes = spec.cols / info.kind.block_values() * info.kind.block_bytes();
+        let tensor = self.tensors[spec.name.as_str()];
+        let blocks = self.blocks(tensor);
+        let kind = tensor.kind;
+        let row_bytes = spec.cols / kind.block_values() * kind.block_bytes();
+        let mut filler = Filler::new(Isa::best());
+        let mut non_finite = 0;
         match spec.layout {
             Layout::Panels => {
                 for (panel, out) in out.chunks_exact_mut(spec.cols * PANEL_ROWS).enumerate() {
                     let first = first_row + panel * PANEL_ROWS;
-                    let count = (spec.rows - first).min(PANEL_ROWS);
-                    let rows = &blocks[first * row_bytes..(first + count) * row_bytes];
-                    fill_panel(info, rows, row_bytes, out);
+                    let rows: Vec<_> = (first..spec.rows.min(first + PANEL_ROWS))
+                        .map(|row| &blocks[tensor.order.stored(row) * row_bytes..][..row_bytes])
+                        .collect();
+                    non_finite += filler.panel(kind, &rows, out);
                 }
             }
             Layout::Rows | Layout::Vector => {
                 let count = out.len() / spec.cols;
                 let rows = &blocks[first_row * row_bytes..(first_row + count) * row_bytes];
-                info.kind.dequantize(rows, out);
+                non_finite += filler.rows(kind, rows, out);
             }
         }
+        self.non_finite[spec.name.as_str()].fetch_add(non_finite, Ordering::Relaxed);
     }
 
     fn confirm(&self) -> Result<(), String> {
-        match self.file.identity() {
-            Ok(now) if now == self.identity => Ok(()),
-            _ => Err(format!(
-                "model file {}: it changed while it was being converted",
-                self.path.display()
-            )),
+        let mut files = self.files.iter().zip(self.identities);
+        let unchanged = files.all(|(file, then)| file.identity().is_ok_and(|now| now == *then));
+        if unchanged {
+            return Ok(());
         }
+        Err(format!(
+            "model file {}: it changed while it was being converted",
+            self.path.display()
+        ))
     }
 }
 
-/// Converts up to 16 rows into the panel `out`, zeros for the rows that are missing.
-fn fill_panel(info: &TensorInfo, rows: &[u8], row_bytes: usize, out: &mut [f32]) {
-    let kind = info.kind;
-    let mut lanes = [[0.0f32; CHUNK]; PANEL_ROWS];
-    for (chunk, out) in out.chunks_mut(CHUNK * PANEL_ROWS).enumerate() {
-        let values = out.len() / PANEL_ROWS;
-        let start = chunk * CHUNK / kind.block_values() * kind.block_bytes();
-        let bytes = values / kind.block_values() * kind.block_bytes();
-        for (row, lane) in rows.chunks_exact(row_bytes).zip(&mut lanes) {
-            kind.dequantize(&row[start..start + bytes], &mut lane[..values]);
-        }
-        let (out, _) = out.as_chunks_mut::<PANEL_ROWS>();
-        for (k, line) in out.iter_mut().enumerate() {
-            for lane in 0..PANEL_ROWS {
-                line[lane] = lanes[lane][k];
-            }
-        }
+/// The dimensions without those that are 1 and beyond the second.
+fn shape(mut dimensions: &[usize]) -> &[usize] {
+    while let [shorter @ .., 1] = dimensions
+        && shorter.len() >= 2
+    {
+        dimensions = shorter;
     }
+    dimensions
 }

@@ -3,7 +3,7 @@
 use std::io;
 use std::path::PathBuf;
 
-use super::gguf;
+use super::{folder, gguf};
 use crate::cache;
 
 /// Failure to read, convert or map weights.
@@ -13,6 +13,16 @@ pub enum Error {
     Open { path: PathBuf, source: io::Error },
     #[error("model file {}: {source}", path.display())]
     Gguf { path: PathBuf, source: gguf::Error },
+    #[error("model file {}: {source}", path.display())]
+    Split {
+        path: PathBuf,
+        source: gguf::split::SplitError,
+    },
+    #[error("model folder {}: {source}", path.display())]
+    Folder {
+        path: PathBuf,
+        source: folder::Error,
+    },
     #[error("model file {}: {problem}", path.display())]
     File { path: PathBuf, problem: String },
     #[error(transparent)]

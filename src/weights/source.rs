@@ -4,20 +4,20 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::cache::{Directory, Found, Key, MappedFile, MemoryTensors};
+use crate::cache::{Directory, Found, Key, MemoryTensors};
 use crate::config;
 
 use super::convert::Conversion;
-use super::gguf::Header;
+use super::files::{self, ModelFiles};
 use super::synthetic::Synthetic;
-use super::{Error, Metadata, Progress, WeightStore};
+use super::{Error, Metadata, Progress, WeightStore, folder};
 
 /// Weights ready to bind, and what they cost.
 pub struct Loaded {
     pub store: WeightStore,
-    /// Of the GGUF file, or made up in the same words by the synthetic source.
+    /// Of the GGUF file; the other sources say theirs in the same words.
     pub metadata: Arc<Metadata>,
-    /// Identifies the weights: equal fingerprints, equal values.
+    /// Identifies the source, weights, sizes and tokenizer: equal fingerprints, equal values and metadata.
     pub fingerprint: String,
     pub report: LoadReport,
     pub unverified: Option<super::Unverified>,
@@ -32,9 +32,11 @@ pub struct LoadReport {
     pub parameters: u64,
     /// FP32 bytes mapped or allocated.
     pub bytes: u64,
+    /// Tensors with infinities or NaNs, and how many; known only after a conversion.
+    pub non_finite: Vec<(String, u64)>,
 }
 
-/// Opens `source`; a GGUF file is converted into `cache_dir` unless a valid cache file is there.
+/// Opens `source`; a model's files are converted into `cache_dir` unless a valid cache file is there.
 /// Synthetic weights live in memory, or in `cache_dir` when they are to persist.
 pub fn open(
     source: &config::ModelSource,
@@ -53,50 +55,39 @@ pub fn open_if<E: From<Error>>(
     accept: impl FnOnce(&Arc<Metadata>) -> Result<(), E>,
 ) -> Result<Loaded, E> {
     let start = Instant::now();
-    match source {
-        config::ModelSource::Gguf(path) => open_gguf(path, cache_dir, progress, accept, start),
+    let model = match source {
+        config::ModelSource::Gguf(path) => files::gguf(path)?,
+        config::ModelSource::Safetensors(path) => folder::open(path)?,
         config::ModelSource::Synthetic(sizes) => {
-            Ok(open_synthetic(sizes, cache_dir, progress, start)?)
+            return Ok(open_synthetic(sizes, cache_dir, progress, start)?);
         }
-    }
+    };
+    open_files(model, cache_dir, progress, accept, start)
 }
 
-fn open_gguf<E: From<Error>>(
-    path: &Path,
+fn open_files<E: From<Error>>(
+    mut model: ModelFiles,
     cache_dir: &Path,
     progress: &dyn Progress,
     accept: impl FnOnce(&Arc<Metadata>) -> Result<(), E>,
     start: Instant,
 ) -> Result<Loaded, E> {
-    let unreadable = |source| Error::Open {
-        path: path.to_path_buf(),
-        source,
-    };
-    let file = MappedFile::open(path).map_err(unreadable)?;
-    let identity = file.identity().map_err(unreadable)?;
-    let mut header = Header::read(file.bytes()).map_err(|source| Error::Gguf {
-        path: path.to_path_buf(),
-        source,
-    })?;
-    if header
-        .metadata
-        .unsigned("split.count")?
-        .is_some_and(|count| count > 1)
-    {
-        let problem = "it is one part of a split model; expected a whole GGUF file".to_owned();
-        return Err(Error::File {
-            path: path.to_path_buf(),
-            problem,
-        }
-        .into());
-    }
-    let metadata = Arc::new(std::mem::take(&mut header.metadata));
+    let metadata = Arc::new(std::mem::take(&mut model.metadata));
     accept(&metadata)?;
-    let conversion = Conversion::new(path, &file, identity, &header)?;
+    let conversion = Conversion::new(&model)?;
     let found = Directory::open(cache_dir)
-        .and_then(|cache| cache.find_or_build_from(&file, &conversion, progress))
+        .and_then(|cache| cache.find_or_build_from(model.source(), &conversion, progress))
         .map_err(Error::from)?;
-    Ok(from_file(found, metadata, start))
+    let non_finite = conversion.non_finite();
+    for (name, count) in &non_finite {
+        tracing::warn!("tensor {name}: {count} values are not finite");
+    }
+    let mut loaded = from_file(found, metadata, start);
+    loaded.report.non_finite = non_finite;
+    if let Some(description) = model.description {
+        loaded.fingerprint = format!("{}/{description}", loaded.fingerprint);
+    }
+    Ok(loaded)
 }
 
 fn open_synthetic(
@@ -153,5 +144,6 @@ fn report(store: &WeightStore, from_cache: bool, start: Instant) -> LoadReport {
             .map(|spec| (spec.rows * spec.cols) as u64)
             .sum(),
         bytes: store.value_bytes(),
+        non_finite: vec![],
     }
 }

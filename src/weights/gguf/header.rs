@@ -9,9 +9,9 @@ use std::ops::Range;
 use crate::weights::dequant::TensorType;
 
 use super::cursor::Cursor;
-use super::{Error, Metadata, Value, value};
+use super::{Error, Metadata, Value, split, value};
 
-const MAGIC: &[u8; 4] = b"GGUF";
+pub(super) const MAGIC: &[u8; 4] = b"GGUF";
 const MAX_KEYS: u64 = 65_536;
 const MAX_TENSORS: u64 = 65_536;
 const MAX_KEY_BYTES: u64 = 65_535;
@@ -20,7 +20,8 @@ const MAX_NAME_BYTES: u64 = 64;
 const MAX_DIMENSIONS: usize = 4;
 const MAX_METADATA_BYTES: u64 = 256 << 20;
 const MAX_ALIGNMENT: u32 = 65_536;
-const DEFAULT_ALIGNMENT: u32 = 32;
+pub(super) const DEFAULT_ALIGNMENT: u32 = 32;
+pub(super) const ALIGNMENT_KEY: &str = "general.alignment";
 /// A key's length, its type and a value of one byte.
 const MIN_PAIR_BYTES: u64 = 8 + 4 + 1;
 /// A name's length, a dimension count, one dimension, a type and an offset.
@@ -72,6 +73,10 @@ impl Header {
                 return Err(Error::DuplicateTensor(info.name));
             }
             infos.push(info);
+        }
+        // The first part of a split model may hold nothing but the metadata.
+        if infos.is_empty() && !split::is_part(&metadata) {
+            return Err(Error::NoTensors);
         }
         let tensors = place(
             infos,
@@ -133,7 +138,7 @@ fn metadata(cursor: &mut Cursor, count: u64) -> Result<Metadata, Error> {
 }
 
 fn alignment(metadata: &Metadata) -> Result<u64, Error> {
-    match metadata.get("general.alignment") {
+    match metadata.get(ALIGNMENT_KEY) {
         None => Ok(DEFAULT_ALIGNMENT.into()),
         Some(&Value::U32(value)) if value.is_power_of_two() && value <= MAX_ALIGNMENT => {
             Ok(value.into())
@@ -240,9 +245,6 @@ fn place(
     alignment: u64,
     file_size: u64,
 ) -> Result<Vec<TensorInfo>, Error> {
-    if infos.is_empty() {
-        return Err(Error::NoTensors);
-    }
     // The header lies within the file, so this cannot overflow.
     let data_start = header_end.next_multiple_of(alignment);
     let mut expected: u64 = 0;

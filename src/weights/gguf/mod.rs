@@ -8,7 +8,9 @@ mod cursor;
 mod error;
 mod header;
 mod metadata;
+pub mod split;
 mod value;
+pub mod write;
 
 pub use error::Error;
 pub use header::{Header, TensorInfo};

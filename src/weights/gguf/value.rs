@@ -9,20 +9,20 @@ const MAX_STRING: u64 = 16 << 20;
 const MAX_ARRAY: u64 = 4 << 20;
 
 /// Type numbers of the format.
-mod id {
-    pub(super) const U8: u32 = 0;
-    pub(super) const I8: u32 = 1;
-    pub(super) const U16: u32 = 2;
-    pub(super) const I16: u32 = 3;
-    pub(super) const U32: u32 = 4;
-    pub(super) const I32: u32 = 5;
-    pub(super) const F32: u32 = 6;
-    pub(super) const BOOL: u32 = 7;
-    pub(super) const STRING: u32 = 8;
-    pub(super) const ARRAY: u32 = 9;
-    pub(super) const U64: u32 = 10;
-    pub(super) const I64: u32 = 11;
-    pub(super) const F64: u32 = 12;
+pub(super) mod id {
+    pub(in super::super) const U8: u32 = 0;
+    pub(in super::super) const I8: u32 = 1;
+    pub(in super::super) const U16: u32 = 2;
+    pub(in super::super) const I16: u32 = 3;
+    pub(in super::super) const U32: u32 = 4;
+    pub(in super::super) const I32: u32 = 5;
+    pub(in super::super) const F32: u32 = 6;
+    pub(in super::super) const BOOL: u32 = 7;
+    pub(in super::super) const STRING: u32 = 8;
+    pub(in super::super) const ARRAY: u32 = 9;
+    pub(in super::super) const U64: u32 = 10;
+    pub(in super::super) const I64: u32 = 11;
+    pub(in super::super) const F64: u32 = 12;
 }
 
 /// Reads the type and the value of `key`.

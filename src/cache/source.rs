@@ -1,0 +1,52 @@
+//! What tensors are computed from: one mapped file or several, and how.
+
+use super::{Identity, Key, MappedFile, fingerprint};
+
+/// The files that decide values. Several are one source: parts of a split file, shards of a folder.
+#[derive(Clone, Copy)]
+pub struct Source<'a> {
+    /// At least one; their order counts.
+    pub files: &'a [MappedFile],
+    /// What besides the bytes of the files decides the values, as text; empty when nothing does.
+    pub recipe: &'a str,
+}
+
+impl Source<'_> {
+    /// The key of a source whose files have these hashes. One file without a recipe has the key of its
+    /// bytes, which any tool can compute; everything else the hash over the hashes and the recipe.
+    pub(super) fn key(&self, hashes: &[String]) -> Key {
+        let source = match hashes {
+            [hash] if self.recipe.is_empty() => hash.clone(),
+            // Every hash is 64 digits, so a line break cannot be part of one.
+            _ => fingerprint::hash([&hashes.join("\n"), "\n", self.recipe].concat().as_bytes()),
+        };
+        let source_bytes = self.files.iter().map(|file| file.bytes().len() as u64);
+        Key {
+            source,
+            source_bytes: source_bytes.sum(),
+        }
+    }
+
+    /// The key; reads all files.
+    pub fn read_key(&self) -> Key {
+        let hash = |file: &MappedFile| fingerprint::hash(file.bytes());
+        self.key(&self.files.iter().map(hash).collect::<Vec<_>>())
+    }
+
+    /// A name for the state of all files and the recipe, fit for file names.
+    pub(super) fn digest(&self, identities: &[Identity]) -> String {
+        match identities {
+            [identity] if self.recipe.is_empty() => identity.digest(),
+            _ => {
+                let states: Vec<String> = identities.iter().map(Identity::digest).collect();
+                let text = [&states.join("\n"), "\n", self.recipe].concat();
+                blake3::hash(text.as_bytes()).to_hex()[..32].to_owned()
+            }
+        }
+    }
+
+    /// The states of the files, asked anew.
+    pub(super) fn identities(&self) -> std::io::Result<Vec<Identity>> {
+        self.files.iter().map(MappedFile::identity).collect()
+    }
+}

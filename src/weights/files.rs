@@ -1,0 +1,143 @@
+//! A model's files, opened and understood but not yet converted: one GGUF file, the parts of a split
+//! one, or a folder of safetensors.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use crate::cache::{Identity, MappedFile, Source};
+use crate::config::ModelSource;
+
+use super::gguf::{Header, split};
+use super::stored::{Bytes, RowOrder, StoredTensor};
+use super::{Error, Metadata, folder};
+
+/// Everything that is known of a model before its weights are read.
+pub(super) struct ModelFiles {
+    /// What the user named; for sentences.
+    pub(super) path: PathBuf,
+    pub(super) files: Vec<MappedFile>,
+    /// The files when their headers were read.
+    pub(super) identities: Vec<Identity>,
+    pub(super) metadata: Metadata,
+    pub(super) tensors: Vec<StoredTensor>,
+    /// What besides the bytes of the files decides the values.
+    pub(super) recipe: String,
+    /// Hash of what stands in files of its own: sizes, tokenizer, template. `None` where the weights'
+    /// files hold all of it.
+    pub(super) description: Option<String>,
+}
+
+impl ModelFiles {
+    pub(super) fn source(&self) -> Source<'_> {
+        Source {
+            files: &self.files,
+            recipe: &self.recipe,
+        }
+    }
+}
+
+/// What the headers of a model's files say.
+#[derive(Debug)]
+pub struct Description {
+    pub tensors: usize,
+    pub metadata: Metadata,
+}
+
+/// Reads the headers of a model's files, which say what is in them and that all of it is there; no
+/// weight is read. `None` for a source without files.
+pub fn describe(source: &ModelSource) -> Result<Option<Description>, Error> {
+    Ok(open(source)?.map(|model| Description {
+        tensors: model.tensors.len(),
+        metadata: model.metadata,
+    }))
+}
+
+/// Opens the files of a source; `None` when it has none.
+pub(super) fn open(source: &ModelSource) -> Result<Option<ModelFiles>, Error> {
+    match source {
+        ModelSource::Gguf(path) => gguf(path).map(Some),
+        ModelSource::Safetensors(path) => folder::open(path).map(Some),
+        ModelSource::Synthetic(_) => Ok(None),
+    }
+}
+
+/// The name of a model that is given none: what users typed, not what an author once wrote into the
+/// file. `None` for a source without files.
+pub fn default_name(source: &ModelSource) -> Option<String> {
+    let text = |name: Option<&std::ffi::OsStr>| Some(name?.to_string_lossy().into_owned());
+    match source {
+        ModelSource::Gguf(path) => {
+            text(path.file_stem()).map(|stem| split::model_name(&stem).to_owned())
+        }
+        // A folder may be given as `.` or end in `..`; its name is then that of the real place.
+        ModelSource::Safetensors(path) => {
+            text(path.file_name()).or_else(|| text(path.canonicalize().ok()?.file_name()))
+        }
+        ModelSource::Synthetic(_) => None,
+    }
+}
+
+/// Opens a GGUF file, and with the first part of a split model all its parts.
+pub(super) fn gguf(path: &Path) -> Result<ModelFiles, Error> {
+    let wrong = |path: &Path, source| Error::Split {
+        path: path.to_path_buf(),
+        source,
+    };
+    let (file, identity, header) = read(path)?;
+    let part = split::Part::read(&header.metadata).map_err(|error| wrong(path, error))?;
+    let (mut files, mut identities, mut headers) = (vec![file], vec![identity], vec![header]);
+    if let Some(part) = part {
+        let paths = part.files(path).map_err(|error| wrong(path, error))?;
+        for (position, other) in paths.iter().enumerate().skip(1) {
+            let (file, identity, header) = read(other).map_err(|error| match error {
+                Error::Open { source, .. } if source.kind() == io::ErrorKind::NotFound => {
+                    wrong(path, part.missing(position, other))
+                }
+                error => error,
+            })?;
+            files.push(file);
+            identities.push(identity);
+            headers.push(header);
+        }
+        split::check(&paths, &headers)
+            .map_err(|(position, error)| wrong(&paths[position], error))?;
+    }
+    let mut tensors = Vec::with_capacity(headers.iter().map(|header| header.tensors.len()).sum());
+    let mut metadata = None;
+    for (number, header) in headers.into_iter().enumerate() {
+        metadata.get_or_insert(header.metadata);
+        tensors.extend(header.tensors.into_iter().map(|info| StoredTensor {
+            name: info.name,
+            dimensions: info.dimensions,
+            kind: info.kind,
+            bytes: Bytes::File {
+                number,
+                range: info.bytes,
+            },
+            order: RowOrder::Natural,
+        }));
+    }
+    Ok(ModelFiles {
+        path: path.to_path_buf(),
+        files,
+        identities,
+        metadata: metadata.unwrap_or_default(),
+        tensors,
+        recipe: String::new(),
+        description: None,
+    })
+}
+
+fn read(path: &Path) -> Result<(MappedFile, Identity, Header), Error> {
+    let unreadable = |source| Error::Open {
+        path: path.to_path_buf(),
+        source,
+    };
+    let file = MappedFile::open(path).map_err(unreadable)?;
+    let identity = file.identity().map_err(unreadable)?;
+    let header = Header::read(file.bytes()).map_err(|source| Error::Gguf {
+        path: path.to_path_buf(),
+        source,
+    })?;
+    Ok((file, identity, header))
+}

@@ -1,0 +1,64 @@
+//! Tensors as they are stored in model files: in GGUF's names and orders, whatever the container.
+//!
+//! Invariant: knows where bytes are and what they mean, not which layout they will get.
+
+use std::ops::Range;
+
+use super::dequant::TensorType;
+
+/// One tensor before its conversion.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct StoredTensor {
+    pub(super) name: String,
+    /// The first is the length of a row, the one that is summed over.
+    pub(super) dimensions: Vec<usize>,
+    pub(super) kind: TensorType,
+    pub(super) bytes: Bytes,
+    pub(super) order: RowOrder,
+}
+
+/// Where the bytes of a tensor are.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum Bytes {
+    /// Within one of the model's files.
+    File { number: usize, range: Range<usize> },
+    /// In no file: computed from the model's description.
+    Made(Vec<u8>),
+}
+
+/// Which stored row is which row of the matrix.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum RowOrder {
+    Natural,
+    /// Heads of this many rows hold the first halves of their rotated pairs, then the second halves.
+    /// GGUF files of the llama architecture have the two of each pair side by side.
+    HalvesApart {
+        head: usize,
+    },
+}
+
+impl RowOrder {
+    /// The stored row that is row `row` of the matrix.
+    pub(super) fn stored(self, row: usize) -> usize {
+        match self {
+            RowOrder::Natural => row,
+            RowOrder::HalvesApart { head } => {
+                let (start, within) = (row / head * head, row % head);
+                start + within % 2 * (head / 2) + within / 2
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pairs_come_together_within_each_head() {
+        let order = RowOrder::HalvesApart { head: 6 };
+        let rows: Vec<usize> = (0..12).map(|row| order.stored(row)).collect();
+        assert_eq!(rows, [0, 3, 1, 4, 2, 5, 6, 9, 7, 10, 8, 11]);
+        assert_eq!(RowOrder::Natural.stored(7), 7);
+    }
+}
