@@ -5,7 +5,8 @@
 //!   or several such files as the origin of one cache file.
 //! - `strip`: tensors cut into pieces that threads fill independently.
 //! - `writer`: temporary file, parallel fill, checksums, fsync, publication.
-//! - [`mapped`] and `memory`: tensors by name in a mapped file or in anonymous memory.
+//! - [`mapped`] and `memory`: tensors by name in a mapped file or in anonymous memory; `available`: how
+//!   much memory there is for them.
 //! - `directory`: finding, building and listing cache files; one builder at a time.
 //!
 //! Locks, temporary files and records live in the same directory as the cache files.
@@ -15,6 +16,7 @@
 //!
 //! Invariant: knows nothing of GGUF, quantization or transformers.
 
+mod available;
 mod contents;
 mod directory;
 mod error;
@@ -30,6 +32,7 @@ mod strip;
 mod temporary;
 mod writer;
 
+pub use available::available_memory;
 pub use contents::{Contents, Progress};
 pub use directory::{Directory, Entry, Found, Summary};
 pub use error::{Error, Problem};
