@@ -45,5 +45,6 @@ mod reference;
 mod sampler;
 mod stream_decoder;
 mod support;
+mod synthetic_model;
 mod synthetic_weights;
 mod tokenizer;

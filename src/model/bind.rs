@@ -6,7 +6,7 @@ use crate::compute::Panels;
 use crate::tensor::Layout;
 use crate::weights::{Metadata, Tensor, WeightStore};
 
-use super::spec::Spec;
+use super::spec::{Norm, Spec};
 use super::{Error, Hyper, KvShape};
 
 /// Bound weights and sizes; shared by all workers.
@@ -18,7 +18,7 @@ pub struct Model {
     context: usize,
     pub(super) layers: Vec<Layer>,
     pub(super) embedding: Tensor,
-    pub(super) output_norm: Tensor,
+    pub(super) output_norm: BoundNorm,
     /// `None` when the embedding is also the output matrix.
     output: Option<Tensor>,
     /// Divides the rotation of each pair; `[rope_dims / 2]`.
@@ -27,15 +27,21 @@ pub struct Model {
 
 /// The weights of one layer.
 pub(super) struct Layer {
-    pub(super) attention_norm: Tensor,
+    pub(super) attention_norm: BoundNorm,
     pub(super) query: Tensor,
     pub(super) key: Tensor,
     pub(super) value: Tensor,
     pub(super) attention_output: Tensor,
-    pub(super) feed_forward_norm: Tensor,
+    pub(super) feed_forward_norm: BoundNorm,
     pub(super) gate: Tensor,
     pub(super) up: Tensor,
     pub(super) down: Tensor,
+}
+
+/// The weights of one norm.
+pub(super) enum BoundNorm {
+    Rms { weight: Tensor },
+    Layer { weight: Tensor, bias: Tensor },
 }
 
 /// The matrix of a bound tensor.
@@ -74,7 +80,7 @@ impl Model {
         } else {
             Some(binder.matrix("output.weight", vocab, hyper.hidden)?)
         };
-        let output_norm = binder.vector("output_norm.weight", hyper.hidden)?;
+        let output_norm = binder.norm("output_norm", &hyper)?;
         let rope_factors = match store.contains("rope_freqs.weight") {
             true => Some(binder.vector("rope_freqs.weight", hyper.rope_dims / 2)?),
             false => None,
@@ -165,20 +171,32 @@ impl Binder<'_> {
         self.take(name, Layout::Vector, 1, len)
     }
 
+    fn norm(&mut self, name: &str, hyper: &Hyper) -> Result<BoundNorm, Error> {
+        let weight = self.vector(&format!("{name}.weight"), hyper.hidden)?;
+        Ok(match hyper.norm {
+            Norm::Rms => BoundNorm::Rms { weight },
+            Norm::Layer => BoundNorm::Layer {
+                weight,
+                bias: self.vector(&format!("{name}.bias"), hyper.hidden)?,
+            },
+        })
+    }
+
     fn layer(&mut self, index: usize, hyper: &Hyper) -> Result<Layer, Error> {
-        let name = |part: &str| format!("blk.{index}.{part}.weight");
+        let part = |part: &str| format!("blk.{index}.{part}");
+        let name = |name: &str| part(&format!("{name}.weight"));
         let (hidden, wide) = (hyper.hidden, hyper.feed_forward);
         let (q, kv) = (
             hyper.heads * hyper.head_dim,
             hyper.kv_heads * hyper.head_dim,
         );
         Ok(Layer {
-            attention_norm: self.vector(&name("attn_norm"), hidden)?,
+            attention_norm: self.norm(&part("attn_norm"), hyper)?,
             query: self.matrix(&name("attn_q"), q, hidden)?,
             key: self.matrix(&name("attn_k"), kv, hidden)?,
             value: self.matrix(&name("attn_v"), kv, hidden)?,
             attention_output: self.matrix(&name("attn_output"), hidden, q)?,
-            feed_forward_norm: self.vector(&name("ffn_norm"), hidden)?,
+            feed_forward_norm: self.norm(&part("ffn_norm"), hyper)?,
             gate: self.matrix(&name("ffn_gate"), wide, hidden)?,
             up: self.matrix(&name("ffn_up"), wide, hidden)?,
             down: self.matrix(&name("ffn_down"), hidden, wide)?,

@@ -52,7 +52,8 @@ impl Error {
                 | W::Folder { .. }
                 | W::File { .. }
                 | W::Cache(_)
-                | W::Synthetic(_),
+                | W::Synthetic(_)
+                | W::SyntheticTooLarge(_),
             )
             | Error::Isa(_)
             | Error::Thread(_)

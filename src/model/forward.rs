@@ -9,12 +9,11 @@ use crate::compute::attention::{Query, attend};
 use crate::compute::matmul::{Store, product};
 use crate::compute::{Isa, Lanes, LanesView, Panels, Team, elementwise};
 use crate::tensor::PANEL_ROWS;
-use crate::weights::Tensor;
 
-use super::bind::{Layer, panels};
+use super::bind::{BoundNorm, Layer, panels};
 use super::rope::Rope;
 use super::scratch::Scratch;
-use super::spec::{FeedForward, Norm, Rotary};
+use super::spec::{FeedForward, Rotary};
 use super::{BlockTable, Error, KvPool, Model};
 
 /// Chunks per thread and phase: enough that a thread which was interrupted leaves little behind.
@@ -280,9 +279,9 @@ impl Step<'_> {
         });
     }
 
-    fn normalize(&mut self, weight: &Tensor) {
+    fn normalize(&mut self, weights: &BoundNorm) {
         let Scratch { x, normed, .. } = &mut *self.scratch;
-        norm(self.model, self.isa, x, weight, normed);
+        norm(self.model, self.isa, x, weights, normed);
     }
 
     /// Logits of the tokens that want them, and of no other: the output matrix is the largest.
@@ -343,9 +342,13 @@ impl Step<'_> {
     }
 }
 
-fn norm(model: &Model, isa: Isa, x: &Lanes, weight: &Tensor, y: &mut Lanes) {
-    match model.spec.norm {
-        Norm::Rms => elementwise::rms_norm(isa, x, weight.values(), model.hyper.norm_eps, y),
+fn norm(model: &Model, isa: Isa, x: &Lanes, weights: &BoundNorm, y: &mut Lanes) {
+    let eps = model.hyper.norm_eps;
+    match weights {
+        BoundNorm::Rms { weight } => elementwise::rms_norm(isa, x, weight.values(), eps, y),
+        BoundNorm::Layer { weight, bias } => {
+            elementwise::layer_norm(isa, x, weight.values(), bias.values(), eps, y);
+        }
     }
 }
 

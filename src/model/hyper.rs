@@ -4,7 +4,7 @@ use crate::compute::attention::MAX_HEAD_DIM;
 use crate::weights::Metadata;
 
 use super::Error;
-use super::spec::{self, Spec};
+use super::spec::{self, Norm, Spec};
 
 /// Bounds far above any model that fits a machine, so that sizes never overflow.
 const MAX_LAYERS: u64 = 1024;
@@ -22,6 +22,7 @@ pub struct Hyper {
     pub feed_forward: usize,
     /// Positions the model was made for.
     pub context: usize,
+    pub(super) norm: Norm,
     pub norm_eps: f32,
     pub rope_base: f32,
     /// Leading dimensions of each head that are rotated.
@@ -73,6 +74,7 @@ impl Hyper {
             let problem = format!("{rope_dims} must be even and at most the head's {head_dim}");
             return Err(keys.error("rope.dimension_count", problem));
         }
+        let norm = keys.norm(spec.norms)?;
         let hyper = Hyper {
             layers,
             hidden,
@@ -81,7 +83,8 @@ impl Hyper {
             head_dim,
             feed_forward: keys.size("feed_forward_length", MAX_WIDTH)?,
             context: keys.size("context_length", MAX_CONTEXT)?,
-            norm_eps: keys.positive("attention.layer_norm_rms_epsilon", None)?,
+            norm,
+            norm_eps: keys.positive(norm.epsilon_key(), None)?,
             rope_base: keys.positive("rope.freq_base", Some(10_000.0))?,
             rope_dims,
         };
@@ -138,6 +141,20 @@ impl Keys<'_> {
         } else {
             Err(self.error(name, format!("is {value}; expected a positive number")))
         }
+    }
+
+    /// The first norm whose epsilon the file has; without any, the first, whose epsilon is then missing.
+    fn norm(&self, norms: &[Norm]) -> Result<Norm, Error> {
+        for &norm in norms {
+            if self
+                .metadata
+                .float(&self.key(norm.epsilon_key()))?
+                .is_some()
+            {
+                return Ok(norm);
+            }
+        }
+        Ok(norms[0])
     }
 
     /// Keys that change what the model computes and that this version does not know how to follow.

@@ -8,7 +8,8 @@ use super::Error;
 pub(super) struct Spec {
     /// `general.architecture` of the file, and the prefix of its keys.
     pub(super) architecture: &'static str,
-    pub(super) norm: Norm,
+    /// The norms that it may have; the file's epsilon tells which.
+    pub(super) norms: &'static [Norm],
     pub(super) rotary: Rotary,
     pub(super) feed_forward: FeedForward,
 }
@@ -16,7 +17,20 @@ pub(super) struct Spec {
 /// How activations are normalized before attention, before the feed-forward part and at the end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Norm {
+    /// By the root mean square, times a weight.
     Rms,
+    /// By mean and variance, times a weight, plus a bias.
+    Layer,
+}
+
+impl Norm {
+    /// The key of its epsilon.
+    pub(super) fn epsilon_key(self) -> &'static str {
+        match self {
+            Norm::Rms => "attention.layer_norm_rms_epsilon",
+            Norm::Layer => "attention.layer_norm_epsilon",
+        }
+    }
 }
 
 /// Which dimensions of a head form a rotated pair.
@@ -34,7 +48,8 @@ pub(super) enum FeedForward {
 
 const SPECS: [Spec; 1] = [Spec {
     architecture: "llama",
-    norm: Norm::Rms,
+    // No published llama has the second; synthetic models do.
+    norms: &[Norm::Rms, Norm::Layer],
     rotary: Rotary::Adjacent,
     feed_forward: FeedForward::SwiGlu,
 }];

@@ -39,4 +39,7 @@ pub enum Error {
     },
     #[error("synthetic weights: {0}")]
     Synthetic(String),
+    /// Of sizes that someone chose; a restart does not help.
+    #[error("synthetic weights: {0}; expected smaller sizes")]
+    SyntheticTooLarge(cache::Error),
 }

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::cache::{Directory, Found, Key, MemoryTensors};
+use crate::cache::{self, Directory, Found, Key, MemoryTensors};
 use crate::config;
 
 use super::convert::Conversion;
@@ -103,10 +103,13 @@ fn open_synthetic(
     };
     if sizes.persist {
         let directory = Directory::open(cache_dir)?;
-        let found = directory.find_or_build(&key, &synthetic, progress)?;
+        let found = directory
+            .find_or_build(&key, &synthetic, progress)
+            .map_err(too_large)?;
         return Ok(from_file(found, Arc::new(synthetic.metadata), start));
     }
-    let store = WeightStore::memory(MemoryTensors::fill(&synthetic, progress)?);
+    let tensors = MemoryTensors::fill(&synthetic, progress).map_err(too_large)?;
+    let store = WeightStore::memory(tensors);
     let report = report(&store, false, start);
     let metadata = Arc::new(synthetic.metadata);
     Ok(Loaded {
@@ -116,6 +119,16 @@ fn open_synthetic(
         report,
         unverified: None,
     })
+}
+
+/// Files need what they need; the sizes of synthetic weights are the user's own choice.
+fn too_large(error: cache::Error) -> Error {
+    match error {
+        cache::Error::NoMemory { .. } | cache::Error::NoSpace { .. } => {
+            Error::SyntheticTooLarge(error)
+        }
+        other => other.into(),
+    }
 }
 
 fn from_file(found: Found, metadata: Arc<Metadata>, start: Instant) -> Loaded {
