@@ -199,7 +199,7 @@ fn awkward_control_tokens_stay_text_too() {
     set(
         &mut pairs,
         "tokenizer.ggml.token_type",
-        Value::Integers(types),
+        Value::I32s(types),
     );
     let tokenizer = Tokenizer::from_metadata(&Metadata::from_pairs(pairs)).unwrap();
     let template = template("日{{ messages[0].content }}|im_end|>{{ messages[0].content }}<|a");

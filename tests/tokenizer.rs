@@ -83,7 +83,7 @@ fn user_defined_tokens_are_found_whether_or_not_control_tokens_are_parsed() {
     set(
         &mut pairs,
         "tokenizer.ggml.token_type",
-        Value::Integers(types),
+        Value::I32s(types),
     );
     let tokenizer = Tokenizer::from_metadata(&Metadata::from_pairs(pairs)).unwrap();
     let plain = tokenizer
@@ -155,7 +155,7 @@ fn broken_vocabularies_are_refused_by_name() {
         set(
             pairs,
             "tokenizer.ggml.token_type",
-            Value::Integers(vec![1, 1]),
+            Value::I32s(vec![1, 1]),
         );
     });
     assert!(sentence.contains("token_type"), "{sentence}");

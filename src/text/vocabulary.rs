@@ -20,7 +20,7 @@ pub(super) enum Kind {
 }
 
 impl Kind {
-    fn from_gguf(number: i64) -> Self {
+    fn from_gguf(number: i32) -> Self {
         match number {
             1 => Kind::Normal,
             2 => Kind::Unknown,
