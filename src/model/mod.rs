@@ -20,4 +20,4 @@ pub use error::Error;
 pub use forward::{BatchToken, Runner};
 pub use hyper::Hyper;
 pub use kv::{BlockTable, KV_BLOCK_TOKENS, KvPool, KvShape};
-pub use load::{LoadedModel, accept, load};
+pub use load::{LoadedModel, Times, accept, load};

@@ -20,6 +20,7 @@ pub struct Loaded {
     /// Identifies the source, weights, sizes and tokenizer: equal fingerprints, equal values and metadata.
     pub fingerprint: String,
     pub report: LoadReport,
+    pub unverified: Option<super::Unverified>,
 }
 
 /// What opening the source did.
@@ -51,7 +52,7 @@ pub fn open_if<E: From<Error>>(
     source: &config::ModelSource,
     cache_dir: &Path,
     progress: &dyn Progress,
-    accept: impl FnOnce(&Metadata) -> Result<(), E>,
+    accept: impl FnOnce(&Arc<Metadata>) -> Result<(), E>,
 ) -> Result<Loaded, E> {
     let start = Instant::now();
     let model = match source {
@@ -65,13 +66,14 @@ pub fn open_if<E: From<Error>>(
 }
 
 fn open_files<E: From<Error>>(
-    model: ModelFiles,
+    mut model: ModelFiles,
     cache_dir: &Path,
     progress: &dyn Progress,
-    accept: impl FnOnce(&Metadata) -> Result<(), E>,
+    accept: impl FnOnce(&Arc<Metadata>) -> Result<(), E>,
     start: Instant,
 ) -> Result<Loaded, E> {
-    accept(&model.metadata)?;
+    let metadata = Arc::new(std::mem::take(&mut model.metadata));
+    accept(&metadata)?;
     let conversion = Conversion::new(&model)?;
     let found = Directory::open(cache_dir)
         .and_then(|cache| cache.find_or_build_from(model.source(), &conversion, progress))
@@ -80,7 +82,7 @@ fn open_files<E: From<Error>>(
     for (name, count) in &non_finite {
         tracing::warn!("tensor {name}: {count} values are not finite");
     }
-    let mut loaded = from_file(found, Arc::new(model.metadata), start);
+    let mut loaded = from_file(found, metadata, start);
     loaded.report.non_finite = non_finite;
     if let Some(description) = model.description {
         loaded.fingerprint = format!("{}/{description}", loaded.fingerprint);
@@ -112,6 +114,7 @@ fn open_synthetic(
         metadata,
         fingerprint: key.stem(),
         report,
+        unverified: None,
     })
 }
 
@@ -127,6 +130,7 @@ fn from_file(found: Found, metadata: Arc<Metadata>, start: Instant) -> Loaded {
         metadata,
         fingerprint,
         report,
+        unverified: None,
     }
 }
 
