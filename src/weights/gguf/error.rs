@@ -47,9 +47,7 @@ pub enum Error {
     NestedArray { key: String },
     #[error("the array {key} has {count} elements, more than the {limit} that are read")]
     ArrayTooLong { key: String, count: u64, limit: u64 },
-    #[error(
-        "it is truncated: the array {key} has {count} elements, more than its size can hold"
-    )]
+    #[error("it is truncated: the array {key} has {count} elements, more than its size can hold")]
     ArrayBeyondFile { key: String, count: u64 },
     #[error("there is no memory for the {count} elements of {key}")]
     Memory { key: String, count: u64 },

@@ -70,6 +70,18 @@ impl Value {
 
 const ARRAY_OF_OTHERS: &str = "an array of other integers";
 
+/// The beginning of a text that a file's author chose, for sentences: it may have millions of bytes.
+pub fn excerpt(text: &str) -> String {
+    const LONGEST: usize = 80;
+    match text.len() {
+        0..=LONGEST => text.to_owned(),
+        _ => {
+            let (shown, _) = text.split_at(text.floor_char_boundary(LONGEST));
+            format!("{shown}...")
+        }
+    }
+}
+
 /// Keys and values in file order.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Metadata {
@@ -115,10 +127,14 @@ impl Metadata {
 
     /// F32, as all of them are. An F64 is refused: rounding it would change the model in silence.
     pub fn float(&self, key: &str) -> Result<Option<f32>, Error> {
-        self.typed(key, "a 32-bit floating-point number", |value| match *value {
-            Value::F32(number) => Some(number),
-            _ => None,
-        })
+        self.typed(
+            key,
+            "a 32-bit floating-point number",
+            |value| match *value {
+                Value::F32(number) => Some(number),
+                _ => None,
+            },
+        )
     }
 
     pub fn boolean(&self, key: &str) -> Result<Option<bool>, Error> {
@@ -136,12 +152,14 @@ impl Metadata {
     }
 
     pub fn floats(&self, key: &str) -> Result<Option<&[f32]>, Error> {
-        self.typed(key, "an array of 32-bit floating-point numbers", |value| {
-            match value {
+        self.typed(
+            key,
+            "an array of 32-bit floating-point numbers",
+            |value| match value {
                 Value::F32s(numbers) => Some(numbers.as_slice()),
                 _ => None,
-            }
-        })
+            },
+        )
     }
 
     /// An array of I32, and of nothing else.
@@ -212,6 +230,13 @@ mod tests {
             error,
             "metadata key name: expected a 32-bit floating-point number, found a string"
         );
+    }
+
+    #[test]
+    fn an_excerpt_is_short_and_cut_between_characters() {
+        assert_eq!(excerpt("short"), "short");
+        let long = format!("{}ä{}", "a".repeat(79), "b".repeat(1 << 20));
+        assert_eq!(excerpt(&long), format!("{}...", "a".repeat(79)));
     }
 
     #[test]

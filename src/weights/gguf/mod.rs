@@ -19,4 +19,4 @@ pub mod write;
 pub use cursor::Place;
 pub use error::Error;
 pub use header::{Header, TensorInfo};
-pub use metadata::{Metadata, Value};
+pub use metadata::{Metadata, Value, excerpt};
