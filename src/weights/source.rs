@@ -10,7 +10,7 @@ use crate::config;
 use super::convert::Conversion;
 use super::files::{self, ModelFiles};
 use super::synthetic::Synthetic;
-use super::{Error, Metadata, Progress, WeightStore, folder};
+use super::{Error, Metadata, Progress, Shape, WeightStore, folder};
 
 /// Weights ready to bind, and what they cost.
 pub struct Loaded {
@@ -43,16 +43,16 @@ pub fn open(
     cache_dir: &Path,
     progress: &dyn Progress,
 ) -> Result<Loaded, Error> {
-    open_if(source, cache_dir, progress, |_| Ok(()))
+    open_if(source, cache_dir, progress, |_, _| Ok(()))
 }
 
-/// The same, unless `accept` refuses the metadata of a file: a model that cannot run is not worth the
-/// minutes and gigabytes of its conversion.
+/// The same, unless `accept` refuses what the headers of the files say: a model that cannot run is not
+/// worth the minutes and gigabytes of its conversion.
 pub fn open_if<E: From<Error>>(
     source: &config::ModelSource,
     cache_dir: &Path,
     progress: &dyn Progress,
-    accept: impl FnOnce(&Arc<Metadata>) -> Result<(), E>,
+    accept: impl FnOnce(&Arc<Metadata>, &[Shape]) -> Result<(), E>,
 ) -> Result<Loaded, E> {
     let start = Instant::now();
     let model = match source {
@@ -69,11 +69,13 @@ fn open_files<E: From<Error>>(
     mut model: ModelFiles,
     cache_dir: &Path,
     progress: &dyn Progress,
-    accept: impl FnOnce(&Arc<Metadata>) -> Result<(), E>,
+    accept: impl FnOnce(&Arc<Metadata>, &[Shape]) -> Result<(), E>,
     start: Instant,
 ) -> Result<Loaded, E> {
     let metadata = Arc::new(std::mem::take(&mut model.metadata));
-    accept(&metadata)?;
+    accept(&metadata, &model.shapes())?;
+    // What was accepted must be what is in the files still.
+    model.confirm()?;
     let conversion = Conversion::new(&model)?;
     let found = Directory::open(cache_dir)
         .and_then(|cache| cache.find_or_build_from(model.source(), &conversion, progress))
