@@ -4,7 +4,8 @@ use std::path::Path;
 
 use serde_json::json;
 
-use super::support::cli::{Said, WOOLLYCTL, command, say};
+use super::support::cli::{Said, WOOLLY, WOOLLYCTL, command, say};
+use super::support::folder::Folder;
 
 fn cache(arguments: &[&str]) -> Said {
     say(command(WOOLLYCTL, &[&["cache"], arguments].concat()))
@@ -82,6 +83,25 @@ fn a_model_that_is_missing_foreign_or_cut_short_is_one_sentence_and_leaves_nothi
         });
         assert_eq!(left, 0);
     }
+}
+
+#[test]
+fn a_folder_is_warmed_and_run_like_a_file() {
+    let folder = Folder::tiny();
+    let first = warm(&folder.path(), &folder.cache()).ends_with(0);
+    assert!(first.out.contains("is written"), "{}", first.out);
+    let second = warm(&folder.path(), &folder.cache()).ends_with(0);
+    assert!(second.out.contains("was already there"), "{}", second.out);
+
+    let config = folder.outside().join("woolly.toml");
+    std::fs::write(&config, "[cache]\ndir = \"cache\"\n").unwrap();
+    let paths = [folder.path(), config];
+    let [model, config] = paths.each_ref().map(|path| path.to_str().unwrap());
+    let run = [
+        "run", "--config", config, "--prompt", "the", "--json", "--model", model,
+    ];
+    let answer = say(command(WOOLLY, &run)).ends_with(0).json_lines();
+    assert_eq!(answer[0]["model"], json!("tiny-llama-1.5"), "{answer:?}");
 }
 
 #[test]

@@ -1,6 +1,7 @@
-//! Every block type against what the `gguf` Python package makes of the same random bytes.
+//! Every block type against what the `gguf` Python package makes of the same bytes.
 //! `tests/python/dequant_fixture.py` wrote the fixture and describes its format.
 
+use woolly::compute::Isa;
 use woolly::weights::dequant::TensorType;
 
 const FIXTURE: &[u8] = include_bytes!("fixtures/dequant.bin");
@@ -40,46 +41,45 @@ fn records() -> Vec<Record> {
 #[test]
 fn every_type_is_bit_identical_to_the_gguf_package() {
     let records = records();
-    let names: Vec<_> = records.iter().map(|record| record.kind.name()).collect();
-    let expected_names = [
-        "F32", "F16", "BF16", "Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q8_0", "Q4_K", "Q6_K",
-    ];
-    assert_eq!(names, expected_names);
+    let kinds: Vec<_> = records.iter().map(|record| record.kind).collect();
+    assert_eq!(kinds, TensorType::all().collect::<Vec<_>>());
     for Record {
         kind,
         blocks,
         expected,
     } in &records
     {
-        let mut found = vec![0.0; expected.len()];
-        kind.dequantize(blocks, &mut found);
-        for (i, (found, expected)) in found.iter().zip(expected).enumerate() {
-            let same =
-                found.to_bits() == expected.to_bits() || (found.is_nan() && expected.is_nan());
-            assert!(
-                same,
-                "{} value {i}: found {found}, expected {expected}",
-                kind.name()
-            );
+        let name = kind.name();
+        assert_eq!(blocks.len() % kind.block_bytes(), 0, "{name}");
+        let count = blocks.len() / kind.block_bytes();
+        assert_eq!(expected.len(), count * kind.block_values(), "{name}");
+        for isa in Isa::all() {
+            let mut found = vec![0.0; expected.len()];
+            kind.dequantize_on(isa, blocks, &mut found);
+            for (i, (found, expected)) in found.iter().zip(expected).enumerate() {
+                let same =
+                    found.to_bits() == expected.to_bits() || (found.is_nan() && expected.is_nan());
+                assert!(
+                    same,
+                    "{name} on {isa}, value {i}: found {found}, expected {expected}"
+                );
+            }
         }
     }
 }
 
 #[test]
 fn the_fixture_reaches_the_values_that_go_wrong() {
+    // Integers, and scales of eight bits that have no infinity.
+    let finite = ["I8", "I16", "I32", "I64", "MXFP4", "NVFP4"];
     for Record { kind, expected, .. } in records() {
         let name = kind.name();
-        assert!(
-            expected.iter().any(|value| value.is_nan()),
-            "{name} has no NaN"
-        );
-        assert!(
-            expected.iter().any(|value| *value < 0.0),
-            "{name} has no negative value"
-        );
-        assert!(
-            expected.iter().any(|value| value.is_infinite()),
-            "{name} has no infinity"
-        );
+        let any = |is: fn(&f32) -> bool| expected.iter().any(is);
+        assert!(any(|value| *value < 0.0), "{name} has no negative value");
+        assert!(any(|value| *value == 0.0), "{name} has no zero");
+        if !finite.contains(&name) {
+            assert!(any(|value| value.is_nan()), "{name} has no NaN");
+            assert!(any(|value| value.is_infinite()), "{name} has no infinity");
+        }
     }
 }

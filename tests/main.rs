@@ -8,17 +8,24 @@
     reason = "a failed unwrap is a failed test, in helpers too"
 )]
 
+/// Counts the memory of tests that have a budget.
+#[global_allocator]
+static METER: support::meter::Meter = support::meter::Meter;
+
 mod api_completions;
 mod api_jobs;
 mod architecture;
 mod cache_format;
+mod cache_unpack;
 mod chat_template;
 mod cli_batch;
 mod cli_cache;
+mod cli_cache_care;
 mod cli_daemon;
 mod cli_run;
 mod cli_submit;
 mod config;
+mod conversion;
 mod crash;
 mod daemon_lifecycle;
 mod dequant;
@@ -29,6 +36,7 @@ mod engine_text;
 mod equal_bytes;
 mod folder_header;
 mod folder_tokenizer;
+mod gguf_malformed;
 mod gguf_reader;
 mod gguf_split;
 mod model_cache;
@@ -47,5 +55,6 @@ mod reference;
 mod sampler;
 mod stream_decoder;
 mod support;
+mod synthetic_model;
 mod synthetic_weights;
 mod tokenizer;

@@ -524,7 +524,7 @@ fn what_the_model_does_not_compute_is_refused_before_the_conversion() {
     for (change, problem) in [
         (
             ("sliding_window", json!(4096)),
-            "model metadata: llama.attention.sliding_window is set: sliding windows are not supported",
+            "model metadata: llama.attention.sliding_window is 4096: sliding windows are not supported",
         ),
         (
             ("rope_scaling", json!({"type": "yarn", "factor": 4.0})),

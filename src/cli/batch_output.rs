@@ -1,61 +1,34 @@
 //! The output of `woollyctl batch run`: one line for each input line, in input order, all or nothing.
 //!
-//! Lines go to a temporary file beside the output, which takes its name only when it is complete and on disk:
-//! temp -> fsync -> rename -> fsync directory. A run that is broken off leaves an older output untouched.
+//! The file has its name only when it is complete and on disk. A run that is broken off leaves an older output
+//! untouched.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, BufWriter, Write};
-use std::path::{Path, PathBuf};
+use std::io::{BufWriter, Write};
+use std::path::Path;
 
 use crate::job::State;
 use crate::protocol::batch_line::OutputLine;
 
 use super::Error;
+use super::new_file::NewFile;
 use super::wire::Job;
 
 /// The file while it is written.
 pub(super) struct Output {
-    path: PathBuf,
-    temporary: PathBuf,
-    file: BufWriter<File>,
+    file: BufWriter<NewFile>,
     /// The index of the next line to write.
     next: usize,
     /// Lines that came before their turn. As many as lie between the slowest job and the last that ended.
     early: BTreeMap<usize, OutputLine>,
-    finished: bool,
 }
 
 impl Output {
     pub(super) fn create(path: &Path) -> Result<Self, Error> {
-        let name = path.file_name().ok_or_else(|| {
-            Error::Usage(format!(
-                "the output {} is not the name of a file",
-                path.display()
-            ))
-        })?;
-        if path.is_dir() {
-            return Err(Error::Usage(format!(
-                "the output {} is a directory",
-                path.display()
-            )));
-        }
-        let mut hidden = std::ffi::OsString::from(".");
-        hidden.push(name);
-        hidden.push(format!(".{}.tmp", std::process::id()));
-        let temporary = path.with_file_name(hidden);
-        let file = OpenOptions::new()
-            .write(true)
-            .create_new(true)
-            .open(&temporary)
-            .map_err(|problem| Error::file("cannot create", &temporary, &problem))?;
         Ok(Output {
-            path: path.to_path_buf(),
-            temporary,
-            file: BufWriter::new(file),
+            file: BufWriter::new(NewFile::create(path)?),
             next: 0,
             early: BTreeMap::new(),
-            finished: false,
         })
     }
 
@@ -63,7 +36,8 @@ impl Output {
     pub(super) fn put(&mut self, index: usize, line: OutputLine) -> Result<(), Error> {
         self.early.insert(index, line);
         while let Some(line) = self.early.remove(&self.next) {
-            writeln!(self.file, "{}", line.to_json()).map_err(|problem| self.failed(&problem))?;
+            writeln!(self.file, "{}", line.to_json())
+                .map_err(|problem| self.file.get_ref().failed(&problem))?;
             self.next += 1;
         }
         Ok(())
@@ -71,33 +45,10 @@ impl Output {
 
     /// Gives the file its name.
     pub(super) fn finish(mut self) -> Result<(), Error> {
-        self.publish().map_err(|problem| self.failed(&problem))?;
-        self.finished = true;
-        Ok(())
-    }
-
-    fn publish(&mut self) -> io::Result<()> {
-        self.file.flush()?;
-        self.file.get_ref().sync_all()?;
-        fs::rename(&self.temporary, &self.path)?;
-        let directory = match self.path.parent() {
-            Some(parent) if parent != Path::new("") => parent,
-            _ => Path::new("."),
-        };
-        File::open(directory)?.sync_all()
-    }
-
-    fn failed(&self, problem: &io::Error) -> Error {
-        Error::file("cannot write", &self.path, problem)
-    }
-}
-
-impl Drop for Output {
-    fn drop(&mut self) {
-        if !self.finished {
-            // Nothing more can be done about a temporary file that does not go away; it is named as such.
-            let _ = fs::remove_file(&self.temporary);
-        }
+        let flushed = self.file.flush();
+        flushed.map_err(|problem| self.file.get_ref().failed(&problem))?;
+        let (file, _) = self.file.into_parts();
+        file.publish(true)
     }
 }
 
@@ -118,6 +69,8 @@ pub(super) fn ended(custom_id: &str, job: &Job) -> OutputLine {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use serde_json::{Value, json};
 
     use super::*;

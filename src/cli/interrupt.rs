@@ -36,6 +36,11 @@ impl Interrupt {
         Ok(Interrupt(receiver))
     }
 
+    /// Whether a signal has come, for work that asks now and then.
+    pub(super) fn has_come(&self) -> bool {
+        *self.0.borrow()
+    }
+
     /// Returns when a signal has come.
     pub(super) async fn wait(&mut self) {
         // The sender lives as long as the process; were it gone, no signal could come any more.

@@ -8,6 +8,9 @@ use indicatif::{HumanBytes, HumanDuration, ProgressBar, ProgressDrawTarget, Prog
 
 use crate::weights;
 
+use super::interrupt::Interrupt;
+use super::render;
+
 /// Plain lines come when this many percent more are done.
 const STEP_PERCENT: u64 = 10;
 
@@ -63,7 +66,7 @@ impl Meter {
         let mut last = plain.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(percent) = next_step(*last, done, total) {
             *last = percent;
-            eprintln!("{}", self.line(percent, done, total));
+            render::say(self.line(percent, done, total));
         }
     }
 
@@ -74,7 +77,7 @@ impl Meter {
 
     /// A line that the bar steps aside for.
     pub(super) fn say(&self, line: &str) {
-        self.bar.suspend(|| eprintln!("{line}"));
+        self.bar.suspend(|| render::say(line));
     }
 
     pub(super) fn finish(&self) {
@@ -117,15 +120,30 @@ pub(super) struct Conversion {
     /// `None` keeps silent.
     what: Option<String>,
     meter: OnceLock<Meter>,
+    /// Stops it when it has come.
+    interrupt: Option<Interrupt>,
 }
 
 impl Conversion {
     pub(super) fn of(model: &Path) -> Self {
         let name = model.file_name().unwrap_or(model.as_os_str());
-        let what = Some(format!("converting {}", name.display()));
+        Self::titled(format!("converting {}", name.display()))
+    }
+
+    /// Another long work on weights.
+    pub(super) fn titled(what: String) -> Self {
         Conversion {
-            what,
+            what: Some(what),
             meter: OnceLock::new(),
+            interrupt: None,
+        }
+    }
+
+    /// The same, until a signal comes.
+    pub(super) fn until(self, interrupt: &Interrupt) -> Self {
+        Conversion {
+            interrupt: Some(interrupt.clone()),
+            ..self
         }
     }
 
@@ -133,6 +151,7 @@ impl Conversion {
         Conversion {
             what: None,
             meter: OnceLock::new(),
+            interrupt: None,
         }
     }
 }
@@ -155,6 +174,10 @@ impl weights::Progress for Conversion {
         if let Some(meter) = self.meter.get() {
             meter.finish();
         }
+    }
+
+    fn is_stopped(&self) -> bool {
+        self.interrupt.as_ref().is_some_and(Interrupt::has_come)
     }
 }
 

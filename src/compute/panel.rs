@@ -3,6 +3,7 @@
 //! One 64-byte line is 16 rows at one k, so the weights are the vector operand of every kernel and
 //! the summing order along k never depends on the vector width.
 
+use super::Isa;
 use crate::tensor::PANEL_ROWS;
 
 /// A borrowed weight matrix `[rows, cols]` in panels; the last panel is padded with zero rows.
@@ -54,6 +55,26 @@ impl<'a> Panels<'a> {
     }
 }
 
+/// Writes 16 rows of one panel side by side: `lines[k][lane] = rows[lane][k]`.
+///
+/// # Panics
+/// When a row is not as long as there are lines.
+pub fn interleave(isa: Isa, rows: &[&[f32]; PANEL_ROWS], lines: &mut [[f32; PANEL_ROWS]]) {
+    assert!(rows.iter().all(|row| row.len() == lines.len()));
+    let done = match isa {
+        Isa::Portable => 0,
+        #[cfg(target_arch = "x86_64")]
+        Isa::Avx2(token) => token.interleave(rows, lines),
+        #[cfg(target_arch = "x86_64")]
+        Isa::Avx512(token) => token.interleave(rows, lines),
+    };
+    for (lane, row) in rows.iter().enumerate() {
+        for (line, value) in lines[done..].iter_mut().zip(&row[done..]) {
+            line[lane] = *value;
+        }
+    }
+}
+
 /// Packs a row-major matrix `[rows, cols]` into panels, for the kernels' tests.
 #[cfg(test)]
 pub(super) fn pack(matrix: &[f32], rows: usize, cols: usize) -> Vec<f32> {
@@ -71,6 +92,25 @@ pub(super) fn pack(matrix: &[f32], rows: usize, cols: usize) -> Vec<f32> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn every_isa_interleaves_rows_of_any_length() {
+        for len in [0, 1, 7, 8, 9, 15, 16, 17, 24, 40, 100] {
+            // NaNs of all payloads: bits are moved, not numbers.
+            let matrix: Vec<f32> = (0..16 * len as u32)
+                .map(|i| f32::from_bits(0x7f80_0001 + i))
+                .collect();
+            let rows: [&[f32]; 16] = std::array::from_fn(|row| &matrix[row * len..][..len]);
+            for isa in Isa::all() {
+                let mut lines = vec![[0.0; 16]; len];
+                interleave(isa, &rows, &mut lines);
+                for (k, line) in lines.iter().enumerate() {
+                    let expected: [u32; 16] = std::array::from_fn(|lane| rows[lane][k].to_bits());
+                    assert_eq!(line.map(f32::to_bits), expected, "{len} lines on {isa}");
+                }
+            }
+        }
+    }
 
     #[test]
     fn rows_come_back_out_of_panels() {

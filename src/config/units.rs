@@ -28,11 +28,24 @@ pub(super) fn bytes_to_text(bytes: u64) -> String {
     to_text(bytes, BYTES)
 }
 
+/// A duration on a command line, in seconds: `30s`, `7d`, or a plain number of seconds.
+pub fn seconds_of(text: &str) -> Option<u64> {
+    text.parse().ok().or_else(|| text_number(text, SECONDS))
+}
+
+/// A size on a command line, in bytes: `512MiB`, `10GiB`, or a plain number of bytes.
+pub fn bytes_of(text: &str) -> Option<u64> {
+    text.parse().ok().or_else(|| text_number(text, BYTES))
+}
+
 fn number(value: &NumberOrText, units: &[(&str, u64)]) -> Option<u64> {
-    let text = match value {
-        NumberOrText::Number(number) => return Some(*number),
-        NumberOrText::Text(text) => text,
-    };
+    match value {
+        NumberOrText::Number(number) => Some(*number),
+        NumberOrText::Text(text) => text_number(text, units),
+    }
+}
+
+fn text_number(text: &str, units: &[(&str, u64)]) -> Option<u64> {
     let digits = text.bytes().take_while(u8::is_ascii_digit).count();
     let (number, unit) = text.split_at(digits);
     let (_, factor) = units.iter().find(|(name, _)| *name == unit.trim())?;
@@ -63,6 +76,19 @@ mod tests {
         assert_eq!(seconds(&text("15 m")), Some(900));
         assert_eq!(bytes(&text("2GiB")), Some(2 << 30));
         assert_eq!(bytes(&text("0B")), Some(0));
+    }
+
+    #[test]
+    fn a_command_line_may_leave_the_unit_out() {
+        assert_eq!(
+            (seconds_of("90"), seconds_of("30d")),
+            (Some(90), Some(2_592_000))
+        );
+        assert_eq!(
+            (bytes_of("0"), bytes_of("10GiB")),
+            (Some(0), Some(10 << 30))
+        );
+        assert_eq!((seconds_of("1.5h"), bytes_of("1GB")), (None, None));
     }
 
     #[test]

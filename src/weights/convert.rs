@@ -3,18 +3,16 @@
 
 use std::collections::HashMap;
 use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::cache::{Contents, Identity, MappedFile};
+use crate::cache::{Contents, Identity, MappedFile, Part};
+use crate::compute::Isa;
 use crate::tensor::{Layout, PANEL_ROWS, TensorSpec};
 
 use super::Error;
-use super::dequant::TensorType;
-use super::files::ModelFiles;
-use super::stored::{Bytes, RowOrder, StoredTensor};
-
-/// Values of a row that are converted before they are transposed: the largest block of any type. 16
-/// rows of them stay in the first-level cache.
-const CHUNK: usize = 256;
+use super::files::{self, ModelFiles};
+use super::fill::Filler;
+use super::stored::{Bytes, StoredTensor};
 
 /// The mapped files of a model with their headers read.
 pub(super) struct Conversion<'a> {
@@ -24,6 +22,8 @@ pub(super) struct Conversion<'a> {
     identities: &'a [Identity],
     specs: Vec<TensorSpec>,
     tensors: HashMap<&'a str, &'a StoredTensor>,
+    /// Values that were filled and are infinite or NaN.
+    non_finite: HashMap<&'a str, AtomicU64>,
 }
 
 impl<'a> Conversion<'a> {
@@ -39,7 +39,7 @@ impl<'a> Conversion<'a> {
                 tensor.name.clone(),
                 untied && tensor.name == "token_embd.weight",
             );
-            match *tensor.dimensions.as_slice() {
+            match *tensor.plain_dimensions() {
                 [cols] => Ok(TensorSpec {
                     name,
                     layout: Layout::Vector,
@@ -75,13 +75,28 @@ impl<'a> Conversion<'a> {
             .iter()
             .map(|tensor| (tensor.name.as_str(), tensor))
             .collect();
+        let non_finite = model
+            .tensors
+            .iter()
+            .map(|tensor| (tensor.name.as_str(), AtomicU64::new(0)))
+            .collect();
         Ok(Conversion {
             path: &model.path,
             files: &model.files,
             identities: &model.identities,
             specs,
             tensors,
+            non_finite,
         })
+    }
+
+    /// Tensors that held infinities or NaNs when they were filled, and how many.
+    pub(super) fn non_finite(&self) -> Vec<(String, u64)> {
+        let count = |spec: &TensorSpec| {
+            let count = self.non_finite[spec.name.as_str()].load(Ordering::Relaxed);
+            (count > 0).then(|| (spec.name.clone(), count))
+        };
+        self.specs.iter().filter_map(count).collect()
     }
 
     fn blocks(&self, tensor: &'a StoredTensor) -> &'a [u8] {
@@ -97,69 +112,44 @@ impl Contents for Conversion<'_> {
         self.specs.clone()
     }
 
-    fn fill(&self, spec: &TensorSpec, first_row: usize, out: &mut [f32]) {
+    fn fill(&self, spec: &TensorSpec, part: &Part, out: &mut [f32]) {
         let tensor = self.tensors[spec.name.as_str()];
         let blocks = self.blocks(tensor);
         let kind = tensor.kind;
-        let row_bytes = spec.cols / kind.block_values() * kind.block_bytes();
+        let bytes = |values: usize| values / kind.block_values() * kind.block_bytes();
+        let row = |row: usize| {
+            let start = tensor.order.stored(row) * bytes(spec.cols) + bytes(part.cols.start);
+            &blocks[start..start + bytes(part.cols.len())]
+        };
+        let mut filler = Filler::new(Isa::best());
+        let mut non_finite = 0;
         match spec.layout {
             Layout::Panels => {
-                let mut gathered = Vec::new();
-                for (panel, out) in out.chunks_exact_mut(spec.cols * PANEL_ROWS).enumerate() {
-                    let first = first_row + panel * PANEL_ROWS;
-                    let count = (spec.rows - first).min(PANEL_ROWS);
-                    let rows = match tensor.order {
-                        RowOrder::Natural => {
-                            &blocks[first * row_bytes..(first + count) * row_bytes]
-                        }
-                        order => {
-                            gathered.clear();
-                            for row in (first..first + count).map(|row| order.stored(row)) {
-                                let bytes = row * row_bytes..(row + 1) * row_bytes;
-                                gathered.extend_from_slice(&blocks[bytes]);
-                            }
-                            &gathered
-                        }
-                    };
-                    fill_panel(kind, rows, row_bytes, out);
+                let panels = out.chunks_exact_mut(part.cols.len() * PANEL_ROWS);
+                for (first, out) in (part.first_row..).step_by(PANEL_ROWS).zip(panels) {
+                    let rows: Vec<_> = (first..spec.rows.min(first + PANEL_ROWS))
+                        .map(row)
+                        .collect();
+                    non_finite += filler.panel(kind, &rows, out);
                 }
             }
             Layout::Rows | Layout::Vector => {
-                let count = out.len() / spec.cols;
-                let rows = &blocks[first_row * row_bytes..(first_row + count) * row_bytes];
-                kind.dequantize(rows, out);
+                let rows = out.chunks_exact_mut(part.cols.len());
+                for (number, out) in (part.first_row..).zip(rows) {
+                    non_finite += filler.rows(kind, row(number), out);
+                }
             }
         }
+        self.non_finite[spec.name.as_str()].fetch_add(non_finite, Ordering::Relaxed);
     }
 
     fn confirm(&self) -> Result<(), String> {
-        let mut files = self.files.iter().zip(self.identities);
-        let unchanged = files.all(|(file, then)| file.identity().is_ok_and(|now| now == *then));
-        if unchanged {
+        if files::unchanged(self.files, self.identities) {
             return Ok(());
         }
         Err(format!(
             "model file {}: it changed while it was being converted",
             self.path.display()
         ))
-    }
-}
-
-/// Converts up to 16 rows into the panel `out`, zeros for the rows that are missing.
-fn fill_panel(kind: TensorType, rows: &[u8], row_bytes: usize, out: &mut [f32]) {
-    let mut lanes = [[0.0f32; CHUNK]; PANEL_ROWS];
-    for (chunk, out) in out.chunks_mut(CHUNK * PANEL_ROWS).enumerate() {
-        let values = out.len() / PANEL_ROWS;
-        let start = chunk * CHUNK / kind.block_values() * kind.block_bytes();
-        let bytes = values / kind.block_values() * kind.block_bytes();
-        for (row, lane) in rows.chunks_exact(row_bytes).zip(&mut lanes) {
-            kind.dequantize(&row[start..start + bytes], &mut lane[..values]);
-        }
-        let (out, _) = out.as_chunks_mut::<PANEL_ROWS>();
-        for (k, line) in out.iter_mut().enumerate() {
-            for lane in 0..PANEL_ROWS {
-                line[lane] = lanes[lane][k];
-            }
-        }
     }
 }

@@ -4,13 +4,13 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::cache::{Directory, Found, Key, MemoryTensors};
+use crate::cache::{self, Directory, Found, Key, MemoryTensors};
 use crate::config;
 
 use super::convert::Conversion;
 use super::files::{self, ModelFiles};
 use super::synthetic::Synthetic;
-use super::{Error, Metadata, Progress, WeightStore, folder};
+use super::{Error, Metadata, Progress, Shape, WeightStore, folder};
 
 /// Weights ready to bind, and what they cost.
 pub struct Loaded {
@@ -20,6 +20,7 @@ pub struct Loaded {
     /// Identifies the source, weights, sizes and tokenizer: equal fingerprints, equal values and metadata.
     pub fingerprint: String,
     pub report: LoadReport,
+    pub unverified: Option<super::Unverified>,
 }
 
 /// What opening the source did.
@@ -31,6 +32,8 @@ pub struct LoadReport {
     pub parameters: u64,
     /// FP32 bytes mapped or allocated.
     pub bytes: u64,
+    /// Tensors with infinities or NaNs, and how many; known only after a conversion.
+    pub non_finite: Vec<(String, u64)>,
 }
 
 /// Opens `source`; a model's files are converted into `cache_dir` unless a valid cache file is there.
@@ -40,16 +43,16 @@ pub fn open(
     cache_dir: &Path,
     progress: &dyn Progress,
 ) -> Result<Loaded, Error> {
-    open_if(source, cache_dir, progress, |_| Ok(()))
+    open_if(source, cache_dir, progress, |_, _| Ok(()))
 }
 
-/// The same, unless `accept` refuses the metadata of a file: a model that cannot run is not worth the
-/// minutes and gigabytes of its conversion.
+/// The same, unless `accept` refuses what the headers of the files say: a model that cannot run is not
+/// worth the minutes and gigabytes of its conversion.
 pub fn open_if<E: From<Error>>(
     source: &config::ModelSource,
     cache_dir: &Path,
     progress: &dyn Progress,
-    accept: impl FnOnce(&Metadata) -> Result<(), E>,
+    accept: impl FnOnce(&Arc<Metadata>, &[Shape]) -> Result<(), E>,
 ) -> Result<Loaded, E> {
     let start = Instant::now();
     let model = match source {
@@ -63,18 +66,26 @@ pub fn open_if<E: From<Error>>(
 }
 
 fn open_files<E: From<Error>>(
-    model: ModelFiles,
+    mut model: ModelFiles,
     cache_dir: &Path,
     progress: &dyn Progress,
-    accept: impl FnOnce(&Metadata) -> Result<(), E>,
+    accept: impl FnOnce(&Arc<Metadata>, &[Shape]) -> Result<(), E>,
     start: Instant,
 ) -> Result<Loaded, E> {
-    accept(&model.metadata)?;
+    let metadata = Arc::new(std::mem::take(&mut model.metadata));
+    accept(&metadata, &model.shapes())?;
+    // What was accepted must be what is in the files still.
+    model.confirm()?;
     let conversion = Conversion::new(&model)?;
     let found = Directory::open(cache_dir)
         .and_then(|cache| cache.find_or_build_from(model.source(), &conversion, progress))
         .map_err(Error::from)?;
-    let mut loaded = from_file(found, Arc::new(model.metadata), start);
+    let non_finite = conversion.non_finite();
+    for (name, count) in &non_finite {
+        tracing::warn!("tensor {name}: {count} values are not finite");
+    }
+    let mut loaded = from_file(found, metadata, start);
+    loaded.report.non_finite = non_finite;
     if let Some(description) = model.description {
         loaded.fingerprint = format!("{}/{description}", loaded.fingerprint);
     }
@@ -94,10 +105,13 @@ fn open_synthetic(
     };
     if sizes.persist {
         let directory = Directory::open(cache_dir)?;
-        let found = directory.find_or_build(&key, &synthetic, progress)?;
+        let found = directory
+            .find_or_build(&key, &synthetic, progress)
+            .map_err(too_large)?;
         return Ok(from_file(found, Arc::new(synthetic.metadata), start));
     }
-    let store = WeightStore::memory(MemoryTensors::fill(&synthetic, progress)?);
+    let tensors = MemoryTensors::fill(&synthetic, progress).map_err(too_large)?;
+    let store = WeightStore::memory(tensors);
     let report = report(&store, false, start);
     let metadata = Arc::new(synthetic.metadata);
     Ok(Loaded {
@@ -105,7 +119,18 @@ fn open_synthetic(
         metadata,
         fingerprint: key.stem(),
         report,
+        unverified: None,
     })
+}
+
+/// Files need what they need; the sizes of synthetic weights are the user's own choice.
+fn too_large(error: cache::Error) -> Error {
+    match error {
+        cache::Error::NoMemory { .. } | cache::Error::NoSpace { .. } => {
+            Error::SyntheticTooLarge(error)
+        }
+        other => other.into(),
+    }
 }
 
 fn from_file(found: Found, metadata: Arc<Metadata>, start: Instant) -> Loaded {
@@ -120,6 +145,7 @@ fn from_file(found: Found, metadata: Arc<Metadata>, start: Instant) -> Loaded {
         metadata,
         fingerprint,
         report,
+        unverified: None,
     }
 }
 
@@ -133,5 +159,6 @@ fn report(store: &WeightStore, from_cache: bool, start: Instant) -> LoadReport {
             .map(|spec| (spec.rows * spec.cols) as u64)
             .sum(),
         bytes: store.value_bytes(),
+        non_finite: vec![],
     }
 }

@@ -3,6 +3,7 @@
 
 mod avx2;
 mod avx512;
+mod interleave;
 
 pub use avx2::Avx2;
 pub use avx512::Avx512;

@@ -1,0 +1,206 @@
+//! An output file that gets its name only when it is complete and on disk: temp -> fsync -> link or rename ->
+//! fsync directory. Dropped before, it leaves nothing behind and an older file untouched.
+//!
+//! Where the file system can do it, the file has no name until then, and goes with the process however that
+//! ends.
+
+use std::ffi::OsString;
+use std::fs::{self, File, OpenOptions};
+use std::io;
+use std::os::fd::AsRawFd;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{AtFlags, CWD, Mode, OFlags, RenameFlags};
+
+use super::Error;
+
+/// Permissions, before the umask takes its part.
+const MODE: u32 = 0o666;
+
+/// The file while it is written, in the directory it will have its name in.
+#[derive(Debug)]
+pub(super) struct NewFile {
+    path: PathBuf,
+    /// A name beside `path`, for the time before and for replacing.
+    temporary: PathBuf,
+    /// Whether `temporary` exists.
+    is_named: bool,
+    file: File,
+}
+
+impl NewFile {
+    pub(super) fn create(path: &Path) -> Result<Self, Error> {
+        let usage = |problem| Error::Usage(format!("the output {} {problem}", path.display()));
+        let name = path
+            .file_name()
+            .ok_or_else(|| usage("is not the name of a file"))?;
+        if path.is_dir() {
+            return Err(usage("is a directory"));
+        }
+        let mut hidden = OsString::from(".");
+        hidden.push(name);
+        hidden.push(format!(".{}.tmp", std::process::id()));
+        let temporary = path.with_file_name(hidden);
+        let nameless = nameless(directory(path));
+        let is_named = nameless.is_err();
+        let file = nameless
+            .or_else(|_| {
+                OpenOptions::new()
+                    .write(true)
+                    .create_new(true)
+                    .open(&temporary)
+            })
+            .map_err(|problem| Error::file("cannot create", path, &problem))?;
+        Ok(NewFile {
+            path: path.to_path_buf(),
+            temporary,
+            is_named,
+            file,
+        })
+    }
+
+    /// Gives the file its name. A file that has it already is replaced, or else stays and makes this fail.
+    pub(super) fn publish(mut self, replace: bool) -> Result<(), Error> {
+        self.name(replace).map_err(|problem| self.failed(&problem))
+    }
+
+    fn name(&mut self, replace: bool) -> io::Result<()> {
+        self.file.sync_all()?;
+        match (self.is_named, replace) {
+            (false, false) => self.link(&self.path)?,
+            (true, false) => self.rename_to_free_name()?,
+            (named, true) => {
+                if !named {
+                    self.link(&self.temporary)?;
+                    self.is_named = true;
+                }
+                fs::rename(&self.temporary, &self.path)?;
+            }
+        }
+        self.is_named = false;
+        File::open(directory(&self.path))?.sync_all()
+    }
+
+    /// Linking never replaces.
+    fn link(&self, name: &Path) -> io::Result<()> {
+        let own = format!("/proc/self/fd/{}", self.file.as_raw_fd());
+        Ok(rustix::fs::linkat(
+            CWD,
+            own,
+            CWD,
+            name,
+            AtFlags::SYMLINK_FOLLOW,
+        )?)
+    }
+
+    fn rename_to_free_name(&self) -> io::Result<()> {
+        let flags = RenameFlags::NOREPLACE;
+        match rustix::fs::renameat_with(CWD, &self.temporary, CWD, &self.path, flags) {
+            // Some file systems cannot look and rename in one step.
+            Err(rustix::io::Errno::INVAL) if !self.path.exists() => {
+                fs::rename(&self.temporary, &self.path)
+            }
+            Err(rustix::io::Errno::INVAL) => Err(io::ErrorKind::AlreadyExists.into()),
+            other => Ok(other?),
+        }
+    }
+
+    pub(super) fn failed(&self, problem: &io::Error) -> Error {
+        Error::file("cannot write", &self.path, problem)
+    }
+}
+
+impl io::Write for NewFile {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.file.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.file.flush()
+    }
+}
+
+impl Drop for NewFile {
+    fn drop(&mut self) {
+        if self.is_named {
+            // Nothing more can be done about a temporary file that does not go away; it is named as such.
+            let _ = fs::remove_file(&self.temporary);
+        }
+    }
+}
+
+fn directory(path: &Path) -> &Path {
+    match path.parent() {
+        Some(parent) if parent != Path::new("") => parent,
+        _ => Path::new("."),
+    }
+}
+
+/// A file without a name gets one through /proc.
+fn nameless(directory: &Path) -> io::Result<File> {
+    if !Path::new("/proc/self/fd").exists() {
+        return Err(io::ErrorKind::Unsupported.into());
+    }
+    let flags = OFlags::TMPFILE | OFlags::WRONLY | OFlags::CLOEXEC;
+    let file = rustix::fs::open(directory, flags, Mode::from_raw_mode(MODE))?;
+    Ok(File::from(file))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use super::*;
+
+    fn names(directory: &Path) -> Vec<OsString> {
+        let files = fs::read_dir(directory).unwrap();
+        files.map(|file| file.unwrap().file_name()).collect()
+    }
+
+    /// A file of the ordinary kind, or of the kind that has a name from the beginning.
+    fn create(path: &Path, named: bool) -> NewFile {
+        let mut file = NewFile::create(path).unwrap();
+        if named && !file.is_named {
+            file.link(&file.temporary).unwrap();
+            file.is_named = true;
+        }
+        file.write_all(b"new").unwrap();
+        file
+    }
+
+    #[test]
+    fn a_name_that_is_taken_keeps_its_file_unless_it_is_to_be_replaced() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("out");
+        for named in [false, true] {
+            fs::write(&path, "older").unwrap();
+            let file = create(&path, named);
+            assert_eq!(file.publish(false).unwrap_err().code(), 1);
+            assert_eq!(fs::read(&path).unwrap(), b"older");
+            assert_eq!(names(dir.path()), ["out"]);
+        }
+        for named in [false, true] {
+            fs::write(&path, "older").unwrap();
+            let file = create(&path, named);
+            file.publish(true).unwrap();
+            assert_eq!(fs::read(&path).unwrap(), b"new");
+            assert_eq!(names(dir.path()), ["out"]);
+        }
+        for named in [false, true] {
+            fs::remove_file(&path).unwrap();
+            let file = create(&path, named);
+            file.publish(false).unwrap();
+            assert_eq!(fs::read(&path).unwrap(), b"new");
+            assert_eq!(names(dir.path()), ["out"]);
+        }
+    }
+
+    #[test]
+    fn a_file_that_is_dropped_leaves_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        for named in [false, true] {
+            drop(create(&dir.path().join("out"), named));
+            assert!(names(dir.path()).is_empty());
+        }
+    }
+}

@@ -1,0 +1,24 @@
+//! What a model is, without its weights.
+
+use crate::cache::Key;
+use crate::config::ModelSource;
+
+use super::{Error, Metadata, files};
+
+/// The metadata of a model, and the name of what is made of it.
+pub struct Origin {
+    pub metadata: Metadata,
+    /// Names the cache file: equal keys, equal values.
+    pub key: Key,
+}
+
+impl Origin {
+    /// Reads all of the model for its hash, and converts nothing. `None` for a source without files.
+    pub fn of(source: &ModelSource) -> Result<Option<Self>, Error> {
+        let model = files::open(source)?;
+        Ok(model.map(|model| Origin {
+            key: model.source().read_key(),
+            metadata: model.metadata,
+        }))
+    }
+}
