@@ -47,3 +47,4 @@ mod stream_decoder;
 mod support;
 mod synthetic_weights;
 mod tokenizer;
+mod torture;
