@@ -247,6 +247,7 @@ mod tests {
 
     use super::*;
     use crate::cache::MappedFile;
+    use crate::cache::Part;
     use crate::tensor::{Layout, TensorSpec};
 
     /// One vector, whose only value is the first byte of the source.
@@ -263,7 +264,7 @@ mod tests {
             }]
         }
 
-        fn fill(&self, _spec: &TensorSpec, _first_row: usize, out: &mut [f32]) {
+        fn fill(&self, _: &TensorSpec, _: &Part, out: &mut [f32]) {
             out.fill(f32::from(self.0.bytes()[0]));
         }
     }

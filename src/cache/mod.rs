@@ -3,7 +3,7 @@
 //! - `format`: the layout of the file, its plan and its header; `read` and `members` read it back.
 //! - `fingerprint`: what a source file is, known without reading it again at each start; `source`: one
 //!   or several such files as the origin of one cache file.
-//! - `strip`: tensors cut into pieces that threads fill independently.
+//! - `strip`: tensors cut into pieces that threads fill independently; `checksums` takes these in order.
 //! - `writer`: temporary file, parallel fill, checksums, fsync, publication.
 //! - [`mapped`] and `memory`: tensors by name in a mapped file or in anonymous memory.
 //! - `directory`: finding and building cache files; one builder at a time.
@@ -16,6 +16,7 @@
 //!
 //! Invariant: knows nothing of GGUF, quantization or transformers.
 
+mod checksums;
 mod contents;
 mod directory;
 mod error;
@@ -33,7 +34,7 @@ mod survey;
 mod temporary;
 mod writer;
 
-pub use contents::{Contents, Progress};
+pub use contents::{COLUMN_STEP, Contents, Part, Progress};
 pub use directory::{Directory, Found, Summary};
 pub use error::{Error, Problem};
 pub use fingerprint::Identity;
