@@ -74,6 +74,7 @@ impl Directory {
         contents: &dyn Contents,
         progress: &dyn Progress,
     ) -> Result<Found, Error> {
+        self.sweep();
         if let Some(Ok(tensors)) = self.find(key) {
             return Ok(Found {
                 tensors,
@@ -104,6 +105,7 @@ impl Directory {
         contents: &dyn Contents,
         progress: &dyn Progress,
     ) -> Result<Found, Error> {
+        self.sweep();
         let identities = source
             .identities()
             .map_err(|error| self.unreadable(error))?;

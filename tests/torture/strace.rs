@@ -37,16 +37,7 @@ pub fn woollyctl(arguments: &[&str], call: &str, action: &str, nth: usize, log: 
     let inject = format!("inject={call}:{action}:when={nth}");
     let log_path = log.to_str().unwrap();
     let options = [
-        "-f",
-        "--seccomp-bpf",
-        "-qq",
-        "-o",
-        log_path,
-        "-e",
-        &trace,
-        "-e",
-        &inject,
-        WOOLLYCTL,
+        "-f", "-qq", "-o", log_path, "-e", &trace, "-e", &inject, WOOLLYCTL,
     ];
     let mut strace = command("strace", &[&options, arguments].concat());
     // One thread at work makes the nth call the same call in every run.
