@@ -30,7 +30,7 @@ cargo test --test main --no-fail-fast --color never -- torture:: --nocapture --t
 failed=$(grep -cE '^test .* FAILED$' "$scratch/log" || true)
 
 printf '\n%-4s  %-52s  %8s  %8s  %5s  %8s\n' figure what trials detected wrong leftover
-sort -s -t '|' -k 2.2n "$scratch/log" | awk -F '|' '$1 == "figure" {
+sort -s -t '|' -k 2.2,2n "$scratch/log" | awk -F '|' '$1 == "figure" {
     printf "%-6s  %-52s  %8d  %8d  %5d  %8d\n", $2, $3, $4, $5, $6, $7
 }'
 grep -hE '^skipped: ' "$scratch/log" | sort -u || true

@@ -94,7 +94,7 @@ impl Figure {
         } = self;
         let (wrong, leftover) = (self.wrong.len(), self.leftover.len());
         let detected = trials - self.unnoticed.len() - wrong - leftover;
-        println!("figure|{id}|{what}|{trials}|{detected}|{wrong}|{leftover}");
+        println!("\nfigure|{id}|{what}|{trials}|{detected}|{wrong}|{leftover}");
         let faults = [self.unnoticed, self.wrong, self.leftover].concat();
         let first: Vec<&String> = faults.iter().take(10).collect();
         assert!(
