@@ -55,3 +55,4 @@ mod support;
 mod synthetic_model;
 mod synthetic_weights;
 mod tokenizer;
+mod torture;
