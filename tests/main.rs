@@ -16,6 +16,7 @@ mod cache_unpack;
 mod chat_template;
 mod cli_batch;
 mod cli_cache;
+mod cli_cache_care;
 mod cli_daemon;
 mod cli_run;
 mod cli_submit;
