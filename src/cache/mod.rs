@@ -20,6 +20,7 @@ mod checksums;
 mod contents;
 mod directory;
 mod error;
+pub mod fault;
 mod fingerprint;
 mod format;
 mod lock;
