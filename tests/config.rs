@@ -3,7 +3,9 @@
 use std::path::Path;
 
 use proptest::prelude::*;
-use woolly::config::{Config, IsaChoice, LogFormat, ModelSource, Synthetic, Verify};
+use woolly::config::{
+    Config, IsaChoice, LogFormat, ModelSource, Preset, Synthetic, SyntheticNorm, Verify,
+};
 
 const BASE: &str = "/etc/woolly";
 const COMMENTED: &str = include_str!("../config/woolly.toml");
@@ -72,7 +74,7 @@ fn the_shipped_file_has_every_key() {
         .lines()
         .filter_map(|line| line.split_once(" = "))
         .map(|(key, _)| key);
-    for key in keys.chain(["path", "chat_template", "preset"]) {
+    for key in keys.chain(["path", "chat_template"]) {
         let shown = COMMENTED.lines().any(|line| {
             let line = line.trim_start_matches(['#', ' ']);
             line.starts_with(&format!("{key} = ")) || line.contains(&format!(" {key} = "))
@@ -168,7 +170,7 @@ fn a_preset_is_overridden_key_by_key() {
             },
             None => panic!("no model"),
         };
-    let full = Synthetic::preset("135m").unwrap();
+    let full = Preset::M135.sizes();
     assert_eq!(
         (
             full.vocab_size,
@@ -191,7 +193,7 @@ fn a_preset_is_overridden_key_by_key() {
     assert_eq!(synthetic(""), full);
     assert_eq!(
         synthetic("[synthetic]\npreset = \"tiny\""),
-        Synthetic::preset("tiny").unwrap()
+        Preset::Tiny.sizes()
     );
     assert_eq!(
         synthetic("[synthetic]\nnum_layers = 2\nseed = 7"),
@@ -210,6 +212,37 @@ fn a_preset_is_overridden_key_by_key() {
             ..full
         }
     );
+    assert_eq!(
+        synthetic("[synthetic]\npreset = \"1b\"\nnorm = \"layer\"\ntied = true"),
+        Synthetic {
+            norm: SyntheticNorm::Layer,
+            tied: true,
+            ..Preset::B1.sizes()
+        }
+    );
+}
+
+#[test]
+fn presets_have_the_sizes_of_the_models_they_are_named_after() {
+    let parameters = |preset: Preset| {
+        let s = preset.sizes();
+        let kv = s.hidden_size / s.num_heads * s.num_kv_heads;
+        let layer = 2 * s.hidden_size * (s.hidden_size + kv)
+            + 3 * s.hidden_size * s.intermediate_size
+            + 2 * s.hidden_size;
+        let tables = if s.tied { 1 } else { 2 };
+        tables * s.vocab_size * s.hidden_size + s.num_layers * layer + s.hidden_size
+    };
+    // As the models' own cards count them.
+    assert_eq!(parameters(Preset::M135), 134_515_008);
+    assert_eq!(parameters(Preset::B1), 1_100_048_384);
+    assert_eq!(parameters(Preset::Llama7b), 6_738_415_616);
+    let (base, epsilon) = (Preset::Llama7b.rope_base(), Preset::Llama7b.norm_epsilon());
+    assert_eq!((base, epsilon), (10_000.0, 1e-5));
+    assert_eq!(Preset::M135.rope_base(), 100_000.0);
+    for name in ["tiny", "135m", "1b", "llama-7b"] {
+        assert_eq!(Preset::by_name(name).map(Preset::name), Some(name));
+    }
 }
 
 #[test]
@@ -316,7 +349,11 @@ fn bad_values_name_the_key_what_was_given_and_what_was_expected() {
         ),
         (
             format!("{model}preset = \"7b\""),
-            "line 4: synthetic.preset is \"7b\"; expected \"135m\" or \"tiny\"",
+            "line 4: synthetic.preset is \"7b\"; expected \"tiny\", \"135m\", \"1b\" or \"llama-7b\"",
+        ),
+        (
+            format!("{model}norm = \"batch\""),
+            "line 4: synthetic.norm is \"batch\"; expected \"rms\" or \"layer\"",
         ),
     ];
     for (text, sentence) in cases {

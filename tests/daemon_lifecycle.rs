@@ -249,6 +249,18 @@ fn a_start_that_cannot_succeed_says_why_in_one_line() {
     assert!(sentence.contains("foreign.gguf"), "{sentence}");
     assert!(!home.socket().exists());
 
+    let huge =
+        "hidden_size = 65536\nnum_heads = 512\nnum_layers = 1024\nintermediate_size = 1048576";
+    let synthetic = "[model]\nsource = \"synthetic\"\n[synthetic]\npreset = \"llama-7b\"";
+    let home = Home::new(&format!("{synthetic}\n{huge}\n"));
+    let (code, sentence) = refused(&home);
+    assert_eq!(code, 78);
+    assert!(
+        sentence.starts_with("woollyd: synthetic weights: the weights need ")
+            && sentence.ends_with(" GiB are available; expected smaller sizes"),
+        "{sentence}"
+    );
+
     let home = Home::new("[workers]\nthread = 2\n");
     let (code, sentence) = refused(&home);
     assert_eq!(code, 78);

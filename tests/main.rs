@@ -8,6 +8,10 @@
     reason = "a failed unwrap is a failed test, in helpers too"
 )]
 
+/// Counts the memory of tests that have a budget.
+#[global_allocator]
+static METER: support::meter::Meter = support::meter::Meter;
+
 mod api_completions;
 mod api_jobs;
 mod architecture;
@@ -31,6 +35,7 @@ mod engine_fake;
 mod engine_pool;
 mod engine_text;
 mod equal_bytes;
+mod gguf_malformed;
 mod gguf_reader;
 mod model_cache;
 mod protocol_jobs;
@@ -46,5 +51,6 @@ mod reference;
 mod sampler;
 mod stream_decoder;
 mod support;
+mod synthetic_model;
 mod synthetic_weights;
 mod tokenizer;

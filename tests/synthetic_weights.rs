@@ -3,12 +3,13 @@
 
 use std::path::Path;
 
-use woolly::config::{ModelSource, Synthetic, SyntheticNorm};
+use woolly::config::{ModelSource, Preset, Synthetic, SyntheticNorm};
 use woolly::tensor::{Layout, TensorSpec};
 use woolly::weights::{self, Loaded};
 
 fn sizes() -> Synthetic {
     Synthetic {
+        preset: Preset::Tiny,
         vocab_size: 300,
         hidden_size: 48,
         num_layers: 2,
@@ -199,6 +200,35 @@ fn tensors_and_metadata_are_those_of_a_llama_file() {
         let values = untied.store.get(&tensor.name).unwrap();
         assert_eq!(values.values().as_ptr().addr() % 64, 0, "{}", tensor.name);
     }
+}
+
+#[test]
+fn a_layer_norm_is_written_as_in_a_file_that_has_one() {
+    let loaded = in_memory(Synthetic {
+        norm: SyntheticNorm::Layer,
+        ..sizes()
+    });
+    let metadata = &loaded.metadata;
+    let epsilon = |kind| metadata.float(&format!("llama.attention.layer_norm_{kind}epsilon"));
+    assert_eq!(
+        (epsilon("").unwrap(), epsilon("rms_").unwrap()),
+        (Some(1e-5), None)
+    );
+    for norm in ["blk.0.attn_norm", "blk.1.ffn_norm", "output_norm"] {
+        let mean = |part: &str| {
+            let tensor = loaded.store.get(&format!("{norm}.{part}")).unwrap();
+            assert_eq!(
+                (tensor.spec().layout, tensor.spec().cols),
+                (Layout::Vector, 48)
+            );
+            tensor.values().iter().sum::<f32>() / 48.0
+        };
+        assert!((mean("weight") - 1.0).abs() < 0.02, "{norm}");
+        assert!(mean("bias").abs() < 0.02, "{norm}");
+    }
+    let rms = in_memory(sizes());
+    assert_eq!(loaded.report.parameters, rms.report.parameters + 5 * 48);
+    assert_ne!(loaded.fingerprint, rms.fingerprint);
 }
 
 #[test]

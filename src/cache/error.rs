@@ -28,6 +28,9 @@ pub enum Error {
     },
     #[error("tensor {name}: {problem}, so it cannot be stored")]
     Tensor { name: String, problem: &'static str },
+    /// Found out before anything is allocated.
+    #[error("the weights need {} of memory, and {} are available", gib(*.bytes), gib(*.available))]
+    NoMemory { bytes: u64, available: u64 },
     #[error("cannot allocate {bytes} bytes for weights: {source}")]
     Memory { bytes: u64, source: io::Error },
     #[error("{0}")]
@@ -60,6 +63,10 @@ impl Error {
             },
         }
     }
+}
+
+fn gib(bytes: u64) -> String {
+    format!("{:.1} GiB", bytes as f64 / f64::from(1 << 30))
 }
 
 /// Why the bytes of a file are not a cache file that can be used.

@@ -7,6 +7,7 @@ use rayon::prelude::*;
 
 use crate::tensor::TensorSpec;
 
+use super::available::{available_memory, check_memory};
 use super::format::TENSOR_ALIGNMENT;
 use super::strip::{Strip, strips};
 use super::{Contents, Error, Progress, format};
@@ -25,11 +26,19 @@ pub struct MemoryTensors {
 }
 
 impl MemoryTensors {
-    /// Computes all of `contents` on the threads of the current rayon pool.
+    /// Computes all of `contents` on the threads of the current rayon pool. More than the memory that is
+    /// available is refused before it is allocated: the system would grant it, and kill the process later.
     pub fn fill(contents: &dyn Contents, progress: &dyn Progress) -> Result<Self, Error> {
+        let mut tensors = Self::allocate(contents.specs())?;
+        tensors.refill(contents, progress);
+        Ok(tensors)
+    }
+
+    /// Zeros.
+    fn allocate(specs: Vec<TensorSpec>) -> Result<Self, Error> {
         let mut places = vec![];
         let mut total: usize = 0;
-        for spec in contents.specs() {
+        for spec in specs {
             let end = spec
                 .stored_len()
                 .filter(|&len| len > 0)
@@ -49,17 +58,29 @@ impl MemoryTensors {
             total = end;
         }
         let bytes = total * size_of::<f32>();
-        let mut map = MmapMut::map_anon(bytes.max(1)).map_err(|source| Error::Memory {
-            bytes: bytes as u64,
-            source,
+        check_memory(bytes as u64, available_memory())?;
+        let map = MmapMut::map_anon(bytes.max(TENSOR_ALIGNMENT as usize)).map_err(|source| {
+            Error::Memory {
+                bytes: bytes as u64,
+                source,
+            }
         })?;
         // Faulting 4 KiB pages costs more than computing the values; a kernel without large pages
         // refuses the advice, which changes nothing but the time.
         let _ = map.advise(Advice::HugePage);
+        let index = places
+            .iter()
+            .map(|(spec, _)| spec.name.clone())
+            .zip(0..)
+            .collect();
+        Ok(MemoryTensors { map, places, index })
+    }
 
-        progress.begin(bytes as u64);
-        let values: &mut [f32] = bytemuck::cast_slice_mut(&mut map[..bytes]);
-        carve(values, &places)
+    /// Computes all values anew, where they are. `contents` must have the tensors that these were made of.
+    pub fn refill(&mut self, contents: &dyn Contents, progress: &dyn Progress) {
+        let places = &self.places;
+        progress.begin(self.value_bytes());
+        carve(bytemuck::cast_slice_mut(&mut self.map), places)
             .into_par_iter()
             .with_max_len(1)
             .for_each(|(strip, out)| {
@@ -67,13 +88,6 @@ impl MemoryTensors {
                 progress.advance(size_of_val(out) as u64);
             });
         progress.finish();
-
-        let index = places
-            .iter()
-            .map(|(spec, _)| spec.name.clone())
-            .zip(0..)
-            .collect();
-        Ok(MemoryTensors { map, places, index })
     }
 
     /// Position of a tensor in storage order.

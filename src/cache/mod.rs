@@ -5,7 +5,8 @@
 //!   or several such files as the origin of one cache file.
 //! - `strip`: tensors cut into pieces that threads fill independently; `checksums` takes these in order.
 //! - `writer`: temporary file, parallel fill, checksums, fsync, publication.
-//! - [`mapped`] and `memory`: tensors by name in a mapped file or in anonymous memory.
+//! - [`mapped`] and `memory`: tensors by name in a mapped file or in anonymous memory; `available`: how
+//!   much memory there is for them.
 //! - `directory`: finding and building cache files; one builder at a time.
 //! - `survey`: everything that lies in a directory; `prune`: what of it goes.
 //!
@@ -16,6 +17,7 @@
 //!
 //! Invariant: knows nothing of GGUF, quantization or transformers.
 
+mod available;
 mod checksums;
 mod contents;
 mod directory;
@@ -35,6 +37,7 @@ mod survey;
 mod temporary;
 mod writer;
 
+pub use available::available_memory;
 pub use contents::{COLUMN_STEP, Contents, Part, Progress};
 pub use directory::{Directory, Found, Summary};
 pub use error::{Error, Problem};

@@ -8,7 +8,7 @@ use std::sync::atomic::AtomicBool;
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::config::{self, Config, ModelSource, Synthetic};
+use crate::config::{self, Config, ModelSource, Preset};
 use crate::text::Message;
 
 use super::run_session::Session;
@@ -16,7 +16,7 @@ use super::sampling::{CONVERSATION, Sampling};
 use super::{Error, error, generation, render, run_chat, run_report, settings};
 
 /// The preset that `--fast-fp32` means.
-const FAST_PRESET: &str = "135m";
+const FAST_PRESET: Preset = Preset::M135;
 
 /// Run a language model on this machine's CPU
 #[derive(Debug, Parser)]
@@ -191,7 +191,7 @@ fn model(args: &Run, config: &Config) -> Result<config::Model, Error> {
     } else if args.fast_fp32 {
         match configured.as_ref().map(|model| &model.source) {
             Some(synthetic @ ModelSource::Synthetic(_)) => synthetic.clone(),
-            _ => fast_source()?,
+            _ => ModelSource::Synthetic(FAST_PRESET.sizes()),
         }
     } else {
         return configured.ok_or_else(|| {
@@ -211,12 +211,6 @@ fn model(args: &Run, config: &Config) -> Result<config::Model, Error> {
         source,
         ..base
     })
-}
-
-fn fast_source() -> Result<ModelSource, Error> {
-    Synthetic::preset(FAST_PRESET)
-        .map(ModelSource::Synthetic)
-        .ok_or_else(|| Error::Failed(format!("there is no preset {FAST_PRESET}")))
 }
 
 /// The defaults of a `[model]`, as the configuration defines them.
@@ -265,10 +259,7 @@ mod tests {
     fn the_command_line_chooses_the_model() {
         let empty = Config::from_toml("", Path::new("/")).unwrap();
         let fast = model(&parsed("woolly run --fast-fp32 --prompt x"), &empty).unwrap();
-        assert_eq!(
-            fast.source,
-            ModelSource::Synthetic(Synthetic::preset(FAST_PRESET).unwrap())
-        );
+        assert_eq!(fast.source, ModelSource::Synthetic(FAST_PRESET.sizes()));
         let file = model(&parsed("woolly run --model a.gguf --prompt x"), &empty).unwrap();
         assert_eq!(file.source, ModelSource::Gguf("a.gguf".into()));
         assert_eq!(
@@ -285,10 +276,7 @@ mod tests {
             "[model]\nname = \"mine\"\nsource = \"synthetic\"\n[synthetic]\npreset = \"tiny\"\n";
         let config = Config::from_toml(text, Path::new("/")).unwrap();
         let fast = model(&parsed("woolly run --fast-fp32 --prompt x"), &config).unwrap();
-        assert_eq!(
-            fast.source,
-            ModelSource::Synthetic(Synthetic::preset("tiny").unwrap())
-        );
+        assert_eq!(fast.source, ModelSource::Synthetic(Preset::Tiny.sizes()));
         let own = model(&parsed("woolly run --prompt x"), &config).unwrap();
         assert_eq!(own.name.as_deref(), Some("mine"));
     }

@@ -32,15 +32,8 @@ impl Kernel for RmsNorm<'_> {
         let RmsNorm { x, weight, eps, y } = self;
         let (width, block_len) = (x.width(), x.block_len());
         for token in 0..x.tokens() {
-            let mut lanes = [0.0f32; PANEL_ROWS];
-            for block in 0..x.blocks() {
-                let used = (width - block * PANEL_ROWS).min(PANEL_ROWS);
-                let values = &x.lane(block, token)[..used];
-                for (lane, &v) in lanes.iter_mut().zip(values) {
-                    *lane = v.mul_add(v, *lane);
-                }
-            }
-            let scale = 1.0 / (sum_tree(lanes) / width as f32 + eps).sqrt();
+            let squares = lane_sums(x, token, |lane, v| v.mul_add(v, lane));
+            let scale = 1.0 / (sum_tree(squares) / width as f32 + eps).sqrt();
             let out = y.values_mut();
             for (block, weight) in weight.chunks(PANEL_ROWS).enumerate() {
                 let values = x.lane(block, token);
@@ -51,6 +44,75 @@ impl Kernel for RmsNorm<'_> {
             }
         }
     }
+}
+
+/// Layer norm of every token: `y = (x - mean) * (1 / sqrt(mean((x - mean)^2) + eps)) * weight + bias`,
+/// each operation rounded by itself, with both whole-vector sums in 16 lanes and a fixed tree.
+///
+/// # Panics
+/// When the widths or token counts differ.
+pub fn layer_norm(isa: Isa, x: &Lanes, weight: &[f32], bias: &[f32], eps: f32, y: &mut Lanes) {
+    assert!(x.width() == weight.len() && x.width() == bias.len());
+    assert!(x.width() == y.width() && x.tokens() == y.tokens());
+    isa.run(LayerNorm {
+        x,
+        weight,
+        bias,
+        eps,
+        y,
+    });
+}
+
+struct LayerNorm<'a> {
+    x: &'a Lanes,
+    weight: &'a [f32],
+    bias: &'a [f32],
+    eps: f32,
+    y: &'a mut Lanes,
+}
+
+impl Kernel for LayerNorm<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run(self) {
+        let LayerNorm {
+            x,
+            weight,
+            bias,
+            eps,
+            y,
+        } = self;
+        let (width, block_len) = (x.width(), x.block_len());
+        for token in 0..x.tokens() {
+            let sum = lane_sums(x, token, |lane, v| lane + v);
+            let mean = sum_tree(sum) / width as f32;
+            let squares = lane_sums(x, token, |lane, v| (v - mean).mul_add(v - mean, lane));
+            let scale = 1.0 / (sum_tree(squares) / width as f32 + eps).sqrt();
+            let out = y.values_mut();
+            let parameters = weight.chunks(PANEL_ROWS).zip(bias.chunks(PANEL_ROWS));
+            for (block, (weight, bias)) in parameters.enumerate() {
+                let values = x.lane(block, token);
+                let out = &mut out[block * block_len + token * PANEL_ROWS..][..weight.len()];
+                for (i, out) in out.iter_mut().enumerate() {
+                    *out = (values[i] - mean) * scale * weight[i] + bias[i];
+                }
+            }
+        }
+    }
+}
+
+/// 16 partial results over the values of one token, lane = index mod 16; padding does not count.
+#[inline(always)]
+fn lane_sums(x: &Lanes, token: usize, add: impl Fn(f32, f32) -> f32) -> [f32; PANEL_ROWS] {
+    let mut lanes = [0.0f32; PANEL_ROWS];
+    for block in 0..x.blocks() {
+        let used = (x.width() - block * PANEL_ROWS).min(PANEL_ROWS);
+        for (lane, &v) in lanes.iter_mut().zip(&x.lane(block, token)[..used]) {
+            *lane = add(*lane, v);
+        }
+    }
+    lanes
 }
 
 /// `gate = silu(gate) * up`, element by element.
@@ -145,38 +207,59 @@ mod tests {
             .collect()
     }
 
-    #[test]
-    fn norms_follow_the_summing_order_on_every_isa() {
-        for (width, tokens) in [(16, 1), (37, 1), (96, 5), (576, 17)] {
-            let weight = values(width, 9);
-            let inputs: Vec<Vec<f32>> = (0..tokens).map(|t| values(width, t)).collect();
-            for isa in Isa::all() {
-                let mut x = Lanes::new(width, tokens);
-                // Padding must not count.
-                x.values_mut().fill(1e30);
-                inputs
-                    .iter()
-                    .enumerate()
-                    .for_each(|(t, v)| x.set_token(t, v));
-                let mut y = Lanes::new(width, tokens);
-                rms_norm(isa, &x, &weight, 1e-5, &mut y);
-                for (t, input) in inputs.iter().enumerate() {
-                    let scale =
-                        1.0 / (reference::sum_of_squares(input) / width as f32 + 1e-5).sqrt();
-                    let want: Vec<u32> = input
-                        .iter()
-                        .zip(&weight)
-                        .map(|(v, w)| (v * scale * w).to_bits())
-                        .collect();
-                    let mut got = vec![0.0; width];
-                    y.copy_token(t, 0, &mut got);
-                    assert_eq!(
-                        got.iter().map(|v| v.to_bits()).collect::<Vec<_>>(),
-                        want,
-                        "{isa} {width} token {t}"
-                    );
-                }
+    /// Compares a norm with the oracle's answer for each token, on every instruction set.
+    fn check_norm(
+        norm: impl Fn(Isa, &Lanes, &mut Lanes),
+        width: usize,
+        tokens: usize,
+        oracle: impl Fn(&[f32]) -> Vec<f32>,
+    ) {
+        let bits = |values: &[f32]| values.iter().map(|v| v.to_bits()).collect::<Vec<_>>();
+        for isa in Isa::all() {
+            let mut x = Lanes::new(width, tokens);
+            // Padding must not count.
+            x.values_mut().fill(1e30);
+            (0..tokens).for_each(|t| x.set_token(t, &values(width, t)));
+            let mut y = Lanes::new(width, tokens);
+            norm(isa, &x, &mut y);
+            for t in 0..tokens {
+                let mut got = vec![0.0; width];
+                y.copy_token(t, 0, &mut got);
+                let want = oracle(&values(width, t));
+                assert_eq!(bits(&got), bits(&want), "{isa} {width} token {t}");
             }
+        }
+    }
+
+    const NORM_SIZES: [(usize, usize); 5] = [(16, 1), (15, 2), (37, 1), (96, 5), (576, 17)];
+
+    #[test]
+    fn rms_norms_follow_the_summing_order_on_every_isa() {
+        for (width, tokens) in NORM_SIZES {
+            let weight = values(width, 9);
+            let norm = |isa, x: &Lanes, y: &mut Lanes| rms_norm(isa, x, &weight, 1e-5, y);
+            check_norm(norm, width, tokens, |x| {
+                let scale = 1.0 / (reference::sum_of_squares(x) / width as f32 + 1e-5).sqrt();
+                let terms = x.iter().zip(&weight);
+                terms.map(|(v, w)| v * scale * w).collect()
+            });
+        }
+    }
+
+    #[test]
+    fn layer_norms_follow_the_summing_order_on_every_isa() {
+        for (width, tokens) in NORM_SIZES {
+            let (weight, bias) = (values(width, 9), values(width, 5));
+            let norm = |isa, x: &Lanes, y: &mut Lanes| layer_norm(isa, x, &weight, &bias, 1e-5, y);
+            check_norm(norm, width, tokens, |x| {
+                let mean = reference::sum(x) / width as f32;
+                let centered: Vec<f32> = x.iter().map(|v| v - mean).collect();
+                let variance = reference::sum_of_squares(&centered) / width as f32;
+                let scale = 1.0 / (variance + 1e-5).sqrt();
+                let parameters = weight.iter().zip(&bias);
+                let terms = centered.iter().zip(parameters);
+                terms.map(|(v, (w, b))| v * scale * w + b).collect()
+            });
         }
     }
 

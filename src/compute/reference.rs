@@ -22,6 +22,15 @@ pub fn sum_of_squares(x: &[f32]) -> f32 {
     tree(lanes)
 }
 
+/// Sum: 16 partial sums (lane = index mod 16), then the tree 8, 4, 2, 1.
+pub fn sum(x: &[f32]) -> f32 {
+    let mut lanes = [0.0f32; 16];
+    for (i, &v) in x.iter().enumerate() {
+        lanes[i % 16] += v;
+    }
+    tree(lanes)
+}
+
 /// The fixed tree over 16 partial sums, written out once more: an oracle shares nothing with what it checks.
 fn tree(mut lanes: [f32; 16]) -> f32 {
     for half in [8, 4, 2, 1] {

@@ -29,4 +29,5 @@ pub use resolved::{
     Api, Cache, Compute, Config, Daemon, IsaChoice, Log, LogFormat, Model, ModelSource, Queue,
     Synthetic, SyntheticNorm, Verify, Workers,
 };
+pub use synthetic::Preset;
 pub use units::{bytes_of, seconds_of};

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use super::defaults;
 use super::file::{self, File, MaxTokens, NumberOrText};
-use super::resolved::{Config, LogFormat, Model, ModelSource, Synthetic, SyntheticNorm};
+use super::resolved::{Config, LogFormat, Model, ModelSource, Synthetic};
 use super::units;
 
 impl Config {
@@ -93,11 +93,8 @@ fn model(model: &Model) -> file::Model {
 }
 
 fn synthetic(synthetic: &Synthetic) -> file::Synthetic {
-    let norm = match synthetic.norm {
-        SyntheticNorm::Rms => "rms",
-    };
     file::Synthetic {
-        preset: None,
+        preset: Some(synthetic.preset.name().to_owned()),
         vocab_size: Some(synthetic.vocab_size),
         hidden_size: Some(synthetic.hidden_size),
         num_layers: Some(synthetic.num_layers),
@@ -106,7 +103,7 @@ fn synthetic(synthetic: &Synthetic) -> file::Synthetic {
         context_length: Some(synthetic.context_length),
         intermediate_size: Some(synthetic.intermediate_size),
         tied: Some(synthetic.tied),
-        norm: Some(norm.to_owned()),
+        norm: Some(synthetic.norm.name().to_owned()),
         seed: Some(synthetic.seed),
         persist: Some(synthetic.persist),
     }

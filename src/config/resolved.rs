@@ -2,6 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
+use super::synthetic::Preset;
+
 /// Everything; one small struct per part.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Config {
@@ -80,6 +82,8 @@ impl ModelSource {
 /// Sizes of a synthetic model, preset already expanded and overridden key by key.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Synthetic {
+    /// What the sizes below began as; decides what has no key of its own.
+    pub preset: Preset,
     /// At least 258: 256 bytes, begin and end of text.
     pub vocab_size: usize,
     /// A multiple of twice `num_heads`.
@@ -101,7 +105,27 @@ pub struct Synthetic {
 /// The normalization of a synthetic model.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SyntheticNorm {
+    /// Root mean square, with a weight.
     Rms,
+    /// Mean and variance, with a weight and a bias.
+    Layer,
+}
+
+impl SyntheticNorm {
+    /// The norm that is written like this.
+    pub(super) fn by_name(name: &str) -> Option<Self> {
+        [SyntheticNorm::Rms, SyntheticNorm::Layer]
+            .into_iter()
+            .find(|norm| norm.name() == name)
+    }
+
+    /// As written in the file.
+    pub fn name(self) -> &'static str {
+        match self {
+            SyntheticNorm::Rms => "rms",
+            SyntheticNorm::Layer => "layer",
+        }
+    }
 }
 
 /// The FP32 cache files.

@@ -1,4 +1,6 @@
 //! Presets of synthetic models, and the rules their sizes must obey.
+//!
+//! A preset has the sizes of a model that people know, so that its speed can be compared with theirs.
 
 use super::defaults;
 use super::error::Error;
@@ -17,38 +19,56 @@ const LAYER_LIMIT: usize = 1024;
 const HEAD_LIMIT: usize = 1024;
 const INTERMEDIATE_LIMIT: usize = 1 << 20;
 
-impl Synthetic {
-    /// `135m`: the sizes of SmolLM2-135M. `tiny`: a model for tests, milliseconds per answer.
-    pub fn preset(name: &str) -> Option<Synthetic> {
-        let sizes = match name {
-            "135m" => Synthetic {
-                vocab_size: 49_152,
-                hidden_size: 576,
-                num_layers: 30,
-                num_heads: 9,
-                num_kv_heads: 3,
-                context_length: 8192,
-                intermediate_size: 1536,
-                ..Synthetic::any_size()
-            },
-            "tiny" => Synthetic {
-                vocab_size: 320,
-                hidden_size: 64,
-                num_layers: 2,
-                num_heads: 4,
-                num_kv_heads: 2,
-                context_length: 512,
-                intermediate_size: 128,
-                ..Synthetic::any_size()
-            },
-            _ => return None,
-        };
-        Some(sizes)
+/// A named set of sizes. Besides them it decides what has no key: base of the rotation and epsilon.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Preset {
+    /// For tests: milliseconds per answer.
+    Tiny,
+    /// SmolLM2-135M.
+    M135,
+    /// TinyLlama-1.1B. (The rotation of Llama 3.2 1B is rescaled, which is more than sizes.)
+    B1,
+    /// Llama 2 7B.
+    Llama7b,
+}
+
+impl Preset {
+    const ALL: [Preset; 4] = [Preset::Tiny, Preset::M135, Preset::B1, Preset::Llama7b];
+
+    /// The preset that is written like this.
+    pub fn by_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|preset| preset.name() == name)
     }
 
-    /// What all presets share; the sizes are to be replaced.
-    fn any_size() -> Synthetic {
-        Synthetic {
+    /// As written in the file.
+    pub fn name(self) -> &'static str {
+        match self {
+            Preset::Tiny => "tiny",
+            Preset::M135 => "135m",
+            Preset::B1 => "1b",
+            Preset::Llama7b => "llama-7b",
+        }
+    }
+
+    /// Base of the rotation of queries and keys.
+    pub fn rope_base(self) -> f32 {
+        match self {
+            Preset::Tiny | Preset::M135 => 100_000.0,
+            Preset::B1 | Preset::Llama7b => 10_000.0,
+        }
+    }
+
+    /// What the norms add to the variance.
+    pub fn norm_epsilon(self) -> f32 {
+        match self {
+            Preset::Tiny | Preset::M135 | Preset::B1 | Preset::Llama7b => 1e-5,
+        }
+    }
+
+    /// The sizes, with the defaults for all that is no size.
+    pub fn sizes(self) -> Synthetic {
+        let any_size = Synthetic {
+            preset: self,
             vocab_size: 0,
             hidden_size: 0,
             num_layers: 0,
@@ -60,6 +80,50 @@ impl Synthetic {
             norm: SyntheticNorm::Rms,
             seed: defaults::SYNTHETIC_SEED,
             persist: defaults::SYNTHETIC_PERSIST,
+        };
+        match self {
+            Preset::Tiny => Synthetic {
+                vocab_size: 320,
+                hidden_size: 64,
+                num_layers: 2,
+                num_heads: 4,
+                num_kv_heads: 2,
+                context_length: 512,
+                intermediate_size: 128,
+                ..any_size
+            },
+            Preset::M135 => Synthetic {
+                vocab_size: 49_152,
+                hidden_size: 576,
+                num_layers: 30,
+                num_heads: 9,
+                num_kv_heads: 3,
+                context_length: 8192,
+                intermediate_size: 1536,
+                ..any_size
+            },
+            Preset::B1 => Synthetic {
+                vocab_size: 32_000,
+                hidden_size: 2048,
+                num_layers: 22,
+                num_heads: 32,
+                num_kv_heads: 4,
+                context_length: 2048,
+                intermediate_size: 5632,
+                tied: false,
+                ..any_size
+            },
+            Preset::Llama7b => Synthetic {
+                vocab_size: 32_000,
+                hidden_size: 4096,
+                num_layers: 32,
+                num_heads: 32,
+                num_kv_heads: 32,
+                context_length: 4096,
+                intermediate_size: 11_008,
+                tied: false,
+                ..any_size
+            },
         }
     }
 }
@@ -68,13 +132,16 @@ impl Synthetic {
 pub(super) fn resolve(file: &file::Synthetic, outline: &Outline) -> Result<Synthetic, Error> {
     let bad = |key: &str| outline.value(key, expected(key));
     let preset = file.preset.as_deref().unwrap_or(defaults::SYNTHETIC_PRESET);
-    let preset = Synthetic::preset(preset).ok_or_else(|| bad("synthetic.preset"))?;
-    if file.norm.as_deref().is_some_and(|norm| norm != "rms") {
-        return Err(bad("synthetic.norm"));
-    }
+    let preset = Preset::by_name(preset).ok_or_else(|| bad("synthetic.preset"))?;
+    let preset = preset.sizes();
+    let norm = match file.norm.as_deref() {
+        None => preset.norm,
+        Some(norm) => SyntheticNorm::by_name(norm).ok_or_else(|| bad("synthetic.norm"))?,
+    };
     // Head counts belong together: whoever chooses heads means as many KV heads unless said otherwise.
     let default_kv_heads = file.num_heads.unwrap_or(preset.num_kv_heads);
     let sizes = Synthetic {
+        preset: preset.preset,
         vocab_size: file.vocab_size.unwrap_or(preset.vocab_size),
         hidden_size: file.hidden_size.unwrap_or(preset.hidden_size),
         num_layers: file.num_layers.unwrap_or(preset.num_layers),
@@ -83,7 +150,7 @@ pub(super) fn resolve(file: &file::Synthetic, outline: &Outline) -> Result<Synth
         context_length: file.context_length.unwrap_or(preset.context_length),
         intermediate_size: file.intermediate_size.unwrap_or(preset.intermediate_size),
         tied: file.tied.unwrap_or(preset.tied),
-        norm: preset.norm,
+        norm,
         seed: file.seed.unwrap_or(preset.seed),
         persist: file.persist.unwrap_or(preset.persist),
     };

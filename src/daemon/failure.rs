@@ -53,7 +53,9 @@ impl Failure {
         let message = error.to_string();
         match error {
             model::Error::Weights(weights::Error::Cache(
-                cache::Error::NoSpace { .. } | cache::Error::Memory { .. },
+                cache::Error::NoSpace { .. }
+                | cache::Error::NoMemory { .. }
+                | cache::Error::Memory { .. },
             ))
             | model::Error::KvMemory { .. } => return Failure::io(message),
             model::Error::Thread(_) | model::Error::WorkerDied => return Failure::failed(message),
@@ -144,5 +146,19 @@ mod tests {
         };
         let failure = Failure::model(&model::Error::Weights(full.into()));
         assert_eq!(failure.code, 74);
+    }
+
+    #[test]
+    fn a_synthetic_model_that_does_not_fit_is_configuration() {
+        let (bytes, available) = (27 << 30, 21 << 30);
+        let source = cache::Error::NoMemory { bytes, available };
+        let error = weights::Error::SyntheticTooLarge(source);
+        let failure = Failure::model(&model::Error::Weights(error));
+        assert_eq!(
+            failure.to_string(),
+            "synthetic weights: the weights need 27.0 GiB of memory, and 21.0 GiB are available; \
+             expected smaller sizes"
+        );
+        assert_eq!(failure.code, 78);
     }
 }

@@ -9,12 +9,11 @@ use crate::compute::attention::{Query, attend};
 use crate::compute::matmul::{Store, product};
 use crate::compute::{Isa, Lanes, LanesView, Panels, Team, elementwise};
 use crate::tensor::PANEL_ROWS;
-use crate::weights::Tensor;
 
-use super::bind::{Layer, panels};
+use super::bind::{BoundNorm, Layer, panels};
 use super::rope::Rope;
 use super::scratch::Scratch;
-use super::spec::{FeedForward, Norm, Rotary};
+use super::spec::{FeedForward, Rotary};
 use super::{BlockTable, Error, KvPool, Model};
 
 /// Chunks per thread and phase: enough that a thread which was interrupted leaves little behind.
@@ -58,7 +57,11 @@ impl Runner {
         max_batch_tokens: usize,
     ) -> Result<Runner, Error> {
         let hyper = model.hyper();
-        let factors = model.rope_factors.as_ref().map(|tensor| tensor.values());
+        let factors = model
+            .weights
+            .rope_factors
+            .as_ref()
+            .map(|tensor| tensor.values());
         Ok(Runner {
             isa,
             team: Team::new(&format!("woolly-w{worker}"), threads)?,
@@ -104,7 +107,7 @@ impl Runner {
                 &mut step.scratch.angles,
                 batch.iter().map(|token| token.position),
             );
-            for (index, layer) in model.layers.iter().enumerate() {
+            for (index, layer) in model.weights.layers.iter().enumerate() {
                 step.attention(index, layer);
                 step.feed_forward(layer);
             }
@@ -280,9 +283,9 @@ impl Step<'_> {
         });
     }
 
-    fn normalize(&mut self, weight: &Tensor) {
+    fn normalize(&mut self, weights: &BoundNorm) {
         let Scratch { x, normed, .. } = &mut *self.scratch;
-        norm(self.model, self.isa, x, weight, normed);
+        norm(self.model, self.isa, x, weights, normed);
     }
 
     /// Logits of the tokens that want them, and of no other: the output matrix is the largest.
@@ -310,7 +313,13 @@ impl Step<'_> {
             x.copy_token(t, 0, row);
             normed.set_token(place, row);
         }
-        norm(self.model, self.isa, normed, &self.model.output_norm, last);
+        norm(
+            self.model,
+            self.isa,
+            normed,
+            &self.model.weights.output_norm,
+            last,
+        );
         let output = self.model.output();
         let block_len = logit_lanes.block_len();
         spread(
@@ -331,7 +340,7 @@ impl Step<'_> {
         );
         // One token's lanes are a plain vector already.
         if last.tokens() > 1 {
-            let vocab = self.model.vocab;
+            let vocab = self.model.vocab();
             let len = last.tokens() * vocab;
             if logits.len() < len {
                 logits.resize(len, 0.0);
@@ -343,9 +352,13 @@ impl Step<'_> {
     }
 }
 
-fn norm(model: &Model, isa: Isa, x: &Lanes, weight: &Tensor, y: &mut Lanes) {
-    match model.spec.norm {
-        Norm::Rms => elementwise::rms_norm(isa, x, weight.values(), model.hyper.norm_eps, y),
+fn norm(model: &Model, isa: Isa, x: &Lanes, weights: &BoundNorm, y: &mut Lanes) {
+    let eps = model.hyper.norm_eps;
+    match weights {
+        BoundNorm::Rms { weight } => elementwise::rms_norm(isa, x, weight.values(), eps, y),
+        BoundNorm::Layer { weight, bias } => {
+            elementwise::layer_norm(isa, x, weight.values(), bias.values(), eps, y);
+        }
     }
 }
 

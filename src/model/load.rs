@@ -8,7 +8,8 @@ use crate::job::ModelInfo;
 use crate::text::{ChatTemplate, Tokenizer};
 use crate::weights::{self, LoadReport, Progress, Unverified};
 
-use super::{Error, Hyper, Model};
+use super::accept::{accept, compare};
+use super::{Error, Model};
 
 /// Raised with every change that alters results for equal weights: kernels, math functions,
 /// sampling, tokenization. It is part of the fingerprint that stored work is compared with.
@@ -54,12 +55,6 @@ pub fn load(
     })
 }
 
-/// Whether a file with this metadata can be served at all: what can be known before its weights are
-/// read.
-pub fn accept(metadata: &weights::Metadata) -> Result<(), Error> {
-    Hyper::read(metadata).map(drop)
-}
-
 fn load_source(
     model: &config::Model,
     cache: &config::Cache,
@@ -73,8 +68,8 @@ fn load_source(
             scope.spawn(move || Text::build(&metadata, chat_template))
         };
         let mut text = None;
-        let loaded = weights::open_if(&model.source, &cache.dir, progress, |metadata| {
-            accept(metadata)?;
+        let loaded = weights::open_if(&model.source, &cache.dir, progress, |metadata, shapes| {
+            accept(metadata, shapes)?;
             text = Some(build(metadata));
             Ok::<_, Error>(())
         })?;
@@ -87,13 +82,8 @@ fn load_source(
             Ok(text) => text?,
             Err(panic) => std::panic::resume_unwind(panic),
         };
-        if text.tokenizer.vocab_size() > bound.vocab() {
-            return Err(Error::Unsupported(format!(
-                "the tokenizer has {} tokens, the embedding only {} rows",
-                text.tokenizer.vocab_size(),
-                bound.vocab()
-            )));
-        }
+        // Of a `tokenizer.json` the number is not known before.
+        compare(text.tokenizer.vocab_size(), bound.vocab())?;
         let info = ModelInfo {
             name: model
                 .name

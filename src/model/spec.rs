@@ -1,6 +1,8 @@
 //! What distinguishes one architecture from another, as data. Adding an architecture is adding a row
 //! here, and a variant where it computes something new.
 
+use crate::weights::gguf::excerpt;
+
 use super::Error;
 
 /// One architecture.
@@ -8,7 +10,8 @@ use super::Error;
 pub(super) struct Spec {
     /// `general.architecture` of the file, and the prefix of its keys.
     pub(super) architecture: &'static str,
-    pub(super) norm: Norm,
+    /// The norms that it may have; the file's epsilon tells which.
+    pub(super) norms: &'static [Norm],
     pub(super) rotary: Rotary,
     pub(super) feed_forward: FeedForward,
 }
@@ -16,7 +19,20 @@ pub(super) struct Spec {
 /// How activations are normalized before attention, before the feed-forward part and at the end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Norm {
+    /// By the root mean square, times a weight.
     Rms,
+    /// By mean and variance, times a weight, plus a bias.
+    Layer,
+}
+
+impl Norm {
+    /// The key of its epsilon.
+    pub(super) fn epsilon_key(self) -> &'static str {
+        match self {
+            Norm::Rms => "attention.layer_norm_rms_epsilon",
+            Norm::Layer => "attention.layer_norm_epsilon",
+        }
+    }
 }
 
 /// Which dimensions of a head form a rotated pair.
@@ -34,7 +50,8 @@ pub(super) enum FeedForward {
 
 const SPECS: [Spec; 1] = [Spec {
     architecture: "llama",
-    norm: Norm::Rms,
+    // No published llama has the second; synthetic models do.
+    norms: &[Norm::Rms, Norm::Layer],
     rotary: Rotary::Adjacent,
     feed_forward: FeedForward::SwiGlu,
 }];
@@ -46,9 +63,9 @@ pub(super) fn find(architecture: &str) -> Result<&'static Spec, Error> {
         .find(|spec| spec.architecture == architecture)
         .ok_or_else(|| {
             let known: Vec<&str> = SPECS.iter().map(|spec| spec.architecture).collect();
-            Error::Unsupported(format!(
-                "architecture \"{architecture}\" (supported: {})",
-                known.join(", ")
-            ))
+            Error::Architecture {
+                found: excerpt(architecture),
+                supported: known.join(", "),
+            }
         })
 }

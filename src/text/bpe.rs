@@ -19,6 +19,7 @@ use tokenizers::{
 };
 
 use crate::weights::Metadata;
+use crate::weights::gguf::excerpt;
 
 use super::Error;
 use super::byte_alphabet::ByteAlphabet;
@@ -42,12 +43,9 @@ impl Bpe {
         vocabulary: &Vocabulary,
         pre: PreTokenizer,
     ) -> Result<Self, Error> {
-        let key = "tokenizer.ggml.merges";
-        let merges = metadata
-            .require(key, metadata.strings(key))
-            .map_err(Error::metadata)?;
+        let merges = merges(metadata)?;
         let pairs = merges.iter().map(|merge| split_merge(merge));
-        let model = model(vocabulary, pairs, key, |builder| {
+        let model = model(vocabulary, pairs, MERGES, |builder| {
             builder.ignore_merges(pre.ignore_merges)
         })?;
         let mut plain = Pipeline::new(model);
@@ -141,6 +139,14 @@ pub(super) fn guarded<T>(what: &str, run: impl FnOnce() -> Result<T, Error>) -> 
     })
 }
 
+const MERGES: &str = "tokenizer.ggml.merges";
+
+/// The merges as texts.
+pub(super) fn merges(metadata: &Metadata) -> Result<&[String], Error> {
+    let merges = metadata.require(MERGES, metadata.strings(MERGES));
+    merges.map_err(Error::metadata)
+}
+
 /// A merge as one text has a space between its halves. The first half may itself begin with a space in
 /// vocabularies that do not escape it.
 pub(super) fn split_merge(merge: &str) -> (&str, &str) {
@@ -184,10 +190,10 @@ pub(super) fn model<'a>(
 }
 
 fn joins_nothing(key: &str, (left, right): (&str, &str)) -> Error {
-    let merge = format!("{left} {right}");
-    Error::Tokenizer(format!(
-        "{key} has {merge:?}, which joins no two entries to a third"
-    ))
+    Error::Merge {
+        key: key.to_owned(),
+        merge: excerpt(&format!("{left} {right}")),
+    }
 }
 
 fn word_splitter(pre: PreTokenizer) -> Result<PreTokenizerWrapper, Error> {

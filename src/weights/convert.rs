@@ -10,7 +10,7 @@ use crate::compute::Isa;
 use crate::tensor::{Layout, PANEL_ROWS, TensorSpec};
 
 use super::Error;
-use super::files::ModelFiles;
+use super::files::{self, ModelFiles};
 use super::fill::Filler;
 use super::stored::{Bytes, StoredTensor};
 
@@ -39,7 +39,7 @@ impl<'a> Conversion<'a> {
                 tensor.name.clone(),
                 untied && tensor.name == "token_embd.weight",
             );
-            match *shape(&tensor.dimensions) {
+            match *tensor.plain_dimensions() {
                 [cols] => Ok(TensorSpec {
                     name,
                     layout: Layout::Vector,
@@ -144,9 +144,7 @@ impl Contents for Conversion<'_> {
     }
 
     fn confirm(&self) -> Result<(), String> {
-        let mut files = self.files.iter().zip(self.identities);
-        let unchanged = files.all(|(file, then)| file.identity().is_ok_and(|now| now == *then));
-        if unchanged {
+        if files::unchanged(self.files, self.identities) {
             return Ok(());
         }
         Err(format!(
@@ -154,14 +152,4 @@ impl Contents for Conversion<'_> {
             self.path.display()
         ))
     }
-}
-
-/// The dimensions without those that are 1 and beyond the second.
-fn shape(mut dimensions: &[usize]) -> &[usize] {
-    while let [shorter @ .., 1] = dimensions
-        && shorter.len() >= 2
-    {
-        dimensions = shorter;
-    }
-    dimensions
 }

@@ -4,13 +4,13 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::cache::{Directory, Found, Key, MemoryTensors};
+use crate::cache::{self, Directory, Found, Key, MemoryTensors};
 use crate::config;
 
 use super::convert::Conversion;
 use super::files::{self, ModelFiles};
 use super::synthetic::Synthetic;
-use super::{Error, Metadata, Progress, WeightStore, folder};
+use super::{Error, Metadata, Progress, Shape, WeightStore, folder};
 
 /// Weights ready to bind, and what they cost.
 pub struct Loaded {
@@ -43,16 +43,16 @@ pub fn open(
     cache_dir: &Path,
     progress: &dyn Progress,
 ) -> Result<Loaded, Error> {
-    open_if(source, cache_dir, progress, |_| Ok(()))
+    open_if(source, cache_dir, progress, |_, _| Ok(()))
 }
 
-/// The same, unless `accept` refuses the metadata of a file: a model that cannot run is not worth the
-/// minutes and gigabytes of its conversion.
+/// The same, unless `accept` refuses what the headers of the files say: a model that cannot run is not
+/// worth the minutes and gigabytes of its conversion.
 pub fn open_if<E: From<Error>>(
     source: &config::ModelSource,
     cache_dir: &Path,
     progress: &dyn Progress,
-    accept: impl FnOnce(&Arc<Metadata>) -> Result<(), E>,
+    accept: impl FnOnce(&Arc<Metadata>, &[Shape]) -> Result<(), E>,
 ) -> Result<Loaded, E> {
     let start = Instant::now();
     let model = match source {
@@ -69,11 +69,13 @@ fn open_files<E: From<Error>>(
     mut model: ModelFiles,
     cache_dir: &Path,
     progress: &dyn Progress,
-    accept: impl FnOnce(&Arc<Metadata>) -> Result<(), E>,
+    accept: impl FnOnce(&Arc<Metadata>, &[Shape]) -> Result<(), E>,
     start: Instant,
 ) -> Result<Loaded, E> {
     let metadata = Arc::new(std::mem::take(&mut model.metadata));
-    accept(&metadata)?;
+    accept(&metadata, &model.shapes())?;
+    // What was accepted must be what is in the files still.
+    model.confirm()?;
     let conversion = Conversion::new(&model)?;
     let found = Directory::open(cache_dir)
         .and_then(|cache| cache.find_or_build_from(model.source(), &conversion, progress))
@@ -103,10 +105,13 @@ fn open_synthetic(
     };
     if sizes.persist {
         let directory = Directory::open(cache_dir)?;
-        let found = directory.find_or_build(&key, &synthetic, progress)?;
+        let found = directory
+            .find_or_build(&key, &synthetic, progress)
+            .map_err(too_large)?;
         return Ok(from_file(found, Arc::new(synthetic.metadata), start));
     }
-    let store = WeightStore::memory(MemoryTensors::fill(&synthetic, progress)?);
+    let tensors = MemoryTensors::fill(&synthetic, progress).map_err(too_large)?;
+    let store = WeightStore::memory(tensors);
     let report = report(&store, false, start);
     let metadata = Arc::new(synthetic.metadata);
     Ok(Loaded {
@@ -116,6 +121,16 @@ fn open_synthetic(
         report,
         unverified: None,
     })
+}
+
+/// Files need what they need; the sizes of synthetic weights are the user's own choice.
+fn too_large(error: cache::Error) -> Error {
+    match error {
+        cache::Error::NoMemory { .. } | cache::Error::NoSpace { .. } => {
+            Error::SyntheticTooLarge(error)
+        }
+        other => other.into(),
+    }
 }
 
 fn from_file(found: Found, metadata: Arc<Metadata>, start: Instant) -> Loaded {

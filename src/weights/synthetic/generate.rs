@@ -9,22 +9,27 @@ use crate::cache::Part;
 use crate::compute::{Isa, Kernel};
 use crate::tensor::{Layout, PANEL_ROWS, TensorSpec};
 
+use super::shapes::BIAS;
+
 /// The step of SplitMix64's counter.
 const GAMMA: u64 = 0x9e37_79b9_7f4a_7c15;
-/// Norms vary this much around 1.
+/// The weights of norms vary this much around 1, their biases around 0.
 const NORM_SPREAD: f64 = 0.02;
 /// Integers of 24 signed bits times this lie in [-1, 1).
 const UNIT: f64 = 1.0 / (1 << 23) as f64;
 
 /// Writes the stored values of `part` of `spec`.
-pub(super) fn fill(seed: u64, spec: &TensorSpec, part: &Part, out: &mut [f32]) {
+pub(super) fn fill(isa: Isa, seed: u64, spec: &TensorSpec, part: &Part, out: &mut [f32]) {
     let stream = Stream::new(seed, spec);
     let (cols, first_col) = (spec.cols, part.cols.start);
     if spec.layout != Layout::Panels {
         // Whole rows follow each other, and so do the columns of one.
-        return stream.run(part.first_row * cols + first_col, out);
+        return isa.run(Run {
+            stream: &stream,
+            start: part.first_row * cols + first_col,
+            out,
+        });
     }
-    let isa = Isa::best();
     let panels = out.chunks_exact_mut(part.cols.len() * PANEL_ROWS);
     for (first, out) in (part.first_row..).step_by(PANEL_ROWS).zip(panels) {
         let (lines, _) = out.as_chunks_mut::<PANEL_ROWS>();
@@ -79,6 +84,33 @@ impl Kernel for FullPanel<'_> {
     }
 }
 
+/// Values at consecutive indices: whole rows.
+struct Run<'a> {
+    stream: &'a Stream,
+    start: usize,
+    out: &'a mut [f32],
+}
+
+impl Kernel for Run<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run(self) {
+        let Run { stream, start, out } = self;
+        let (first, out) = out.split_at_mut(start % 2);
+        first.iter_mut().for_each(|value| *value = stream.at(start));
+        let start = start + first.len();
+        let (pairs, last) = out.as_chunks_mut::<2>();
+        for (pair, [low, high]) in pairs.iter_mut().enumerate() {
+            let word = mix(stream.state(start + 2 * pair));
+            *low = stream.value(word as u32);
+            *high = stream.value((word >> 32) as u32);
+        }
+        let start = start + 2 * pairs.len();
+        last.iter_mut().for_each(|value| *value = stream.at(start));
+    }
+}
+
 /// The values of one tensor.
 struct Stream {
     key: u64,
@@ -94,6 +126,7 @@ impl Stream {
         let digest = *hash.finalize().as_bytes();
         let key = u64::from_le_bytes(*digest.first_chunk().expect("32 bytes begin with 8"));
         let (center, spread) = match spec.layout {
+            Layout::Vector if spec.name.ends_with(BIAS) => (0.0, NORM_SPREAD),
             Layout::Vector => (1.0, NORM_SPREAD),
             // Xavier-uniform: the variance of sums of inputs, and of gradients, stays near 1.
             Layout::Panels | Layout::Rows => (0.0, (6.0 / (spec.rows + spec.cols) as f64).sqrt()),
@@ -118,24 +151,10 @@ impl Stream {
         (half.cast_signed() >> 8) as f32 * self.scale + self.offset
     }
 
+    #[inline(always)]
     fn at(&self, index: usize) -> f32 {
         let word = mix(self.state(index));
         self.value((word >> (index % 2 * 32)) as u32)
-    }
-
-    /// Values at consecutive indices.
-    fn run(&self, start: usize, out: &mut [f32]) {
-        let (first, out) = out.split_at_mut(start % 2);
-        first.iter_mut().for_each(|value| *value = self.at(start));
-        let start = start + first.len();
-        let (pairs, last) = out.as_chunks_mut::<2>();
-        for (pair, [low, high]) in pairs.iter_mut().enumerate() {
-            let word = mix(self.state(start + 2 * pair));
-            *low = self.value(word as u32);
-            *high = self.value((word >> 32) as u32);
-        }
-        let start = start + 2 * pairs.len();
-        last.iter_mut().for_each(|value| *value = self.at(start));
     }
 
     /// A panel with missing rows or an odd number of columns, from column `first_col` on.
@@ -209,9 +228,21 @@ mod tests {
         for (rows, cols) in [(16, 8), (37, 6), (37, 7), (1, 3)] {
             let mut by_rows = vec![0.0; rows * cols];
             let all = whole(&spec(Layout::Rows, rows, cols));
-            fill(42, &spec(Layout::Rows, rows, cols), &all, &mut by_rows);
+            fill(
+                Isa::best(),
+                42,
+                &spec(Layout::Rows, rows, cols),
+                &all,
+                &mut by_rows,
+            );
             let mut panels = vec![9.0; rows.next_multiple_of(16) * cols];
-            fill(42, &spec(Layout::Panels, rows, cols), &all, &mut panels);
+            fill(
+                Isa::best(),
+                42,
+                &spec(Layout::Panels, rows, cols),
+                &all,
+                &mut panels,
+            );
             assert_eq!(unpack(&panels, rows, cols), by_rows, "{rows} x {cols}");
             let padding = rows.next_multiple_of(16) * cols - rows * cols;
             assert_eq!(
@@ -226,10 +257,11 @@ mod tests {
         for cols in [6, 7] {
             let spec = spec(Layout::Rows, 9, cols);
             let mut whole = vec![0.0; 9 * cols];
-            fill(42, &spec, &self::whole(&spec), &mut whole);
+            fill(Isa::best(), 42, &spec, &self::whole(&spec), &mut whole);
             for row in 0..9 {
                 let mut part = vec![0.0; cols];
                 fill(
+                    Isa::best(),
                     42,
                     &spec,
                     &Part {
@@ -253,11 +285,17 @@ mod tests {
             let spec = spec(layout, rows, cols);
             let width = spec.stored_len().unwrap() / cols;
             let mut all = vec![0.0; cols * width];
-            fill(42, &spec, &whole(&spec), &mut all);
+            fill(Isa::best(), 42, &spec, &whole(&spec), &mut all);
             for cols in [0..256, 256..512, 512..cols] {
                 let mut cut = vec![9.0; cols.len() * width];
                 let expected = &all[cols.start * width..cols.end * width];
-                fill(42, &spec, &Part { first_row: 0, cols }, &mut cut);
+                fill(
+                    Isa::best(),
+                    42,
+                    &spec,
+                    &Part { first_row: 0, cols },
+                    &mut cut,
+                );
                 assert_eq!(cut, expected);
             }
         }
@@ -273,7 +311,7 @@ mod tests {
                 cols: 4,
             };
             let mut out = [0.0; 16];
-            fill(seed, &spec, &whole(&spec), &mut out);
+            fill(Isa::best(), seed, &spec, &whole(&spec), &mut out);
             out
         };
         assert_ne!(values(42, "a"), values(43, "a"));

@@ -8,15 +8,13 @@ use crate::weights::gguf::Value;
 const TOKENIZER: &str = "woolly-bytes";
 const BOS: u32 = 256;
 const EOS: u32 = 257;
-/// Base of the rotation and epsilon of the norms: those of SmolLM2-135M, the default preset.
-const ROPE_BASE: f32 = 100_000.0;
-const NORM_EPSILON: f32 = 1e-5;
 
 /// Everything that `model` and `text` ask of a GGUF file of the llama architecture.
 pub(super) fn metadata(sizes: &config::Synthetic, parameters: u64) -> Metadata {
     let head_size = sizes.hidden_size / sizes.num_heads;
     let epsilon_key = match sizes.norm {
         SyntheticNorm::Rms => "llama.attention.layer_norm_rms_epsilon",
+        SyntheticNorm::Layer => "llama.attention.layer_norm_epsilon",
     };
     let text = |text: &str| Value::String(text.to_owned());
     let size = |size: usize| Value::U64(size as u64);
@@ -29,8 +27,8 @@ pub(super) fn metadata(sizes: &config::Synthetic, parameters: u64) -> Metadata {
         ("llama.feed_forward_length", size(sizes.intermediate_size)),
         ("llama.attention.head_count", size(sizes.num_heads)),
         ("llama.attention.head_count_kv", size(sizes.num_kv_heads)),
-        (epsilon_key, Value::F32(NORM_EPSILON)),
-        ("llama.rope.freq_base", Value::F32(ROPE_BASE)),
+        (epsilon_key, Value::F32(sizes.preset.norm_epsilon())),
+        ("llama.rope.freq_base", Value::F32(sizes.preset.rope_base())),
         ("llama.rope.dimension_count", size(head_size)),
         ("llama.vocab_size", size(sizes.vocab_size)),
         ("tokenizer.ggml.model", text(TOKENIZER)),

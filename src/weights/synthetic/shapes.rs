@@ -1,9 +1,11 @@
 //! Names, layouts and sizes of a llama model's tensors, as in a GGUF file.
 
-use crate::config;
+use crate::config::{self, SyntheticNorm};
 use crate::tensor::{Layout, TensorSpec};
 use crate::weights::Error;
 
+/// How the names of biases end.
+pub(super) const BIAS: &str = ".bias";
 /// The byte tokenizer has 256 bytes, BOS and EOS.
 const MIN_VOCABULARY: usize = 258;
 
@@ -18,6 +20,7 @@ pub(super) fn specs(sizes: &config::Synthetic) -> Result<Vec<TensorSpec>, Error>
         context_length,
         intermediate_size: ff,
         tied,
+        ref norm,
         ..
     } = sizes;
     let all = [
@@ -46,34 +49,28 @@ pub(super) fn specs(sizes: &config::Synthetic) -> Result<Vec<TensorSpec>, Error>
     let kv = hidden / num_heads * num_kv_heads;
     let table = if tied { Layout::Panels } else { Layout::Rows };
 
-    let mut specs = vec![];
-    let mut add = |name: &str, layout, rows, cols| {
-        specs.push(TensorSpec {
-            name: name.to_owned(),
-            layout,
-            rows,
-            cols,
-        });
+    let mut list = List {
+        specs: vec![],
+        biases: *norm == SyntheticNorm::Layer,
     };
-    add("token_embd.weight", table, vocab, hidden);
+    list.add("token_embd.weight".into(), table, vocab, hidden);
     for layer in 0..num_layers {
-        let mut add = |part, layout, rows, cols| {
-            add(&format!("blk.{layer}.{part}.weight"), layout, rows, cols);
-        };
-        add("attn_norm", Layout::Vector, 1, hidden);
-        add("attn_q", Layout::Panels, hidden, hidden);
-        add("attn_k", Layout::Panels, kv, hidden);
-        add("attn_v", Layout::Panels, kv, hidden);
-        add("attn_output", Layout::Panels, hidden, hidden);
-        add("ffn_norm", Layout::Vector, 1, hidden);
-        add("ffn_gate", Layout::Panels, ff, hidden);
-        add("ffn_up", Layout::Panels, ff, hidden);
-        add("ffn_down", Layout::Panels, hidden, ff);
+        let part = |part| format!("blk.{layer}.{part}");
+        list.norm(&part("attn_norm"), hidden);
+        list.matrix(&part("attn_q"), hidden, hidden);
+        list.matrix(&part("attn_k"), kv, hidden);
+        list.matrix(&part("attn_v"), kv, hidden);
+        list.matrix(&part("attn_output"), hidden, hidden);
+        list.norm(&part("ffn_norm"), hidden);
+        list.matrix(&part("ffn_gate"), ff, hidden);
+        list.matrix(&part("ffn_up"), ff, hidden);
+        list.matrix(&part("ffn_down"), hidden, ff);
     }
-    add("output_norm.weight", Layout::Vector, 1, hidden);
+    list.norm("output_norm", hidden);
     if !tied {
-        add("output.weight", Layout::Panels, vocab, hidden);
+        list.matrix("output", vocab, hidden);
     }
+    let specs = list.specs;
     match specs
         .iter()
         .try_fold(0usize, |sum, spec| sum.checked_add(spec.stored_len()?))
@@ -82,5 +79,33 @@ pub(super) fn specs(sizes: &config::Synthetic) -> Result<Vec<TensorSpec>, Error>
         None => Err(Error::Synthetic(
             "the number of parameters overflows".into(),
         )),
+    }
+}
+
+struct List {
+    specs: Vec<TensorSpec>,
+    /// Whether a norm has a bias.
+    biases: bool,
+}
+
+impl List {
+    fn add(&mut self, name: String, layout: Layout, rows: usize, cols: usize) {
+        self.specs.push(TensorSpec {
+            name,
+            layout,
+            rows,
+            cols,
+        });
+    }
+
+    fn matrix(&mut self, name: &str, rows: usize, cols: usize) {
+        self.add(format!("{name}.weight"), Layout::Panels, rows, cols);
+    }
+
+    fn norm(&mut self, name: &str, width: usize) {
+        self.add(format!("{name}.weight"), Layout::Vector, 1, width);
+        if self.biases {
+            self.add(format!("{name}{BIAS}"), Layout::Vector, 1, width);
+        }
     }
 }
