@@ -30,6 +30,7 @@ mod config;
 mod conversion;
 mod crash;
 mod daemon_lifecycle;
+mod daemon_weights;
 mod dequant;
 mod engine_failures;
 mod engine_fake;
