@@ -11,6 +11,7 @@
 mod api_completions;
 mod api_jobs;
 mod architecture;
+mod bench_load;
 mod cache_format;
 mod cache_unpack;
 mod chat_template;

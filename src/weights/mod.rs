@@ -25,3 +25,4 @@ pub use gguf::Metadata;
 pub use origin::Origin;
 pub use source::{LoadReport, Loaded, open, open_if};
 pub use store::{Tensor, WeightStore};
+pub use synthetic::Synthetic;
