@@ -340,13 +340,16 @@ mod tests {
             "# Load benchmark: 2 CPUs, avx2",
             "| Q8_0 | 10.0 (5.00-20.0) | 20.0 (10.0-40.0) | 2.00 (1.00-4.00) |",
             "## Conversion of 98.0 MB into 540 MB, and a copy of the result, both synchronized",
-            "| peak memory above the mapped source, MB |           20.0 |                  |                    |",
-            "| verify = \"header\"           | 4.00 (2.00-8.00) | 60.0 (30.0-120) |",
-            "| tokenizer alone             |                  | 50.0 (25.0-100) |",
-            "| fresh  |  538 | 9.00 (4.50-18.0) | 10.0 (5.00-20.0) | 1.10 (0.550-2.20) |",
-            "| file, verify = \"full\" |      0 |                  0 |   0 |                 |       time |",
+            "| peak memory above the mapped source, MB | 20.0 | | |",
+            "| verify = \"header\" | 4.00 (2.00-8.00) | 60.0 (30.0-120) |",
+            "| tokenizer alone | | 50.0 (25.0-100) |",
+            "| fresh | 538 | 9.00 (4.50-18.0) | 10.0 (5.00-20.0) | 1.10 (0.550-2.20) |",
+            "| file, verify = \"full\" | 0 | 0 | 0 | | time |",
         ] {
-            assert!(text.lines().any(|found| found == line), "{line}\n{text}");
+            // How wide the columns are is the table's own affair.
+            let narrow = |line: &str| line.split_whitespace().collect::<Vec<_>>().join(" ");
+            let mut lines = text.lines().map(narrow);
+            assert!(lines.any(|found| found == line), "{line}\n{text}");
         }
     }
 
