@@ -6,7 +6,9 @@ use std::os::unix::fs::{FileExt, PermissionsExt};
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
-use woolly::cache::{Contents, Directory, Error, Found, Key, MappedFile, MappedTensors, Progress};
+use woolly::cache::{
+    Contents, Directory, Error, Found, Key, MappedFile, MappedTensors, Part, Progress,
+};
 use woolly::tensor::{Layout, TensorSpec};
 
 /// Tensors whose values are their own indices, so that a misplaced strip shows.
@@ -30,6 +32,8 @@ impl Counting {
             spec("table", Layout::Rows, 11, 9),
             spec("full", Layout::Panels, 32, 600),
             spec("many strips", Layout::Panels, 4_000, 100),
+            spec("long row", Layout::Rows, 2, 600_000),
+            spec("long panel", Layout::Panels, 16, 40_000),
         ];
         Counting {
             specs,
@@ -43,8 +47,12 @@ impl Contents for Counting {
         self.specs.clone()
     }
 
-    fn fill(&self, spec: &TensorSpec, first_row: usize, out: &mut [f32]) {
-        let start = first_row * spec.cols;
+    fn fill(&self, spec: &TensorSpec, part: &Part, out: &mut [f32]) {
+        let lanes = match spec.layout {
+            Layout::Panels => 16,
+            Layout::Rows | Layout::Vector => 1,
+        };
+        let start = part.first_row * spec.cols + part.cols.start * lanes;
         out.iter_mut()
             .zip(start..)
             .for_each(|(value, index)| *value = index as f32);
@@ -269,7 +277,7 @@ fn a_full_disk_is_one_sentence_and_leaves_nothing() {
                 cols,
             }]
         }
-        fn fill(&self, _: &TensorSpec, _: usize, _: &mut [f32]) {
+        fn fill(&self, _: &TensorSpec, _: &Part, _: &mut [f32]) {
             panic!("computed before there was room");
         }
     }

@@ -196,11 +196,7 @@ fn awkward_control_tokens_stay_text_too() {
         .map(|id| if id >= 364 { 3 } else { 1 })
         .collect();
     set(&mut pairs, "tokenizer.ggml.tokens", Value::Strings(tokens));
-    set(
-        &mut pairs,
-        "tokenizer.ggml.token_type",
-        Value::Integers(types),
-    );
+    set(&mut pairs, "tokenizer.ggml.token_type", Value::I32s(types));
     let tokenizer = Tokenizer::from_metadata(&Metadata::from_pairs(pairs)).unwrap();
     let template = template("日{{ messages[0].content }}|im_end|>{{ messages[0].content }}<|a");
     for content in ["<|a|>日", "x<", "日", "a|>", "<|im_end|>", "|>"] {

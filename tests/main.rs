@@ -8,6 +8,10 @@
     reason = "a failed unwrap is a failed test, in helpers too"
 )]
 
+/// Counts the memory of tests that have a budget.
+#[global_allocator]
+static METER: support::meter::Meter = support::meter::Meter;
+
 mod api_completions;
 mod api_jobs;
 mod architecture;
@@ -17,6 +21,7 @@ mod cache_unpack;
 mod chat_template;
 mod cli_batch;
 mod cli_cache;
+mod cli_cache_care;
 mod cli_daemon;
 mod cli_run;
 mod cli_submit;
@@ -30,6 +35,7 @@ mod engine_fake;
 mod engine_pool;
 mod engine_text;
 mod equal_bytes;
+mod gguf_malformed;
 mod gguf_reader;
 mod model_cache;
 mod protocol_jobs;

@@ -5,13 +5,14 @@ use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
-use woolly::cache::Directory;
+use woolly::cache::{Directory, Kind, SourceState};
 use woolly::config::{self, ModelSource};
 use woolly::model;
 use woolly::tensor::Layout;
 use woolly::weights::{self, Loaded};
 
 use crate::support::gguf_file::{File, U32, tensor};
+use crate::support::models::fixture;
 
 const MODEL: &[u8] = include_bytes!("fixtures/llama-gqa.gguf");
 
@@ -163,12 +164,15 @@ fn a_listing_says_what_the_files_are() {
     let directory = Directory::open(&model.cache()).unwrap();
     fs::write(directory.path().join("other.safetensors"), "foreign").unwrap();
     fs::write(directory.path().join("notes.txt"), "x").unwrap();
-    let [file, foreign] = &directory.entries().unwrap()[..] else {
-        panic!("two files")
-    };
-    assert_eq!(file.name, format!("{}.safetensors", loaded.fingerprint));
+    fs::write(directory.path().join("old.bad"), "damaged").unwrap();
+    fs::write(directory.path().join(".building-4294967295-0"), "x").unwrap();
+    let items = directory.survey().unwrap();
+    let find = |name: &str| items.iter().find(|item| item.name == name).unwrap();
+    let file = find(&format!("{}.safetensors", loaded.fingerprint));
     assert_eq!(file.bytes, fs::metadata(&file.path).unwrap().len());
-    let summary = file.summary.as_ref().unwrap();
+    let Kind::Cache(summary) = &file.kind else {
+        panic!("{:?}", file.kind)
+    };
     assert_eq!(
         (summary.source_bytes, summary.tensors),
         (MODEL.len() as u64, 31)
@@ -177,8 +181,55 @@ fn a_listing_says_what_the_files_are() {
         (summary.layout, summary.parameters),
         ("f32-panels16", 304_232)
     );
-    assert!(file.modified > SystemTime::now() - Duration::from_secs(3_600));
-    assert!(foreign.summary.is_err());
+    let hour_ago = SystemTime::now() - Duration::from_secs(3_600);
+    assert!(file.modified > hour_ago && file.used > hour_ago);
+    assert!(matches!(find("other.safetensors").kind, Kind::Refused(_)));
+    assert!(matches!(find("old.bad").kind, Kind::Quarantined));
+    let left = find(".building-4294967295-0");
+    assert!(matches!(left.kind, Kind::Temporary) && !left.in_use);
+    assert_eq!(items.len(), 4, "notes are none of the cache's: {items:?}");
+}
+
+#[test]
+fn a_source_is_compared_with_its_record() {
+    // A file of this repository has not changed for long enough to be remembered.
+    let source = fixture("llama-gqa.gguf");
+    let root = tempfile::tempdir().unwrap();
+    weights::open(&ModelSource::Gguf(source.clone()), root.path(), &()).unwrap();
+    let state = || {
+        let items = Directory::open(root.path()).unwrap().survey().unwrap();
+        let mut records = items.into_iter().filter_map(|item| match item.kind {
+            Kind::Record {
+                source,
+                blake3,
+                state,
+            } => Some((item.path, source, blake3, state)),
+            _ => None,
+        });
+        records.next().unwrap()
+    };
+    let (path, recorded, blake3, found) = state();
+    assert_eq!(
+        (recorded, found),
+        (Some(source.clone()), SourceState::Unchanged)
+    );
+    assert_eq!(blake3, blake3::hash(MODEL).to_hex().to_string());
+
+    let text = fs::read_to_string(&path).unwrap();
+    let is = |from: &str, to: &str, expected: SourceState| {
+        assert!(text.contains(from), "{text}");
+        fs::write(&path, text.replace(from, to)).unwrap();
+        assert_eq!(state().3, expected);
+    };
+    let size = format!("\"size\":{}", MODEL.len());
+    is(&size, "\"size\":1", SourceState::Changed);
+    is("llama-gqa.gguf", "missing.gguf", SourceState::Gone);
+    is(
+        "llama-gqa.gguf",
+        "missing/missing.gguf",
+        SourceState::Unknown,
+    );
+    is("{", "", SourceState::Gone);
 }
 
 #[test]

@@ -8,7 +8,7 @@ use std::process::{Child, Command, Stdio};
 
 use woolly::config;
 use woolly::job::{JobId, State};
-use woolly::queue::{Filter, JobReader, JobStore, Queue, SqliteStore};
+use woolly::queue::{Blame, Filter, JobReader, JobStore, Queue, SqliteStore};
 
 use crate::support::block_on::block_on;
 use crate::support::queue::{completed, detached, keyed};
@@ -134,7 +134,7 @@ fn sigkill_loses_nothing_and_doubles_nothing() {
 /// Opens the store as the next daemon does.
 fn check(dir: &Path, told: &Told) {
     let mut store = SqliteStore::open(dir).unwrap();
-    store.recover(0).unwrap();
+    store.recover(0, Blame::RunningJobs).unwrap();
     let mut reader = store.reader().unwrap();
     let rows = reader
         .list(&Filter {

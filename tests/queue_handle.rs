@@ -9,7 +9,7 @@ use std::task::Poll;
 use woolly::config;
 use woolly::job::{Event, FinishReason, JobId, SequenceEvent, State, Token};
 use woolly::queue::{
-    Applied, Change, Error, Filter, JobReader, JobStore, LiveLog, NewJob, Queue, SqliteStore,
+    Applied, Blame, Change, Error, Filter, JobReader, JobStore, LiveLog, NewJob, Queue, SqliteStore,
 };
 
 use crate::support::block_on::{block_on, poll_once};
@@ -147,6 +147,26 @@ fn cancel_tells_the_engine_only_about_running_jobs() {
 }
 
 #[test]
+fn a_new_claimer_and_a_new_listener_follow_the_ones_that_left() {
+    let root = tempfile::tempdir().unwrap();
+    let queue = open(root.path());
+    let first = queue.cancellations();
+    let running = accept(&queue, detached("a"));
+    queue.claim_blocking().unwrap();
+    queue.stop_claims();
+    assert_eq!(queue.claim_blocking(), None);
+    first.close();
+    queue.requeue_blocking(vec![running]).unwrap();
+
+    let second = queue.cancellations();
+    queue.allow_claims();
+    assert_eq!(queue.claim_blocking().unwrap().id, running);
+    block_on(queue.cancel(running)).unwrap();
+    assert_eq!(second.recv_blocking(), Ok(running));
+    assert!(first.is_empty());
+}
+
+#[test]
 fn a_connection_that_is_gone_cancels_without_waiting() {
     let root = tempfile::tempdir().unwrap();
     let queue = open(root.path());
@@ -256,7 +276,7 @@ fn a_full_queue_refuses_until_a_job_ends() {
 fn old_jobs_are_deleted_at_open() {
     let root = tempfile::tempdir().unwrap();
     let mut store = SqliteStore::open(root.path()).unwrap();
-    store.recover(0).unwrap();
+    store.recover(0, Blame::RunningJobs).unwrap();
     let submit = |_| Change::Submit {
         job: detached("a"),
         max_jobs: 9,
@@ -317,8 +337,8 @@ struct Faulty {
 }
 
 impl JobStore for Faulty {
-    fn recover(&mut self, now_ms: i64) -> Result<Vec<JobId>, Error> {
-        self.store.recover(now_ms)
+    fn recover(&mut self, now_ms: i64, blame: Blame) -> Result<Vec<JobId>, Error> {
+        self.store.recover(now_ms, blame)
     }
 
     fn apply(&mut self, group: &[Change], now: i64) -> Result<Vec<Result<Applied, Error>>, Error> {
@@ -353,7 +373,7 @@ impl Fault {
             fault: Arc::clone(&fault),
         };
         Fault {
-            queue: Queue::over(Box::new(store), &CONFIG).unwrap(),
+            queue: Queue::over(Box::new(store), &CONFIG, Blame::RunningJobs).unwrap(),
             calls,
             fault,
         }
@@ -428,8 +448,8 @@ struct Gated {
 }
 
 impl JobStore for Gated {
-    fn recover(&mut self, now_ms: i64) -> Result<Vec<JobId>, Error> {
-        self.store.recover(now_ms)
+    fn recover(&mut self, now_ms: i64, blame: Blame) -> Result<Vec<JobId>, Error> {
+        self.store.recover(now_ms, blame)
     }
 
     fn apply(&mut self, group: &[Change], now: i64) -> Result<Vec<Result<Applied, Error>>, Error> {
@@ -458,7 +478,7 @@ fn what_arrives_during_a_commit_forms_the_next_group() {
     };
     // The look for old jobs at open.
     go.send_blocking(()).unwrap();
-    let queue = Queue::over(Box::new(store), &CONFIG).unwrap();
+    let queue = Queue::over(Box::new(store), &CONFIG, Blame::RunningJobs).unwrap();
     assert_eq!(groups.recv_blocking(), Ok(1));
 
     let mut first = Box::pin(queue.submit(detached("a")));
@@ -493,7 +513,7 @@ fn an_abandoned_submit_is_cancelled_without_waiting_for_other_work() {
         go: go_out,
     };
     go.send_blocking(()).unwrap();
-    let queue = Queue::over(Box::new(store), &CONFIG).unwrap();
+    let queue = Queue::over(Box::new(store), &CONFIG, Blame::RunningJobs).unwrap();
     assert_eq!(groups.recv_blocking(), Ok(1));
     {
         let mut submit = Box::pin(queue.submit(attached("a")));

@@ -6,7 +6,7 @@ use std::path::Path;
 use proptest::prelude::*;
 use woolly::job::{Endpoint, JobId, State, Usage};
 use woolly::queue::{
-    Applied, Change, Error, Filter, JobRow, JobStore, NewJob, Retention, SqliteStore,
+    Applied, Blame, Change, Error, Filter, JobRow, JobStore, NewJob, Retention, SqliteStore,
 };
 
 use crate::support::queue::{Single, attached, completed, detached, failed, keyed};
@@ -22,7 +22,7 @@ struct SqliteDisk(tempfile::TempDir);
 impl Disk for SqliteDisk {
     fn open(&self) -> Box<dyn JobStore> {
         let mut store = SqliteStore::open(self.0.path()).unwrap();
-        store.recover(500).unwrap();
+        store.recover(500, Blame::RunningJobs).unwrap();
         Box::new(store)
     }
 }
@@ -30,7 +30,7 @@ impl Disk for SqliteDisk {
 impl Disk for Oracle {
     fn open(&self) -> Box<dyn JobStore> {
         let mut store = self.clone();
-        store.recover(500).unwrap();
+        store.recover(500, Blame::RunningJobs).unwrap();
         Box::new(store)
     }
 }
@@ -414,7 +414,10 @@ fn a_crash_requeues_detached_jobs(disk: &dyn Disk) {
     );
     assert_eq!(row(&*store, queued).state, State::Queued);
     assert_eq!(row(&*store, ended).result.as_deref(), Some(&b"yes"[..]));
-    assert_eq!(store.recover(3).unwrap(), [running, queued]);
+    assert_eq!(
+        store.recover(3, Blame::RunningJobs).unwrap(),
+        [running, queued]
+    );
     assert_eq!(store.claim(4).unwrap().id, running);
     assert_eq!(row(&*store, running).attempts, 2);
 }
@@ -750,7 +753,7 @@ fn a_foreign_file_is_refused_and_untouched() {
 fn a_damaged_page_is_found_after_an_unclean_end() {
     let root = tempfile::tempdir().unwrap();
     let mut store = SqliteStore::open(root.path()).unwrap();
-    store.recover(0).unwrap();
+    store.recover(0, Blame::RunningJobs).unwrap();
     let submit = |_| Change::Submit {
         job: detached("a"),
         max_jobs: 1_000,
@@ -779,7 +782,7 @@ fn a_damaged_page_is_found_after_an_unclean_end() {
 fn the_end_of_a_job_is_final_even_for_sql() {
     let root = tempfile::tempdir().unwrap();
     let mut store = SqliteStore::open(root.path()).unwrap();
-    store.recover(0).unwrap();
+    store.recover(0, Blame::RunningJobs).unwrap();
     let id = store.accept(detached("a"));
     store.cancel(id, 1).unwrap();
     let refused = peek(root.path())
@@ -796,18 +799,44 @@ fn a_crash_is_counted_against_the_jobs_that_ran() {
     let root = tempfile::tempdir().unwrap();
     for _ in 0..2 {
         let mut store = SqliteStore::open(root.path()).unwrap();
-        store.recover(0).unwrap();
+        store.recover(0, Blame::RunningJobs).unwrap();
         store.accept(detached("a"));
         store.claim(0).unwrap();
     }
-    drop(SqliteStore::open(root.path()).unwrap().recover(0).unwrap());
-    let db = peek(root.path());
-    let crashes: Vec<i64> = db
-        .prepare("SELECT crashes FROM job ORDER BY id")
-        .unwrap()
-        .query_map([], |row| row.get(0))
-        .unwrap()
-        .collect::<Result<_, _>>()
+    drop(
+        SqliteStore::open(root.path())
+            .unwrap()
+            .recover(0, Blame::RunningJobs)
+            .unwrap(),
+    );
+    assert_eq!(crashes_and_attempts(root.path()), [(2, 2), (0, 0)]);
+}
+
+#[test]
+fn a_death_that_no_job_caused_is_counted_against_none() {
+    let root = tempfile::tempdir().unwrap();
+    let mut store = SqliteStore::open(root.path()).unwrap();
+    store.recover(0, Blame::RunningJobs).unwrap();
+    let running = store.accept(detached("a"));
+    let left = store.accept(attached("b"));
+    let queued = store.accept(detached("c"));
+    store.claim(0).unwrap();
+    store.claim(0).unwrap();
+    drop(store);
+    let mut store = SqliteStore::open(root.path()).unwrap();
+    assert_eq!(store.recover(0, Blame::Nobody).unwrap(), [running, queued]);
+    assert_eq!(
+        crashes_and_attempts(root.path()),
+        [(0, 0), (0, 1), (0, 0)],
+        "{left} is over: its attempt stays"
+    );
+}
+
+fn crashes_and_attempts(dir: &Path) -> Vec<(i64, i64)> {
+    let db = peek(dir);
+    let mut statement = db
+        .prepare("SELECT crashes, attempts FROM job ORDER BY id")
         .unwrap();
-    assert_eq!(crashes, [2, 0]);
+    let rows = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?)));
+    rows.unwrap().collect::<Result<_, _>>().unwrap()
 }

@@ -85,8 +85,18 @@ cache_file() {
     "$bin/woollyctl" cache warm "$model" --dir "$scratch/fp32" &&
         python3 tests/python/check_cache.py "$scratch"/fp32/*.safetensors "$model"
 }
+# The same weights as plain files for other tools.
+unpacked() {
+    local format
+    for format in safetensors gguf; do
+        "$bin/woollyctl" cache unpack "$model" --dir "$scratch/fp32" --format $format -o "$scratch/plain.$format" &&
+            python3 tests/python/check_unpacked.py "$scratch/plain.$format" "$model" || return 1
+        rm "$scratch/plain.$format"
+    done
+}
 if [ -n "$model" ]; then
     check 'cache file against gguf' cache_file
+    check 'unpacked files against gguf' unpacked
     rm -rf "$scratch/fp32"
 fi
 

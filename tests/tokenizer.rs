@@ -80,11 +80,7 @@ fn user_defined_tokens_are_found_whether_or_not_control_tokens_are_parsed() {
     types[364..367].fill(3);
     types[367] = 4;
     set(&mut pairs, "tokenizer.ggml.tokens", Value::Strings(tokens));
-    set(
-        &mut pairs,
-        "tokenizer.ggml.token_type",
-        Value::Integers(types),
-    );
+    set(&mut pairs, "tokenizer.ggml.token_type", Value::I32s(types));
     let tokenizer = Tokenizer::from_metadata(&Metadata::from_pairs(pairs)).unwrap();
     let plain = tokenizer
         .encode("a<think><|im_end|>", false, false)
@@ -152,11 +148,7 @@ fn broken_vocabularies_are_refused_by_name() {
         assert!(sentence.contains("merges"), "{sentence}");
     }
     let sentence = refusal(|pairs| {
-        set(
-            pairs,
-            "tokenizer.ggml.token_type",
-            Value::Integers(vec![1, 1]),
-        );
+        set(pairs, "tokenizer.ggml.token_type", Value::I32s(vec![1, 1]));
     });
     assert!(sentence.contains("token_type"), "{sentence}");
     let sentence = refusal(|pairs| pairs.retain(|(key, _)| key != "tokenizer.ggml.tokens"));

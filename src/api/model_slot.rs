@@ -1,7 +1,7 @@
-//! What the API knows of the model: nothing until it is warm, then everything at once.
+//! What the API knows of the model: how far it is, until it is warm, then everything at once.
 
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
 
 use crate::job::ModelInfo;
 use crate::protocol::Context;
@@ -18,6 +18,8 @@ pub struct Served {
     pub max_positions: usize,
     pub max_tokens_completion: u32,
     pub max_tokens_chat: u32,
+    /// What somebody should know of a model that is served nevertheless, as a sentence.
+    pub warning: Option<String>,
 }
 
 impl Served {
@@ -34,7 +36,8 @@ impl Served {
     }
 }
 
-/// Filled once by the daemon; read by every request. Cheap to clone.
+/// Filled by the daemon, and emptied when the model must be loaded again; read by every request. Cheap to
+/// clone.
 #[derive(Clone, Default)]
 pub struct ModelSlot {
     shared: Arc<Shared>,
@@ -42,15 +45,29 @@ pub struct ModelSlot {
 
 #[derive(Default)]
 struct Shared {
-    served: OnceLock<Arc<Served>>,
+    served: RwLock<Option<Arc<Served>>>,
+    making: AtomicBool,
+    verifying: AtomicBool,
     total_bytes: AtomicU64,
     done_bytes: AtomicU64,
 }
 
 impl ModelSlot {
-    /// The model is warm. A slot is filled once; a second model is ignored.
-    pub fn fill(&self, served: Arc<Served>) {
-        let _ = self.shared.served.set(served);
+    /// The model is warm. While it is being verified, answers wait.
+    pub fn fill(&self, served: Arc<Served>, verifying: bool) {
+        self.shared.verifying.store(verifying, Ordering::Relaxed);
+        self.put(Some(served));
+    }
+
+    /// Its weights are what they should be.
+    pub fn verified(&self) {
+        self.shared.verifying.store(false, Ordering::Relaxed);
+    }
+
+    /// The model has to be loaded again. Requests that wait for an answer go on waiting.
+    pub fn empty(&self) {
+        self.shared.total_bytes.store(0, Ordering::Relaxed);
+        self.put(None);
     }
 
     /// A conversion of this many bytes begins.
@@ -59,12 +76,18 @@ impl ModelSlot {
         self.shared
             .total_bytes
             .store(total_bytes, Ordering::Relaxed);
+        self.shared.making.store(true, Ordering::Relaxed);
     }
 
     /// So many more bytes are done; returns how far it is, in percent.
     pub fn advance(&self, bytes: u64) -> u64 {
         self.shared.done_bytes.fetch_add(bytes, Ordering::Relaxed);
         self.percent()
+    }
+
+    /// The conversion is done, and the rest of the model follows.
+    pub fn finish(&self) {
+        self.shared.making.store(false, Ordering::Relaxed);
     }
 
     /// 0 while nothing is known.
@@ -75,7 +98,30 @@ impl ModelSlot {
     }
 
     pub(super) fn get(&self) -> Option<Arc<Served>> {
-        self.shared.served.get().cloned()
+        // A whole value is stored or none, so a panic elsewhere does not spoil it.
+        let served = self.shared.served.read();
+        served.unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// What there is to say of the model right now, in one sentence.
+    pub(super) fn remark(&self) -> Option<String> {
+        let is = |flag: &AtomicBool| flag.load(Ordering::Relaxed);
+        let sentence = match self.get() {
+            None if is(&self.shared.making) => {
+                "the weights are being made; jobs are accepted and wait"
+            }
+            None => "the model is being loaded; jobs are accepted and wait",
+            Some(_) if is(&self.shared.verifying) => {
+                "the weights are being verified; jobs run, and their output waits"
+            }
+            Some(served) => return served.warning.clone(),
+        };
+        Some(sentence.to_owned())
+    }
+
+    fn put(&self, served: Option<Arc<Served>>) {
+        let slot = self.shared.served.write();
+        *slot.unwrap_or_else(PoisonError::into_inner) = served;
     }
 }
 
@@ -90,6 +136,19 @@ mod tests {
         slot.begin(400);
         assert_eq!(slot.advance(100), 25);
         assert_eq!(slot.advance(1000), 100);
+        slot.empty();
+        assert_eq!(slot.percent(), 0);
         assert!(slot.get().is_none());
+    }
+
+    #[test]
+    fn a_cold_model_is_being_loaded_or_made() {
+        let slot = ModelSlot::default();
+        let says = |word: &str| slot.remark().unwrap().contains(word);
+        assert!(says("loaded"));
+        slot.begin(1);
+        assert!(says("made"));
+        slot.finish();
+        assert!(says("loaded"));
     }
 }

@@ -1,5 +1,6 @@
 //! `woollyd`: the daemon. Reads its options and its configuration, and starts.
 
+use std::io::{self, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -44,7 +45,8 @@ fn main() -> ExitCode {
     let Err(failure) = start(&options) else {
         return ExitCode::SUCCESS;
     };
-    eprintln!("woollyd: {failure}");
+    // The exit code is worth more than a sentence that cannot be written.
+    let _ = writeln!(io::stderr(), "woollyd: {failure}");
     failure.exit_code()
 }
 

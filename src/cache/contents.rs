@@ -1,16 +1,30 @@
 //! What a builder of tensors provides, and how its progress is watched.
 
+use std::ops::Range;
+
 use crate::tensor::TensorSpec;
+
+/// Where columns may be cut: sources that store values in blocks have blocks of at most this many, and
+/// of a power of two.
+pub const COLUMN_STEP: usize = 256;
+
+/// A piece of a tensor: whole panels or rows, or some columns of a single panel or row.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Part {
+    /// A multiple of 16 for panels.
+    pub first_row: usize,
+    /// All columns, or columns of one panel or row that begin at a multiple of [`COLUMN_STEP`].
+    pub cols: Range<usize>,
+}
 
 /// Tensors that can be computed piece by piece, in any order, on any thread.
 pub trait Contents: Sync {
     /// Every tensor, each name once.
     fn specs(&self) -> Vec<TensorSpec>;
 
-    /// Writes all of `out`: the stored values of `spec` from `first_row` on. `first_row` is a multiple
-    /// of 16 for panels and `out` is whole panels, or whole rows for the other layouts. Padded rows
-    /// become zeros.
-    fn fill(&self, spec: &TensorSpec, first_row: usize, out: &mut [f32]);
+    /// Writes all of `out`: the stored values of `part` of `spec`, as many rows or panels as fit. Padded
+    /// rows become zeros.
+    fn fill(&self, spec: &TensorSpec, part: &Part, out: &mut [f32]);
 
     /// Called after the last `fill` and before anything is published; a sentence refuses the result.
     fn confirm(&self) -> Result<(), String> {

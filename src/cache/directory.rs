@@ -1,4 +1,4 @@
-//! The directory of cache files: finding, building, listing.
+//! The directory of cache files: finding and building.
 
 use std::fs::{self, DirBuilder};
 use std::io;
@@ -10,7 +10,10 @@ use super::lock::Lock;
 use super::{Contents, Error, Key, MappedTensors, Progress, Source, fingerprint, writer};
 
 /// Ending of cache files.
-const EXTENSION: &str = "safetensors";
+pub(super) const EXTENSION: &str = "safetensors";
+
+/// Ending of files that were set aside.
+pub(super) const QUARANTINED: &str = "bad";
 
 /// A directory that holds cache files, records of source files, and locks while something is built.
 #[derive(Debug, Clone)]
@@ -26,17 +29,6 @@ pub struct Found {
     pub from_cache: bool,
     /// Why a file of the same name was refused and built again.
     pub replaced: Option<Error>,
-}
-
-/// One cache file of a listing.
-#[derive(Debug)]
-pub struct Entry {
-    pub name: String,
-    pub path: PathBuf,
-    pub bytes: u64,
-    pub modified: SystemTime,
-    /// What the header says, or why the file would be refused.
-    pub summary: Result<Summary, Error>,
 }
 
 /// What a header says about its file.
@@ -148,39 +140,32 @@ impl Directory {
         let found = self.find_or_build_locked(&key, contents, progress)?;
         let unchanged = source.identities().is_ok_and(|now| now == identities);
         if unchanged {
-            for (identity, hash) in identities.iter().zip(&hashes) {
-                fingerprint::remember(&self.path, identity, hash, now);
+            for ((file, identity), hash) in source.files.iter().zip(&identities).zip(&hashes) {
+                fingerprint::remember(&self.path, identity, file.path(), hash, now);
             }
         }
         Ok(found)
     }
 
-    /// Every cache file, by name. Files that would be refused are listed with the reason.
-    pub fn entries(&self) -> Result<Vec<Entry>, Error> {
-        let mut entries = vec![];
-        for file in fs::read_dir(&self.path).map_err(|error| self.unreadable(error))? {
-            let file = file.map_err(|error| self.unreadable(error))?;
-            let path = file.path();
-            if path
-                .extension()
-                .is_none_or(|extension| extension != EXTENSION)
-            {
-                continue;
-            }
-            // A file that went away between listing and asking is not listed.
-            let Ok(metadata) = file.metadata() else {
-                continue;
-            };
-            entries.push(Entry {
-                name: file.file_name().to_string_lossy().into_owned(),
-                bytes: metadata.len(),
-                modified: metadata.modified().unwrap_or(SystemTime::UNIX_EPOCH),
-                summary: MappedTensors::open(&path, None).map(|tensors| Summary::of(&tensors)),
-                path,
-            });
+    /// Sets a damaged file aside, so that it is built again and can be looked at; its new path. A file that
+    /// cannot be renamed is removed: it must not be found again.
+    pub fn quarantine(&self, file: &Path) -> Result<Option<PathBuf>, Error> {
+        let mut name = file.as_os_str().to_owned();
+        name.push(".");
+        name.push(QUARANTINED);
+        let aside = PathBuf::from(name);
+        if fs::rename(file, &aside).is_ok() {
+            return Ok(Some(aside));
         }
-        entries.sort_by(|a, b| a.name.cmp(&b.name));
-        Ok(entries)
+        match fs::remove_file(file) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(Error::writing(
+                &self.path,
+                "set a damaged file aside",
+                0,
+                error,
+            )),
+            _ => Ok(None),
+        }
     }
 
     /// `None` without a file of that name; its error when it is refused. Every value is read and compared
@@ -239,7 +224,7 @@ impl Directory {
 }
 
 impl Summary {
-    fn of(tensors: &MappedTensors) -> Self {
+    pub(super) fn of(tensors: &MappedTensors) -> Self {
         let specs = tensors.specs();
         Summary {
             source: tensors.key().source.clone(),
@@ -262,6 +247,7 @@ mod tests {
 
     use super::*;
     use crate::cache::MappedFile;
+    use crate::cache::Part;
     use crate::tensor::{Layout, TensorSpec};
 
     /// One vector, whose only value is the first byte of the source.
@@ -278,7 +264,7 @@ mod tests {
             }]
         }
 
-        fn fill(&self, _spec: &TensorSpec, _first_row: usize, out: &mut [f32]) {
+        fn fill(&self, _: &TensorSpec, _: &Part, out: &mut [f32]) {
             out.fill(f32::from(self.0.bytes()[0]));
         }
     }
@@ -321,6 +307,7 @@ mod tests {
         fingerprint::remember(
             directory.path(),
             &identity,
+            None,
             &fingerprint::hash(&[7; 100]),
             now,
         );

@@ -64,27 +64,50 @@ pub(super) fn hash(bytes: &[u8]) -> String {
         .to_string()
 }
 
+/// Ending of records.
+pub(super) const EXTENSION: &str = "source";
+
+/// What a file contained in one state.
 #[derive(Serialize, Deserialize)]
-struct Record {
-    identity: Identity,
-    blake3: String,
+pub(super) struct Record {
+    pub(super) identity: Identity,
+    pub(super) blake3: String,
+    /// Where the file was, for people and for building again; it identifies nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) path: Option<PathBuf>,
+}
+
+impl Record {
+    /// `None` when it is missing or makes no sense.
+    pub(super) fn read(path: &Path) -> Option<Self> {
+        let record: Record = serde_json::from_slice(&fs::read(path).ok()?).ok()?;
+        let is_hash =
+            record.blake3.len() == 64 && record.blake3.bytes().all(|byte| byte.is_ascii_hexdigit());
+        is_hash.then_some(record)
+    }
 }
 
 /// The remembered hash of the file in this state. A missing or unreadable record is no record.
 pub(super) fn recall(directory: &Path, identity: &Identity) -> Option<String> {
-    let text = fs::read(record_path(directory, identity)).ok()?;
-    let record: Record = serde_json::from_slice(&text).ok()?;
-    let valid = record.identity == *identity
-        && record.blake3.len() == 64
-        && record.blake3.bytes().all(|byte| byte.is_ascii_hexdigit());
-    valid.then_some(record.blake3)
+    let record = Record::read(&record_path(directory, identity))?;
+    (record.identity == *identity).then_some(record.blake3)
 }
 
 /// Remembers a hash. Best effort: without the record, the next start reads the file again.
-pub(super) fn remember(directory: &Path, identity: &Identity, blake3: &str, now: SystemTime) {
+pub(super) fn remember(
+    directory: &Path,
+    identity: &Identity,
+    path: Option<&Path>,
+    blake3: &str,
+    now: SystemTime,
+) {
     let record = Record {
         identity: *identity,
         blake3: blake3.to_owned(),
+        // JSON has no words for a name that is not UTF-8.
+        path: path
+            .filter(|path| path.to_str().is_some())
+            .map(Path::to_path_buf),
     };
     if identity.is_settled(now)
         && let Ok(text) = serde_json::to_vec(&record)
@@ -95,7 +118,8 @@ pub(super) fn remember(directory: &Path, identity: &Identity, blake3: &str, now:
 
 /// One record per inode, so that a changed file replaces its own.
 fn record_path(directory: &Path, identity: &Identity) -> PathBuf {
-    directory.join(format!("{:x}-{:x}.source", identity.device, identity.inode))
+    let (device, inode) = (identity.device, identity.inode);
+    directory.join(format!("{device:x}-{inode:x}.{EXTENSION}"))
 }
 
 #[cfg(test)]
@@ -120,7 +144,7 @@ mod tests {
     fn a_record_holds_for_one_state_of_the_file_only() {
         let directory = tempfile::tempdir().unwrap();
         let blake3 = hash(b"model");
-        remember(directory.path(), &identity(), &blake3, after(8));
+        remember(directory.path(), &identity(), None, &blake3, after(8));
         assert_eq!(recall(directory.path(), &identity()), Some(blake3));
 
         for changed in [
@@ -144,14 +168,26 @@ mod tests {
     #[test]
     fn a_file_changed_just_now_is_not_remembered() {
         let directory = tempfile::tempdir().unwrap();
-        remember(directory.path(), &identity(), &hash(b"model"), after(6));
+        remember(
+            directory.path(),
+            &identity(),
+            None,
+            &hash(b"model"),
+            after(6),
+        );
         assert_eq!(recall(directory.path(), &identity()), None);
     }
 
     #[test]
     fn a_record_that_is_not_hexadecimal_is_none() {
         let directory = tempfile::tempdir().unwrap();
-        remember(directory.path(), &identity(), "../../etc/passwd", after(8));
+        remember(
+            directory.path(),
+            &identity(),
+            None,
+            "../../etc/passwd",
+            after(8),
+        );
         assert_eq!(recall(directory.path(), &identity()), None);
     }
 }

@@ -1,9 +1,11 @@
 //! One builder at a time, also between processes.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+
+use rustix::fs::OFlags;
 
 /// An exclusive lock, held until it is dropped; its file goes with it.
 pub(super) struct Lock {
@@ -38,6 +40,26 @@ impl Drop for Lock {
     }
 }
 
+/// The file at `path`, locked until it is dropped; `None` when a process holds a lock of either kind on it.
+pub(super) fn try_hold(path: &Path) -> io::Result<Option<File>> {
+    // Without O_NONBLOCK, opening a FIFO would wait for a writer.
+    let flags = OFlags::NONBLOCK | OFlags::NOFOLLOW;
+    let file = OpenOptions::new()
+        .read(true)
+        .custom_flags(flags.bits().cast_signed())
+        .open(path)?;
+    match file.try_lock() {
+        Ok(()) => Ok(Some(file)),
+        Err(TryLockError::WouldBlock) => Ok(None),
+        Err(TryLockError::Error(error)) => Err(error),
+    }
+}
+
+/// Whether a process holds a lock on the file at `path`, shared or exclusive.
+pub(super) fn is_held(path: &Path) -> bool {
+    matches!(try_hold(path), Ok(None))
+}
+
 fn is_still(path: &Path, file: &File) -> io::Result<bool> {
     let ours = file.metadata()?;
     match fs::metadata(path) {
@@ -70,5 +92,20 @@ mod tests {
             }
         });
         assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn a_lock_of_either_kind_is_seen_while_it_is_held() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("file");
+        assert!(!is_held(&path));
+        let file = File::create(&path).unwrap();
+        assert!(!is_held(&path));
+        for lock in [File::lock, File::lock_shared] {
+            lock(&file).unwrap();
+            assert!(is_held(&path));
+            file.unlock().unwrap();
+            assert!(!is_held(&path));
+        }
     }
 }

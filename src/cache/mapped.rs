@@ -19,13 +19,14 @@ use rustix::fs::OFlags;
 
 use crate::tensor::TensorSpec;
 
-use super::format::{self, Header};
+use super::format::{self, Header, Pad};
 use super::{Error, Identity, Key, Problem, read};
 
 /// A whole file mapped read-only.
 pub struct MappedFile {
     file: File,
     map: memmap2::Mmap,
+    path: Option<PathBuf>,
 }
 
 impl MappedFile {
@@ -33,12 +34,14 @@ impl MappedFile {
     pub fn open(path: &Path) -> io::Result<Self> {
         // Without O_NONBLOCK, opening a FIFO would wait for a writer.
         let flags = OFlags::NONBLOCK.bits().cast_signed();
-        Self::map(
-            OpenOptions::new()
-                .read(true)
-                .custom_flags(flags)
-                .open(path)?,
-        )
+        let file = OpenOptions::new()
+            .read(true)
+            .custom_flags(flags)
+            .open(path)?;
+        Ok(MappedFile {
+            path: std::path::absolute(path).ok(),
+            ..Self::map(file)?
+        })
     }
 
     /// Maps a file that is already open.
@@ -58,11 +61,20 @@ impl MappedFile {
         // source file's identity is compared after it has been read. Values are plain bytes, for
         // which every bit pattern is valid.
         let map = unsafe { memmap2::Mmap::map(&file)? };
-        Ok(MappedFile { file, map })
+        Ok(MappedFile {
+            file,
+            map,
+            path: None,
+        })
     }
 
     pub fn bytes(&self) -> &[u8] {
         &self.map
+    }
+
+    /// The absolute path it was opened by, if it was opened by one.
+    pub(super) fn path(&self) -> Option<&Path> {
+        self.path.as_deref()
     }
 
     /// Device, inode, size and times of the open file, asked anew.
@@ -162,27 +174,11 @@ impl MappedTensors {
 
     /// Reads every value and compares it with its checksum; padding must be zero.
     pub fn verify(&self) -> Result<(), Error> {
-        let refuse = |name: &str| Error::Refused {
-            path: self.path.clone(),
-            problem: Problem::Checksum(name.to_owned()),
-        };
-        self.header.places.par_iter().try_for_each(|place| {
-            let found = format::tensor_checksum(self.slice(place.offset, place.bytes));
-            if found == place.checksum {
-                Ok(())
-            } else {
-                Err(refuse(&place.spec.name))
-            }
-        })?;
-        let mut pads = self.header.pads.iter();
-        match pads.position(|pad| {
-            self.slice(pad.offset, pad.bytes)
-                .iter()
-                .any(|&byte| byte != 0)
-        }) {
-            Some(number) => Err(refuse(&format!("{}{number}", format::PAD_PREFIX))),
-            None => Ok(()),
-        }
+        let tensors = 0..self.header.places.len();
+        tensors
+            .into_par_iter()
+            .try_for_each(|index| self.verify_tensor(index))?;
+        self.verify_padding()
     }
 
     /// Reads the values of one tensor, at a position in file order, and compares them with their checksum.
@@ -192,10 +188,27 @@ impl MappedTensors {
         if found == place.checksum {
             return Ok(());
         }
-        Err(Error::Refused {
+        Err(self.damaged(&place.spec.name))
+    }
+
+    /// The bytes between tensors, of which there are few.
+    pub fn verify_padding(&self) -> Result<(), Error> {
+        let is_dirty = |pad: &Pad| {
+            self.slice(pad.offset, pad.bytes)
+                .iter()
+                .any(|&byte| byte != 0)
+        };
+        match self.header.pads.iter().position(is_dirty) {
+            Some(number) => Err(self.damaged(&format!("{}{number}", format::PAD_PREFIX))),
+            None => Ok(()),
+        }
+    }
+
+    fn damaged(&self, tensor: &str) -> Error {
+        Error::Refused {
             path: self.path.clone(),
-            problem: Problem::Checksum(place.spec.name.clone()),
-        })
+            problem: Problem::Checksum(tensor.to_owned()),
+        }
     }
 
     /// The header's reader has checked that all places lie within the file.

@@ -84,7 +84,7 @@ impl MemoryTensors {
             .into_par_iter()
             .with_max_len(1)
             .for_each(|(strip, out)| {
-                contents.fill(&places[strip.tensor].0, strip.first_row, out);
+                contents.fill(&places[strip.tensor].0, &strip.part, out);
                 progress.advance(size_of_val(out) as u64);
             });
         progress.finish();

@@ -3,11 +3,12 @@
 //! - `format`: the layout of the file, its plan and its header; `read` and `members` read it back.
 //! - `fingerprint`: what a source file is, known without reading it again at each start; `source`: one
 //!   or several such files as the origin of one cache file.
-//! - `strip`: tensors cut into pieces that threads fill independently.
+//! - `strip`: tensors cut into pieces that threads fill independently; `checksums` takes these in order.
 //! - `writer`: temporary file, parallel fill, checksums, fsync, publication.
 //! - [`mapped`] and `memory`: tensors by name in a mapped file or in anonymous memory; `available`: how
 //!   much memory there is for them.
-//! - `directory`: finding, building and listing cache files; one builder at a time.
+//! - `directory`: finding and building cache files; one builder at a time.
+//! - `survey`: everything that lies in a directory; `prune`: what of it goes.
 //!
 //! Locks, temporary files and records live in the same directory as the cache files.
 //!
@@ -17,6 +18,7 @@
 //! Invariant: knows nothing of GGUF, quantization or transformers.
 
 mod available;
+mod checksums;
 mod contents;
 mod directory;
 mod error;
@@ -26,19 +28,23 @@ mod lock;
 pub mod mapped;
 mod members;
 mod memory;
+mod prune;
 mod read;
 mod source;
 mod strip;
+mod survey;
 mod temporary;
 mod writer;
 
 pub use available::available_memory;
-pub use contents::{Contents, Progress};
-pub use directory::{Directory, Entry, Found, Summary};
+pub use contents::{COLUMN_STEP, Contents, Part, Progress};
+pub use directory::{Directory, Found, Summary};
 pub use error::{Error, Problem};
 pub use fingerprint::Identity;
 pub use format::{FORMAT_VERSION, Key, LAYOUT};
 pub use mapped::{MappedFile, MappedTensors};
 pub use members::Members;
 pub use memory::MemoryTensors;
+pub use prune::{Limits, Reason, prunable};
 pub use source::Source;
+pub use survey::{Item, Kind, SourceState};

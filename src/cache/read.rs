@@ -2,7 +2,7 @@
 //! lets a repeated name win silently.
 //!
 //! Invariant: looks at the header only; no tensor's page is touched.
-#![deny(clippy::indexing_slicing)]
+#![deny(clippy::indexing_slicing, clippy::arithmetic_side_effects)]
 
 use std::ops::Range;
 
@@ -85,12 +85,13 @@ fn append(
     info: TensorInfo,
 ) -> Result<(), Problem> {
     let (start, end) = info.data_offsets;
-    let range = range(header.data_start, start, end).ok_or_else(|| Problem::Shape(name.clone()))?;
+    let shape_error = || Problem::Shape(name.clone());
+    let range = range(header.data_start, start, end).ok_or_else(shape_error)?;
+    let bytes = range.end.checked_sub(range.start).ok_or_else(shape_error)?;
     if range.start != header.file_bytes {
         return Err(Problem::NotContiguous(name));
     }
     header.file_bytes = range.end;
-    let bytes = range.end - range.start;
 
     if name.starts_with(format::PAD_PREFIX) {
         let size = 1..format::TENSOR_ALIGNMENT;
@@ -128,8 +129,7 @@ fn append(
 
 fn range(data_start: u64, start: usize, end: usize) -> Option<Range<u64>> {
     let at = |offset: usize| data_start.checked_add(offset as u64);
-    let range = at(start)?..at(end)?;
-    (range.start <= range.end).then_some(range)
+    Some(at(start)?..at(end)?)
 }
 
 /// Layout and logical size from the shape in the file and, for padded panels, from the metadata.

@@ -2,19 +2,26 @@
 
 use crate::tensor::{Layout, PANEL_ROWS, TensorSpec};
 
-/// A run of whole panels or rows of one tensor.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+use super::contents::{COLUMN_STEP, Part};
+
+/// Panels and rows longer than this many strips are cut along their columns; others stay whole, because a
+/// cut costs more than a strip somewhat longer than the others.
+const LONGEST: usize = 4;
+
+/// A run of whole panels or rows of one tensor, or a piece of a very long one.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Strip {
     /// Index of the tensor.
     pub(super) tensor: usize,
-    pub(super) first_row: usize,
+    pub(super) part: Part,
     /// Values of the tensor before the strip.
     pub(super) start: usize,
     /// Values in the strip.
     pub(super) len: usize,
 }
 
-/// Cuts all of `specs` into strips of at most `max_len` values, or one panel or row where that is more.
+/// Cuts all of `specs` into strips of about `max_len` values, in the order of the values. None is longer
+/// than four times that, so that the memory of a thread is bounded whatever the shapes.
 pub(super) fn strips<'a>(
     specs: impl IntoIterator<Item = &'a TensorSpec>,
     max_len: usize,
@@ -27,15 +34,24 @@ pub(super) fn strips<'a>(
         };
         let unit = unit_rows * spec.cols;
         let units = spec.rows.div_ceil(unit_rows);
-        let step = (max_len / unit.max(1)).max(1);
+        let (step, width) = if unit > LONGEST * max_len {
+            (1, (max_len / unit_rows / COLUMN_STEP).max(1) * COLUMN_STEP)
+        } else {
+            ((max_len / unit.max(1)).max(1), spec.cols)
+        };
         for first in (0..units).step_by(step) {
-            let len = step.min(units - first) * unit;
-            strips.push(Strip {
-                tensor,
-                first_row: first * unit_rows,
-                start: first * unit,
-                len,
-            });
+            for first_col in (0..spec.cols).step_by(width.max(1)) {
+                let cols = first_col..spec.cols.min(first_col + width);
+                strips.push(Strip {
+                    tensor,
+                    start: first * unit + first_col * unit_rows,
+                    len: step.min(units - first) * unit_rows * cols.len(),
+                    part: Part {
+                        first_row: first * unit_rows,
+                        cols,
+                    },
+                });
+            }
         }
     }
     strips
@@ -59,19 +75,57 @@ mod tests {
         let strips = strips(&[spec(Layout::Panels, 70, 3)], 100);
         let rows: Vec<_> = strips
             .iter()
-            .map(|s| (s.first_row, s.start, s.len))
+            .map(|s| (s.part.first_row, s.start, s.len))
             .collect();
         // A panel is 48 values, so two fit in 100; 70 rows are five panels.
         assert_eq!(rows, [(0, 0, 96), (32, 96, 96), (64, 192, 48)]);
     }
 
     #[test]
-    fn a_row_longer_than_the_limit_is_a_strip_of_its_own() {
+    fn a_row_somewhat_longer_than_the_limit_is_a_strip_of_its_own() {
         let strips = strips(&[spec(Layout::Rows, 2, 7), spec(Layout::Vector, 1, 9)], 5);
         let found: Vec<_> = strips
             .iter()
-            .map(|s| (s.tensor, s.first_row, s.len))
+            .map(|s| (s.tensor, s.part.first_row, s.len))
             .collect();
         assert_eq!(found, [(0, 0, 7), (0, 1, 7), (1, 0, 9)]);
+    }
+
+    #[test]
+    fn very_long_panels_and_rows_are_cut_along_their_columns() {
+        let max_len = 16 * COLUMN_STEP;
+        let cut = |layout, rows, cols| -> Vec<_> {
+            strips(&[spec(layout, rows, cols)], max_len)
+                .into_iter()
+                .map(|s| (s.part.first_row, s.part.cols, s.start, s.len))
+                .collect()
+        };
+        // A panel of 1100 columns is 17,600 values, more than four strips of 4096.
+        assert_eq!(
+            cut(Layout::Panels, 17, 1100)[4..7],
+            [
+                (0, 1024..1100, 16_384, 1216),
+                (16, 0..256, 17_600, 4096),
+                (16, 256..512, 21_696, 4096),
+            ]
+        );
+        assert_eq!(
+            cut(Layout::Vector, 1, 20_000).last(),
+            Some(&(0, 16_384..20_000, 16_384, 3616))
+        );
+        for (layout, rows, cols) in [
+            (Layout::Panels, 100, 2000),
+            (Layout::Rows, 3, 100_000),
+            (Layout::Vector, 1, 1 << 20),
+        ] {
+            let spec = spec(layout, rows, cols);
+            let mut end = 0;
+            for strip in strips([&spec], max_len) {
+                assert_eq!(strip.start, end);
+                assert!(strip.len <= LONGEST * max_len);
+                end += strip.len;
+            }
+            assert_eq!(Some(end), spec.stored_len());
+        }
     }
 }

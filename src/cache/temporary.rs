@@ -11,6 +11,26 @@ use rustix::fs::{AtFlags, CWD, Mode, OFlags};
 /// Mode of published files: nobody writes to a file that may be mapped.
 const MODE: u32 = 0o400;
 
+/// Beginnings of the names of files that are not finished; the process id follows.
+const BUILDING: &str = ".building-";
+const WRITING: &str = ".writing-";
+
+/// Whether a file of this name was never finished, or is not yet.
+pub(super) fn is_name(name: &str) -> bool {
+    process(name).is_some()
+}
+
+/// Whether the process that would finish it lives. Another process of the same number counts as it: then the
+/// file stays until that one is gone too.
+pub(super) fn is_being_written(name: &str) -> bool {
+    process(name).is_some_and(|id| Path::new("/proc").join(id.to_string()).exists())
+}
+
+fn process(name: &str) -> Option<u32> {
+    let rest = name.strip_prefix(BUILDING).or(name.strip_prefix(WRITING))?;
+    rest.split('-').next()?.parse().ok()
+}
+
 /// A new file in the directory of its final name. Dropped unpublished, it leaves nothing behind; a
 /// nameless one does so even when the process is killed.
 pub(super) struct Temporary {
@@ -43,7 +63,7 @@ impl Temporary {
     /// `.building-<pid>-<n>`, not of the ending that cache files have.
     fn named(directory: &Path) -> io::Result<Self> {
         let path = (0..u32::MAX)
-            .map(|n| directory.join(format!(".building-{}-{n}", std::process::id())))
+            .map(|n| directory.join(format!("{BUILDING}{}-{n}", std::process::id())))
             .find(|path| !path.exists())
             .ok_or(io::ErrorKind::AlreadyExists)?;
         let file = OpenOptions::new()
@@ -104,7 +124,7 @@ fn sync_directory(path: &Path) -> io::Result<()> {
 /// Replaces the small file `name` in one step.
 pub(super) fn replace(name: &Path, bytes: &[u8]) -> io::Result<()> {
     let directory = name.parent().unwrap_or(Path::new("."));
-    let path = directory.join(format!(".writing-{}", std::process::id()));
+    let path = directory.join(format!("{WRITING}{}", std::process::id()));
     fs::write(&path, bytes)?;
     let renamed = fs::rename(&path, name);
     if renamed.is_err() {
@@ -132,6 +152,22 @@ mod tests {
 
             drop(create(directory.path()).unwrap());
             assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1);
+        }
+    }
+
+    #[test]
+    fn the_name_says_whether_the_writer_lives() {
+        let living = std::process::id();
+        for name in [
+            format!(".building-{living}-0"),
+            format!(".writing-{living}"),
+        ] {
+            assert!(is_name(&name) && is_being_written(&name), "{name}");
+        }
+        // Larger than any process id of Linux.
+        assert!(is_name(".building-4294967295-0") && !is_being_written(".building-4294967295-0"));
+        for name in [".building-", ".building-x-0", "building-1-0", ".profile"] {
+            assert!(!is_name(name), "{name}");
         }
     }
 

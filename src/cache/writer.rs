@@ -1,5 +1,8 @@
-//! Building a cache file: temporary file, room reserved, strips filled and written in parallel,
-//! checksums, header, fsync, publication.
+//! Building a cache file: temporary file, room reserved, strips filled, summed and written in parallel,
+//! header, fsync, publication.
+//!
+//! Memory is one buffer per thread, whatever the size of the file. What was written is not read again: a
+//! map of it would count as memory of the process.
 //!
 //! Nothing is written through a map: on a full disk that would be SIGBUS instead of an error.
 
@@ -12,10 +15,11 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use rayon::prelude::*;
 use rustix::fs::FallocateFlags;
 
-use super::format::{self, Header};
+use super::checksums::{Abandon, Checksums};
+use super::format::Header;
 use super::strip::{Strip, strips};
 use super::temporary::Temporary;
-use super::{Contents, Error, Key, MappedFile, Progress};
+use super::{Contents, Error, Key, Progress};
 
 /// Values per strip: 512 KiB stay in a core's second-level cache from filling to writing.
 const STRIP_VALUES: usize = (512 << 10) / size_of::<f32>();
@@ -34,16 +38,8 @@ pub(super) fn build(
     let temporary = Temporary::create(directory).map_err(failed("create a cache file"))?;
     reserve(temporary.file(), bytes).map_err(failed("reserve room for a cache file"))?;
     progress.begin(header.places.iter().map(|place| place.bytes).sum());
-    write_tensors(temporary.file(), &header, contents, progress)
+    let checksums = write_tensors(temporary.file(), &header, contents, progress)
         .map_err(failed("write a cache file"))?;
-    go_on(progress)?;
-    // The disk is busy with the values while the checksums are computed from the page cache.
-    let (synced, checksums) = rayon::join(
-        || temporary.file().sync_data(),
-        || checksums(temporary.file(), &header),
-    );
-    synced.map_err(failed("write a cache file"))?;
-    let checksums = checksums.map_err(failed("read back a cache file"))?;
     for (place, checksum) in header.places.iter_mut().zip(checksums) {
         place.checksum = checksum;
     }
@@ -75,55 +71,47 @@ fn reserve(file: &File, bytes: u64) -> io::Result<()> {
     }
 }
 
-/// Each thread takes the next strip, fills it in its own buffer and writes it at its place.
+/// Each thread takes the next strip, fills it in its own buffer, adds it to the tensor's checksum while it
+/// is in the core's cache, and writes it at its place. Returns the checksums.
 fn write_tensors(
     file: &File,
     header: &Header,
     contents: &dyn Contents,
     progress: &dyn Progress,
-) -> io::Result<()> {
+) -> io::Result<Vec<u128>> {
     let strips = strips(header.places.iter().map(|place| &place.spec), STRIP_VALUES);
     let next = AtomicUsize::new(0);
-    let write = |strip: &Strip, buffer: &mut Vec<f32>| -> io::Result<()> {
+    let checksums = Checksums::new(header.places.len());
+    let write = |strip: &Strip, buffer: &mut Vec<f32>| -> io::Result<bool> {
         let place = &header.places[strip.tensor];
         if buffer.len() < strip.len {
             buffer.resize(strip.len, 0.0);
         }
         let values = &mut buffer[..strip.len];
-        contents.fill(&place.spec, strip.first_row, values);
+        contents.fill(&place.spec, &strip.part, values);
+        if !checksums.add(strip.tensor, strip.start, values) {
+            return Ok(false);
+        }
         let bytes: &[u8] = bytemuck::cast_slice(values);
         let offset = place.offset + (strip.start * size_of::<f32>()) as u64;
         file.write_all_at(bytes, offset)?;
         progress.advance(bytes.len() as u64);
-        Ok(())
+        Ok(true)
     };
     (0..rayon::current_num_threads())
         .into_par_iter()
         .with_max_len(1)
-        .try_for_each(|_| {
+        .try_for_each(|_| -> io::Result<()> {
+            let watch = Abandon::unless_complete(&checksums);
             let mut buffer = vec![0.0; STRIP_VALUES];
-            while let Some(strip) = strips.get(next.fetch_add(1, Ordering::Relaxed))
-                && !progress.is_stopped()
-            {
-                // After a failure, the others stop at their next strip.
-                write(strip, &mut buffer)
-                    .inspect_err(|_| next.store(strips.len(), Ordering::Relaxed))?;
+            while let Some(strip) = strips.get(next.fetch_add(1, Ordering::Relaxed)) {
+                if !write(strip, &mut buffer)? {
+                    // Another thread has failed, and tells why.
+                    break;
+                }
             }
+            watch.complete();
             Ok(())
-        })
-}
-
-/// The checksum of every tensor, from the file as written.
-fn checksums(file: &File, header: &Header) -> io::Result<Vec<u128>> {
-    let map = MappedFile::map(file.try_clone()?)?;
-    let checksum = |place: &format::Place| {
-        let range = place.offset as usize..(place.offset + place.bytes) as usize;
-        format::tensor_checksum(&map.bytes()[range])
-    };
-    Ok(header
-        .places
-        .par_iter()
-        .with_max_len(1)
-        .map(checksum)
-        .collect())
+        })?;
+    Ok(checksums.finish())
 }

@@ -269,11 +269,11 @@ impl Summary {
         } else {
             String::new()
         };
-        eprintln!(
+        render::say(format_args!(
             "{completed} lines completed{earlier}, {failed} failed; \
              {prompt_tokens} prompt and {completion_tokens} generated tokens in {seconds:.1} s, \
              {rate:.1} tokens/s; answers in {output}"
-        );
+        ));
         Ok(())
     }
 }

@@ -12,7 +12,8 @@ use crate::bench;
 use super::client::Client;
 use super::reconnect::Link;
 use super::{
-    Error, batch, cache, cancel, error, follow, health, list, settings, status, submit, wait,
+    Error, batch, cache, cancel, error, follow, health, list, render, settings, status, submit,
+    wait,
 };
 
 /// How long a client waits for a daemon that went away while it was talking to it. Longer than a restart
@@ -103,7 +104,7 @@ async fn talk(verb: Verb, client: Client, json: bool) -> Result<(), Error> {
     if let Verb::Batch(batch::Batch::Run(args)) = verb {
         return batch::run(client, args, json).await;
     }
-    let say = Box::new(|line: &str| eprintln!("woollyctl: {line}"));
+    let say = Box::new(|line: &str| render::say(format_args!("woollyctl: {line}")));
     let link = Link::new(client, PATIENCE, say);
     match verb {
         Verb::Submit(args) => submit::run(&link, args, json).await,

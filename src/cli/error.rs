@@ -5,6 +5,8 @@ use std::process::ExitCode;
 
 use serde_json::json;
 
+use super::render;
+
 /// A command that did not do what was asked. Each sentence is for a person.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -92,8 +94,8 @@ pub fn exit(program: &str, json: bool, result: Result<(), Error>) -> ExitCode {
     };
     match &error {
         Error::OutputClosed => {}
-        error if json => eprintln!("{}", error.as_json()),
-        error => eprintln!("{program}: {error}"),
+        error if json => render::say(error.as_json()),
+        error => render::say(format_args!("{program}: {error}")),
     }
     ExitCode::from(error.code())
 }

@@ -9,6 +9,7 @@ use indicatif::{HumanBytes, HumanDuration, ProgressBar, ProgressDrawTarget, Prog
 use crate::weights;
 
 use super::interrupt::Interrupt;
+use super::render;
 
 /// Plain lines come when this many percent more are done.
 const STEP_PERCENT: u64 = 10;
@@ -65,7 +66,7 @@ impl Meter {
         let mut last = plain.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(percent) = next_step(*last, done, total) {
             *last = percent;
-            eprintln!("{}", self.line(percent, done, total));
+            render::say(self.line(percent, done, total));
         }
     }
 
@@ -76,7 +77,7 @@ impl Meter {
 
     /// A line that the bar steps aside for.
     pub(super) fn say(&self, line: &str) {
-        self.bar.suspend(|| eprintln!("{line}"));
+        self.bar.suspend(|| render::say(line));
     }
 
     pub(super) fn finish(&self) {

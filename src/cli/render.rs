@@ -1,11 +1,18 @@
 //! Tables and lines for people, JSON lines for programs.
 
+use std::fmt::Display;
 use std::io::{self, Write};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde_json::Value;
 
 use super::wire::Job;
+
+/// One line on standard error. When nobody can read it, a log on a full disk or a closed pipe, nothing is
+/// lost that anybody could be told.
+pub(super) fn say(line: impl Display) {
+    let _ = writeln!(io::stderr(), "{line}");
+}
 
 /// One JSON object on one line.
 pub(super) fn json_line(out: &mut impl Write, value: &Value) -> io::Result<()> {

@@ -139,7 +139,7 @@ fn run(args: &Run) -> Result<(), Error> {
         writeln!(out)?;
     }
     if args.timing {
-        eprint!("{}", run_report::timing(&session, &generated));
+        render::say(run_report::timing(&session, &generated).trim_end());
     }
     Ok(())
 }

@@ -56,10 +56,10 @@ pub(super) fn run(
         .map_err(|problem| failed(&problem))?;
     let terminal = io::stdin().is_terminal();
     if terminal {
-        eprintln!(
+        render::say(format_args!(
             "{}; /reset forgets the conversation, /quit or Ctrl-D ends it",
             session.loaded.info.name
-        );
+        ));
     }
 
     let beginning: Vec<Message> = system
@@ -82,9 +82,9 @@ pub(super) fn run(
             Line::Nothing => continue,
             Line::Quit => return Ok(()),
             Line::Reset => messages.clone_from(&beginning),
-            Line::Unknown(command) => {
-                eprintln!("{command} is no command; there are /reset and /quit")
-            }
+            Line::Unknown(command) => render::say(format_args!(
+                "{command} is no command; there are /reset and /quit"
+            )),
             Line::Say(text) => {
                 // The history is in memory only; a line that does not fit into it is no loss.
                 let _ = editor.add_history_entry(text);
@@ -94,7 +94,7 @@ pub(super) fn run(
                     Ok(text) => messages.push(message("assistant", text)),
                     Err(Error::Failed(problem)) => {
                         messages.pop();
-                        eprintln!("{problem}; /reset makes room");
+                        render::say(format_args!("{problem}; /reset makes room"));
                     }
                     Err(error) => return Err(error),
                 }
@@ -127,7 +127,7 @@ fn answer(
         writeln!(out)?;
     }
     if args.timing() {
-        eprint!("{}", run_report::timing(session, &generated));
+        render::say(run_report::timing(session, &generated).trim_end());
     }
     Ok(generated.text)
 }

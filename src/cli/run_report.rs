@@ -21,8 +21,9 @@ pub(super) fn initialization(session: &Session) -> Value {
         "fingerprint": loaded.info.fingerprint,
         "from_cache": loaded.report.from_cache,
         "seconds": {
-            "weights": loaded.report.elapsed.as_secs_f64(),
-            "load": loaded.elapsed.as_secs_f64(),
+            "weights": loaded.times.weights.as_secs_f64(),
+            "tokenizer": loaded.times.tokenizer.as_secs_f64(),
+            "load": loaded.times.total.as_secs_f64(),
             "worker": worker.as_secs_f64(),
         },
         "memory": {
@@ -49,7 +50,7 @@ pub(super) fn answer(session: &Session, generated: &Generated) -> Value {
         }),
         "usage": usage,
         "timing": {
-            "load_seconds": session.loaded.elapsed.as_secs_f64(),
+            "load_seconds": session.loaded.times.total.as_secs_f64(),
             "prompt_seconds": generated.first_token.as_secs_f64(),
             "prompt_tokens_per_second": per_second(generated.prompt_tokens, generated.first_token),
             "decode_seconds": generated.decode.as_secs_f64(),
@@ -69,8 +70,10 @@ pub(super) fn timing(session: &Session, generated: &Generated) -> String {
         None => "nothing to measure".to_owned(),
     };
     format!(
-        "load    {:.3} s ({} parameters, {})\nprompt  {}\ndecode  {}\n",
-        seconds(loaded.elapsed),
+        "load    {:.3} s (weights {:.3} s, tokenizer {:.3} s beside them; {} parameters, {})\nprompt  {}\ndecode  {}\n",
+        seconds(loaded.times.total),
+        seconds(loaded.times.weights),
+        seconds(loaded.times.tokenizer),
         loaded.report.parameters,
         render::bytes(loaded.report.bytes),
         rate(generated.prompt_tokens, generated.first_token),

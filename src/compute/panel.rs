@@ -68,8 +68,10 @@ pub fn interleave(isa: Isa, rows: &[&[f32]; PANEL_ROWS], lines: &mut [[f32; PANE
         #[cfg(target_arch = "x86_64")]
         Isa::Avx512(token) => token.interleave(rows, lines),
     };
-    for (k, line) in lines.iter_mut().enumerate().skip(done) {
-        *line = rows.map(|row| row[k]);
+    for (lane, row) in rows.iter().enumerate() {
+        for (line, value) in lines[done..].iter_mut().zip(&row[done..]) {
+            line[lane] = *value;
+        }
     }
 }
 

@@ -7,7 +7,7 @@ use crate::compute::Isa;
 use crate::config::{self, Config, ModelSource};
 use crate::model;
 use crate::text::ChatTemplate;
-use crate::weights::{self, Metadata};
+use crate::weights::{self, Metadata, Shape};
 
 use super::failure::Failure;
 
@@ -21,9 +21,10 @@ pub fn check(config: &Config) -> Result<String, Failure> {
     Isa::by_name(config.compute.isa.name()).map_err(|error| Failure::model(&error.into()))?;
     let (source, metadata) = match &model.source {
         ModelSource::Gguf(path) | ModelSource::Safetensors(path) => {
-            let (tensors, metadata) = contents(&model.source)?;
-            model::accept(&metadata).map_err(|error| Failure::model(&error.in_file(path)))?;
-            let source = format!("model {} ({tensors} tensors)", path.display());
+            let (shapes, metadata) = contents(&model.source)?;
+            model::accept(&metadata, &shapes)
+                .map_err(|error| Failure::model(&error.in_file(path)))?;
+            let source = format!("model {} ({} tensors)", path.display(), shapes.len());
             (source, metadata)
         }
         ModelSource::Synthetic(sizes) => {
@@ -56,7 +57,7 @@ pub(super) fn model_of(config: &Config) -> Result<&config::Model, Failure> {
 
 /// Reads the headers, which say what is in the files (the number of tensors, the metadata) and that all of
 /// it is there.
-fn contents(source: &ModelSource) -> Result<(usize, Metadata), Failure> {
+fn contents(source: &ModelSource) -> Result<(Vec<Shape>, Metadata), Failure> {
     let description = weights::describe(source).map_err(|error| Failure::model(&error.into()))?;
     Ok(description.map_or_else(Default::default, |described| {
         (described.tensors, described.metadata)

@@ -18,6 +18,11 @@ pub(super) enum Control {
     Stop,
     /// The model is warm, or cannot be loaded.
     Loaded(Box<Result<LoadedModel, Failure>>),
+    /// Every tensor has passed its checksum.
+    Verified,
+    /// One has not, in this sentence: what was computed is thrown away, and the model has to be loaded
+    /// again.
+    Mistrusted(String),
     /// Nothing runs any more; only sent while draining.
     Idle,
     /// A part cannot go on, and so the daemon cannot.

@@ -16,6 +16,7 @@ use crate::queue::{self, Claimed, Completion, Queue};
 use super::assembly::End;
 use super::control::Control;
 use super::failure::Failure;
+use super::gate::Gate;
 use super::running::{EndedJob, Running, is_output};
 
 /// Nothing tells when a full disk has room again, so a result that met one is written again after this.
@@ -100,8 +101,14 @@ impl Dispatch {
         }
     }
 
-    /// Records what the engine tells, until the engine is gone.
-    pub(super) fn record_loop(&self, events: &async_channel::Receiver<SequenceEvent>) {
+    /// Records what the engine tells, until the engine is gone; nothing before the gate is open. Behind a
+    /// shut gate events are taken so that no worker waits, and lost: their jobs never ended, and are
+    /// unfinished.
+    pub(super) fn record_loop(&self, events: &async_channel::Receiver<SequenceEvent>, gate: &Gate) {
+        if !gate.wait() {
+            while events.recv_blocking().is_ok() {}
+            return;
+        }
         while let Ok(event) = events.recv_blocking() {
             let event = Arc::new(event);
             if is_output(&event.event) {

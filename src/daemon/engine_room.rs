@@ -1,6 +1,7 @@
 //! What works: the engine's workers and the threads that feed them and record what they do.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::SyncSender;
 use std::thread::JoinHandle;
 
@@ -14,6 +15,8 @@ use super::control::{self, Control};
 use super::dispatch::Dispatch;
 use super::failure::Failure;
 use super::front::Front;
+use super::gate::Gate;
+use super::verifying;
 
 /// Events between the workers and the thread that records them. When it is full the workers wait: decoding
 /// slows down to the speed at which results are written, and nothing is lost.
@@ -22,14 +25,19 @@ const WAITING_EVENTS: usize = 1024;
 pub(super) struct EngineRoom {
     pool: Arc<Pool>,
     dispatch: Arc<Dispatch>,
+    gate: Arc<Gate>,
     cancellations: async_channel::Receiver<JobId>,
+    /// Ends the verification between two tensors.
+    enough: Arc<AtomicBool>,
+    verifying: Option<JoinHandle<()>>,
     claiming: JoinHandle<()>,
     recording: JoinHandle<()>,
     cancelling: JoinHandle<()>,
 }
 
 impl EngineRoom {
-    /// Starts the workers on a warm model, then opens the API for completions, then claims jobs.
+    /// Starts the workers on a warm model, then opens the API for completions, then claims jobs. Weights
+    /// that are still to be verified are read meanwhile, and nothing is recorded before that is done.
     pub(super) fn start(
         config: &Config,
         model: &config::Model,
@@ -54,15 +62,26 @@ impl EngineRoom {
             max_positions: pool.max_positions(),
             max_tokens_completion: model.max_tokens_completion,
             max_tokens_chat: model.max_tokens_chat,
+            warning: None,
         });
-        front.slot.fill(Arc::clone(&served));
+        front
+            .slot
+            .fill(Arc::clone(&served), loaded.unverified.is_some());
 
+        let gate = Arc::new(Gate::new(loaded.unverified.is_some()));
+        let enough = Arc::new(AtomicBool::new(false));
+        let verifying = loaded.unverified.map(|unverified| {
+            let (gate, enough) = (Arc::clone(&gate), Arc::clone(&enough));
+            verifying::start(unverified, gate, enough, control.clone())
+        });
+        let verifying = verifying.transpose()?;
+        front.queue.allow_claims();
         let dispatch = Arc::new(Dispatch::new(front.queue.clone(), served, control.clone()));
         let cancellations = front.queue.cancellations();
         let recording = {
-            let dispatch = Arc::clone(&dispatch);
+            let (dispatch, gate) = (Arc::clone(&dispatch), Arc::clone(&gate));
             control::spawn("woolly-record", control.clone(), move || {
-                dispatch.record_loop(&events)
+                dispatch.record_loop(&events, &gate)
             })?
         };
         let cancelling = {
@@ -78,7 +97,10 @@ impl EngineRoom {
         Ok(EngineRoom {
             pool,
             dispatch,
+            gate,
             cancellations,
+            enough,
+            verifying,
             claiming,
             recording,
             cancelling,
@@ -98,6 +120,10 @@ impl EngineRoom {
     /// queue.
     pub(super) fn stop(self) -> Result<(), Failure> {
         self.dispatch.stop_claims();
+        self.enough.store(true, Ordering::Relaxed);
+        // If the weights are not known to be sound by now: nobody waits in front of the gate any more, and
+        // the workers find room for their events.
+        self.gate.shut();
         // Also frees the engine's task channel, in case the claiming thread waits for room in it.
         self.dispatch.stop_all();
         // A panic was reported when it happened.
@@ -109,6 +135,10 @@ impl EngineRoom {
         }
         self.cancellations.close();
         let _ = self.cancelling.join();
+        // The last one to hold the weights: a new model must find their memory free.
+        if let Some(verifying) = self.verifying {
+            let _ = verifying.join();
+        }
         self.dispatch.requeue_unfinished()
     }
 }

@@ -4,6 +4,9 @@
 //! then `READY=1`. Stop: no new work, running jobs get their time, what is left goes back to the queue,
 //! engine, API, queue.
 //!
+//! Jobs may run while the weights are still being verified; a `gate` keeps what they give in memory until
+//! that is done. Wrong weights end the engine and not the daemon: the model is loaded again.
+//!
 //! Exit codes: 0 clean, 1 failed, 74 I/O (a restart helps), 78 configuration (a restart does not help):
 //! see [`Failure`].
 
@@ -14,10 +17,12 @@ mod dispatch;
 mod engine_room;
 mod failure;
 mod front;
+mod gate;
 mod logging;
 mod running;
 mod signals;
 mod systemd;
+mod verifying;
 mod warming;
 
 pub use check::check;
@@ -27,6 +32,7 @@ use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use crate::config::{self, Config};
+use crate::model::LoadedModel;
 
 use control::{Control, MESSAGES};
 use engine_room::EngineRoom;
@@ -39,56 +45,99 @@ pub fn run(config: &Config) -> Result<(), Failure> {
     let (sender, control) = mpsc::sync_channel(MESSAGES);
     signals::watch(sender.clone())?;
     let front = Front::start(config, sender.clone())?;
-    let served = serve(config, model, &front, sender, &control);
+    let served = serve(config, model, &front, &sender, &control);
     systemd::stopping();
     front.stop();
     served
 }
 
-/// From a cold model to the end of the last job.
+/// How the time of one loaded model ended.
+enum End {
+    /// A signal.
+    Stopped,
+    /// Its weights are not what they should be.
+    Mistrusted(String),
+}
+
+/// From a cold model to the end of the last job. Weights that turn out to be wrong while jobs run are made
+/// again, once: nothing that they gave was recorded.
 fn serve(
     config: &Config,
     model: &config::Model,
     front: &Front,
-    sender: mpsc::SyncSender<Control>,
+    sender: &mpsc::SyncSender<Control>,
     control: &mpsc::Receiver<Control>,
 ) -> Result<(), Failure> {
-    warming::start(model, &config.cache, front.slot.clone(), sender.clone())?;
-    let loaded = loop {
-        match control.recv() {
-            Ok(Control::Loaded(loaded)) => match *loaded {
-                Ok(loaded) => break loaded,
-                Err(failure) => return Err(failure),
-            },
-            Ok(Control::Failed(failure)) => return Err(failure),
-            // Nothing runs yet; what was accepted waits for the next start.
-            Ok(Control::Stop) | Err(mpsc::RecvError) => return Ok(()),
-            Ok(Control::Idle) => {}
+    let mut again = false;
+    loop {
+        warming::start(model, &config.cache, front.slot.clone(), sender.clone())?;
+        // What was accepted waits for the next start.
+        let Some(loaded) = loaded(control)? else {
+            return Ok(());
+        };
+        let name = loaded.info.name.clone();
+        let engine_room = EngineRoom::start(config, model, loaded, front, sender.clone())?;
+        systemd::ready(&name);
+        tracing::info!("serving jobs");
+        let ended = work(config, front, &engine_room, &name, control);
+        if !matches!(ended, Ok(End::Stopped)) {
+            front.slot.empty();
         }
-    };
-    let name = loaded.info.name.clone();
-    let engine_room = EngineRoom::start(config, model, loaded, front, sender)?;
-    systemd::ready(&name);
-    tracing::info!("serving jobs");
+        let stopped = engine_room.stop();
+        match (ended?, stopped?) {
+            (End::Stopped, ()) => return Ok(()),
+            (End::Mistrusted(problem), ()) if again => {
+                return Err(Failure::io(format!("{problem}, for the second time")));
+            }
+            (End::Mistrusted(problem), ()) => {
+                tracing::warn!(
+                    "{problem}: what was computed with it is thrown away, and it is made again"
+                );
+                systemd::status("loading the model again");
+                again = true;
+            }
+        }
+    }
+}
 
-    let outcome = loop {
+/// Waits for the model; `None` when a signal comes first.
+fn loaded(control: &mpsc::Receiver<Control>) -> Result<Option<LoadedModel>, Failure> {
+    loop {
         match control.recv() {
-            Ok(Control::Failed(failure)) => break Err(failure),
+            Ok(Control::Loaded(loaded)) => return loaded.map(Some),
+            Ok(Control::Failed(failure)) => return Err(failure),
+            Ok(Control::Stop) | Err(mpsc::RecvError) => return Ok(None),
+            Ok(Control::Idle | Control::Verified | Control::Mistrusted(_)) => {}
+        }
+    }
+}
+
+/// Lets the engine work until something ends that, and running jobs have had their time.
+fn work(
+    config: &Config,
+    front: &Front,
+    engine_room: &EngineRoom,
+    model: &str,
+    control: &mpsc::Receiver<Control>,
+) -> Result<End, Failure> {
+    loop {
+        match control.recv() {
+            Ok(Control::Failed(failure)) => return Err(failure),
+            Ok(Control::Mistrusted(problem)) => return Ok(End::Mistrusted(problem)),
+            Ok(Control::Verified) => {
+                front.slot.verified();
+                systemd::serving(model);
+            }
             Ok(Control::Stop) | Err(mpsc::RecvError) => {
                 // In this order: who hears of the stop must find that new work is refused.
                 front.drain();
                 systemd::stopping();
-                break drain(
-                    &engine_room,
-                    control,
-                    Duration::from_secs(config.daemon.drain_timeout_s),
-                );
+                let timeout = Duration::from_secs(config.daemon.drain_timeout_s);
+                return drain(engine_room, control, timeout).map(|()| End::Stopped);
             }
             Ok(Control::Loaded(_) | Control::Idle) => {}
         }
-    };
-    let stopped = engine_room.stop();
-    outcome.and(stopped)
+    }
 }
 
 /// Waits until nothing runs, until the time is up, or until a second signal.
@@ -107,7 +156,11 @@ fn drain(
         let left = timeout.saturating_sub(started.elapsed());
         match control.recv_timeout(left) {
             Ok(Control::Failed(failure)) => return Err(failure),
-            Ok(Control::Idle | Control::Loaded(_)) => {}
+            Ok(Control::Idle | Control::Loaded(_) | Control::Verified) => {}
+            Ok(Control::Mistrusted(problem)) => {
+                tracing::warn!("{problem}: running jobs go back to the queue");
+                break;
+            }
             Ok(Control::Stop) => {
                 tracing::info!("stopping now: running jobs go back to the queue");
                 break;

@@ -2,6 +2,8 @@
 //!
 //! Protocol: sd_notify(3). A manager that does not listen is no reason to stop, so failures are only logged.
 
+use std::time::Duration;
+
 use sd_notify::NotifyState;
 
 /// Jobs are being served.
@@ -10,9 +12,20 @@ pub(super) fn ready(model: &str) {
     tell(&[NotifyState::Ready, NotifyState::Status(&status)]);
 }
 
+/// Nothing else is going on any more.
+pub(super) fn serving(model: &str) {
+    status(&format!("serving {model}"));
+}
+
 /// The daemon is on its way out.
 pub(super) fn stopping() {
     tell(&[NotifyState::Stopping, NotifyState::Status("stopping")]);
+}
+
+/// The start goes on: the manager's start timeout begins anew, with this length.
+pub(super) fn extend_timeout(by: Duration) {
+    let micros = u32::try_from(by.as_micros()).unwrap_or(u32::MAX);
+    tell(&[NotifyState::ExtendTimeoutUsec(micros)]);
 }
 
 /// One line for `systemctl status`.

@@ -1,7 +1,9 @@
 //! Loading the model while jobs are already accepted.
 
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::SyncSender;
+use std::time::{Duration, Instant};
 
 use crate::api::ModelSlot;
 use crate::config;
@@ -11,6 +13,11 @@ use crate::weights::Progress;
 use super::control::{self, Control};
 use super::failure::Failure;
 use super::systemd;
+
+/// How long the service manager is asked to wait for the next sign of progress.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// It is asked again after this.
+const ASK_AGAIN: Duration = Duration::from_secs(2);
 
 /// Loads the model on a thread of its own and tells the main thread when it is done. A stop during the load
 /// does not wait for it: a half-built cache file is temporary and found by the next start.
@@ -24,10 +31,7 @@ pub(super) fn start(
     let sender = control.clone();
     control::spawn("woolly-load", control, move || {
         systemd::status("loading the model");
-        let progress = WarmingProgress {
-            slot,
-            told: AtomicU64::new(0),
-        };
+        let progress = WarmingProgress::new(slot);
         let loaded = model::load(&model, &cache, &progress).map_err(|error| Failure::model(&error));
         if let Ok(loaded) = &loaded {
             tracing::info!(
@@ -35,7 +39,9 @@ pub(super) fn start(
                 parameters = loaded.report.parameters,
                 bytes = loaded.report.bytes,
                 from_cache = loaded.report.from_cache,
-                elapsed_ms = loaded.elapsed.as_millis() as u64,
+                weights_ms = millis(loaded.times.weights),
+                tokenizer_ms = millis(loaded.times.tokenizer),
+                elapsed_ms = millis(loaded.times.total),
                 "model is warm"
             );
         }
@@ -44,27 +50,99 @@ pub(super) fn start(
     Ok(())
 }
 
+/// With a decimal: a warm start is a matter of single milliseconds.
+fn millis(time: Duration) -> f64 {
+    (time.as_secs_f64() * 10_000.0).round() / 10.0
+}
+
 /// Shows a conversion in `/health` and to the service manager.
 struct WarmingProgress {
     slot: ModelSlot,
     /// The last percentage that the service manager was told.
     told: AtomicU64,
+    patience: Mutex<Patience>,
+}
+
+impl WarmingProgress {
+    fn new(slot: ModelSlot) -> Self {
+        WarmingProgress {
+            slot,
+            told: AtomicU64::new(0),
+            patience: Mutex::default(),
+        }
+    }
+
+    fn moved(&self) {
+        // Whoever finds it taken has a neighbour that asks for both.
+        if let Ok(mut patience) = self.patience.try_lock()
+            && patience.runs_out(Instant::now())
+        {
+            systemd::extend_timeout(PATIENCE);
+        }
+    }
 }
 
 impl Progress for WarmingProgress {
     fn begin(&self, total_bytes: u64) {
         tracing::info!(bytes = total_bytes, "making the weights");
         self.slot.begin(total_bytes);
+        self.told.store(0, Ordering::Relaxed);
+        self.moved();
     }
 
     fn advance(&self, bytes: u64) {
         let percent = self.slot.advance(bytes);
+        self.moved();
         if self.told.fetch_max(percent, Ordering::Relaxed) < percent {
             systemd::status(&format!("making the weights: {percent} %"));
         }
     }
 
     fn finish(&self) {
+        self.slot.finish();
+        self.moved();
         systemd::status("loading the model");
+    }
+}
+
+/// When the service manager was last asked to go on waiting. It is asked only when bytes have moved, so a
+/// load that hangs is still ended by the manager.
+#[derive(Default)]
+struct Patience {
+    asked: Option<Instant>,
+}
+
+impl Patience {
+    /// Whether it is time to ask again; the caller does.
+    fn runs_out(&mut self, now: Instant) -> bool {
+        let due = self
+            .asked
+            .is_none_or(|asked| now.saturating_duration_since(asked) >= ASK_AGAIN);
+        if due {
+            self.asked = Some(now);
+        }
+        due
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn patience_is_asked_for_at_once_and_then_now_and_then() {
+        let start = Instant::now();
+        let at = |part: f64| start + ASK_AGAIN.mul_f64(part);
+        let mut patience = Patience::default();
+        let asked: Vec<bool> = [0.0, 0.0, 0.9, 1.0, 1.5, 2.1, 9.0]
+            .map(|part| patience.runs_out(at(part)))
+            .to_vec();
+        assert_eq!(asked, [true, false, false, true, false, true, true]);
+        assert!(PATIENCE >= 10 * ASK_AGAIN, "a slow disk has pauses");
+    }
+
+    #[test]
+    fn times_have_one_decimal() {
+        assert_eq!(millis(Duration::from_micros(12_345)), 12.3);
     }
 }

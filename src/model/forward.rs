@@ -57,7 +57,11 @@ impl Runner {
         max_batch_tokens: usize,
     ) -> Result<Runner, Error> {
         let hyper = model.hyper();
-        let factors = model.rope_factors.as_ref().map(|tensor| tensor.values());
+        let factors = model
+            .weights
+            .rope_factors
+            .as_ref()
+            .map(|tensor| tensor.values());
         Ok(Runner {
             isa,
             team: Team::new(&format!("woolly-w{worker}"), threads)?,
@@ -103,7 +107,7 @@ impl Runner {
                 &mut step.scratch.angles,
                 batch.iter().map(|token| token.position),
             );
-            for (index, layer) in model.layers.iter().enumerate() {
+            for (index, layer) in model.weights.layers.iter().enumerate() {
                 step.attention(index, layer);
                 step.feed_forward(layer);
             }
@@ -309,7 +313,13 @@ impl Step<'_> {
             x.copy_token(t, 0, row);
             normed.set_token(place, row);
         }
-        norm(self.model, self.isa, normed, &self.model.output_norm, last);
+        norm(
+            self.model,
+            self.isa,
+            normed,
+            &self.model.weights.output_norm,
+            last,
+        );
         let output = self.model.output();
         let block_len = logit_lanes.block_len();
         spread(
@@ -330,7 +340,7 @@ impl Step<'_> {
         );
         // One token's lanes are a plain vector already.
         if last.tokens() > 1 {
-            let vocab = self.model.vocab;
+            let vocab = self.model.vocab();
             let len = last.tokens() * vocab;
             if logits.len() < len {
                 logits.resize(len, 0.0);

@@ -2,14 +2,16 @@
 
 use crate::compute::attention::MAX_HEAD_DIM;
 use crate::weights::Metadata;
+use crate::weights::gguf::excerpt;
 
-use super::Error;
 use super::spec::{self, Norm, Spec};
+use super::{Error, HyperProblem};
 
 /// Bounds far above any model that fits a machine, so that sizes never overflow.
 const MAX_LAYERS: u64 = 1024;
 const MAX_WIDTH: u64 = 1 << 20;
 const MAX_CONTEXT: u64 = 1 << 24;
+const MAX_VOCABULARY: u64 = 4 << 20;
 
 /// The sizes of one model; all consistent with each other.
 #[derive(Debug, Clone, PartialEq)]
@@ -27,6 +29,8 @@ pub struct Hyper {
     pub rope_base: f32,
     /// Leading dimensions of each head that are rotated.
     pub rope_dims: usize,
+    /// Rows of the embedding, where the file says so.
+    pub vocabulary: Option<usize>,
 }
 
 impl Hyper {
@@ -51,27 +55,41 @@ impl Hyper {
             None => {
                 return Err(keys.error(
                     "attention.head_count",
-                    format!("{heads} does not divide {hidden}"),
+                    HyperProblem::Divisor {
+                        found: heads,
+                        of: hidden,
+                    },
                 ));
             }
         };
-        if keys.size_or("attention.value_length", MAX_WIDTH, head_dim)? != head_dim {
-            return Err(keys.error(
-                "attention.value_length",
-                format!("differs from the keys' {head_dim}"),
-            ));
+        let values = keys.size_or("attention.value_length", MAX_WIDTH, head_dim)?;
+        if values != head_dim {
+            let problem = HyperProblem::ValueLength {
+                found: values,
+                keys: head_dim,
+            };
+            return Err(keys.error("attention.value_length", problem));
         }
         if head_dim > MAX_HEAD_DIM {
-            let limit = format!("gives heads of {head_dim}; at most {MAX_HEAD_DIM} are supported");
-            return Err(keys.error("attention.head_count", limit));
+            let problem = HyperProblem::HeadTooWide {
+                found: head_dim,
+                most: MAX_HEAD_DIM,
+            };
+            return Err(keys.error("attention.head_count", problem));
         }
         if heads % kv_heads != 0 {
-            let problem = format!("{kv_heads} does not divide the {heads} heads");
+            let problem = HyperProblem::Divisor {
+                found: kv_heads,
+                of: heads,
+            };
             return Err(keys.error("attention.head_count_kv", problem));
         }
         let rope_dims = keys.size_or("rope.dimension_count", MAX_WIDTH, head_dim)?;
         if rope_dims > head_dim || rope_dims % 2 != 0 {
-            let problem = format!("{rope_dims} must be even and at most the head's {head_dim}");
+            let problem = HyperProblem::RopeDimensions {
+                found: rope_dims,
+                head: head_dim,
+            };
             return Err(keys.error("rope.dimension_count", problem));
         }
         let norm = keys.norm(spec.norms)?;
@@ -87,6 +105,10 @@ impl Hyper {
             norm_eps: keys.positive(norm.epsilon_key(), None)?,
             rope_base: keys.positive("rope.freq_base", Some(10_000.0))?,
             rope_dims,
+            vocabulary: match keys.unsigned("vocab_size")? {
+                Some(_) => Some(keys.size("vocab_size", MAX_VOCABULARY)?),
+                None => None,
+            },
         };
         Ok((hyper, spec))
     }
@@ -102,7 +124,7 @@ impl Keys<'_> {
         format!("{}.{name}", self.prefix)
     }
 
-    fn error(&self, name: &str, problem: String) -> Error {
+    fn error(&self, name: &str, problem: HyperProblem) -> Error {
         Error::Hyper {
             key: self.key(name),
             problem,
@@ -119,7 +141,7 @@ impl Keys<'_> {
         let value = self.metadata.require(&key, self.metadata.unsigned(&key))?;
         match usize::try_from(value) {
             Ok(size) if (1..=most).contains(&value) => Ok(size),
-            _ => Err(self.error(name, format!("is {value}; expected 1 to {most}"))),
+            _ => Err(self.error(name, HyperProblem::Range { found: value, most })),
         }
     }
 
@@ -136,10 +158,14 @@ impl Keys<'_> {
             (Some(value), _) | (None, Some(value)) => value,
             (None, None) => self.metadata.require(&key, Ok(None))?,
         };
-        if value.is_finite() && value > 0.0 {
-            Ok(value)
+        self.check_positive(name, value)
+    }
+
+    fn check_positive(&self, name: &str, found: f32) -> Result<f32, Error> {
+        if found.is_finite() && found > 0.0 {
+            Ok(found)
         } else {
-            Err(self.error(name, format!("is {value}; expected a positive number")))
+            Err(self.error(name, HyperProblem::NotPositive { found }))
         }
     }
 
@@ -159,21 +185,41 @@ impl Keys<'_> {
 
     /// Keys that change what the model computes and that this version does not know how to follow.
     fn refuse_what_is_not_computed(&self) -> Result<(), Error> {
-        let scaling = self.metadata.string(&self.key("rope.scaling.type"))?;
-        if let Some(scaling) = scaling.filter(|&s| s != "none") {
-            let problem = format!("\"{scaling}\" is not supported (supported: none)");
+        self.refuse_scaling()?;
+        let count = self.unsigned("expert_count")?.unwrap_or(0);
+        let used = self.unsigned("expert_used_count")?.unwrap_or(0);
+        if used > count {
+            let problem = HyperProblem::ExpertsUsed { used, count };
+            return Err(self.error("expert_used_count", problem));
+        }
+        if count > 0 {
+            return Err(self.error("expert_count", HyperProblem::Experts { found: count }));
+        }
+        let window = self.unsigned("attention.sliding_window")?.unwrap_or(0);
+        if window > 0 {
+            let problem = HyperProblem::SlidingWindow { found: window };
+            return Err(self.error("attention.sliding_window", problem));
+        }
+        Ok(())
+    }
+
+    /// Scaled positions. A factor scales although no type is named: then linear is meant.
+    fn refuse_scaling(&self) -> Result<(), Error> {
+        let kind = self.metadata.string(&self.key("rope.scaling.type"))?;
+        if let Some(kind) = kind.filter(|&kind| kind != "none") {
+            let problem = HyperProblem::Scaling {
+                found: excerpt(kind),
+            };
             return Err(self.error("rope.scaling.type", problem));
         }
-        if let Some(experts) = self.unsigned("expert_count")?.filter(|&n| n > 0) {
-            let problem = format!("is {experts}: mixtures of experts are not supported");
-            return Err(self.error("expert_count", problem));
-        }
-        if self
-            .unsigned("attention.sliding_window")?
-            .is_some_and(|n| n > 0)
-        {
-            let problem = "is set: sliding windows are not supported".to_owned();
-            return Err(self.error("attention.sliding_window", problem));
+        for name in ["rope.scaling.factor", "rope.scale_linear"] {
+            let Some(factor) = self.metadata.float(&self.key(name))? else {
+                continue;
+            };
+            let factor = self.check_positive(name, factor)?;
+            if kind.is_none() && factor != 1.0 {
+                return Err(self.error(name, HyperProblem::ScalingFactor { found: factor }));
+            }
         }
         Ok(())
     }

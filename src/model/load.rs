@@ -6,9 +6,10 @@ use std::time::{Duration, Instant};
 use crate::config::{self, ModelSource};
 use crate::job::ModelInfo;
 use crate::text::{ChatTemplate, Tokenizer};
-use crate::weights::{self, LoadReport, Progress};
+use crate::weights::{self, LoadReport, Progress, Unverified};
 
-use super::{Error, Hyper, Model};
+use super::accept::{accept, compare};
+use super::{Error, Model};
 
 /// Raised with every change that alters results for equal weights: kernels, math functions,
 /// sampling, tokenization. It is part of the fingerprint that stored work is compared with.
@@ -21,12 +22,25 @@ pub struct LoadedModel {
     pub template: Arc<ChatTemplate>,
     pub info: ModelInfo,
     pub report: LoadReport,
-    /// Weights, binding and tokenizer together.
-    pub elapsed: Duration,
+    /// There when the values of the weights were not compared with their checksums: until that is done,
+    /// nothing computed with them may be believed.
+    pub unverified: Option<Unverified>,
+    pub times: Times,
 }
 
-/// Opens the weights of a model that can run, then binds it while the tokenizer is built on its own
-/// thread.
+/// What loading took.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Times {
+    /// Until the weights were mapped, or made, and bound.
+    pub weights: Duration,
+    /// Tokenizer and template, on a thread of their own meanwhile.
+    pub tokenizer: Duration,
+    /// Until both were there.
+    pub total: Duration,
+}
+
+/// Opens the weights of a model that can run and binds it. The tokenizer is built on its own thread from the
+/// moment that the metadata is known.
 ///
 /// # Errors
 /// A sentence that names the file and the part of it that is missing, damaged or not supported.
@@ -41,58 +55,80 @@ pub fn load(
     })
 }
 
-/// Whether a file with this metadata can be served at all: what can be known before its weights are
-/// read.
-pub fn accept(metadata: &weights::Metadata) -> Result<(), Error> {
-    Hyper::read(metadata).map(drop)
-}
-
 fn load_source(
     model: &config::Model,
     cache: &config::Cache,
     progress: &dyn Progress,
 ) -> Result<LoadedModel, Error> {
     let start = Instant::now();
-    let loaded = weights::open_if(&model.source, &cache.dir, progress, accept)?;
-    let metadata = &*loaded.metadata;
-    let (bound, text) = std::thread::scope(|scope| {
-        let text = scope.spawn(|| {
-            let template = ChatTemplate::new(metadata, model.chat_template.as_deref())?;
-            Ok((Tokenizer::from_metadata(metadata)?, template))
-        });
-        let bound = Model::bind(&loaded.store, metadata, model.context_length);
-        (bound, text.join())
-    });
-    let bound = bound?;
-    let (tokenizer, template) = match text {
-        Ok(text) => text.map_err(Error::Text)?,
-        Err(panic) => std::panic::resume_unwind(panic),
-    };
-    if tokenizer.vocab_size() > bound.vocab() {
-        return Err(Error::Unsupported(format!(
-            "the tokenizer has {} tokens, the embedding only {} rows",
-            tokenizer.vocab_size(),
-            bound.vocab()
-        )));
-    }
-    let info = ModelInfo {
-        name: model
-            .name
-            .clone()
-            .unwrap_or_else(|| default_name(&model.source, metadata)),
-        context: bound.context(),
-        vocab: bound.vocab(),
-        end_tokens: tokenizer.end_tokens().to_vec(),
-        fingerprint: fingerprint(&loaded.fingerprint),
-    };
-    Ok(LoadedModel {
-        model: Arc::new(bound),
-        tokenizer: Arc::new(tokenizer),
-        template: Arc::new(template),
-        info,
-        report: loaded.report,
-        elapsed: start.elapsed(),
+    let chat_template = model.chat_template.as_deref();
+    std::thread::scope(|scope| {
+        let build = |metadata: &Arc<weights::Metadata>| {
+            let metadata = Arc::clone(metadata);
+            scope.spawn(move || Text::build(&metadata, chat_template))
+        };
+        let mut text = None;
+        let loaded = weights::open_if(&model.source, &cache.dir, progress, |metadata, shapes| {
+            accept(metadata, shapes)?;
+            text = Some(build(metadata));
+            Ok::<_, Error>(())
+        })?;
+        let metadata = &*loaded.metadata;
+        // Not every source asks before it opens.
+        let text = text.unwrap_or_else(|| build(&loaded.metadata));
+        let bound = Model::bind(&loaded.store, metadata, model.context_length)?;
+        let weights = start.elapsed();
+        let text = match text.join() {
+            Ok(text) => text?,
+            Err(panic) => std::panic::resume_unwind(panic),
+        };
+        // Of a `tokenizer.json` the number is not known before.
+        compare(text.tokenizer.vocab_size(), bound.vocab())?;
+        let info = ModelInfo {
+            name: model
+                .name
+                .clone()
+                .unwrap_or_else(|| default_name(&model.source, metadata)),
+            context: bound.context(),
+            vocab: bound.vocab(),
+            end_tokens: text.tokenizer.end_tokens().to_vec(),
+            fingerprint: fingerprint(&loaded.fingerprint),
+        };
+        Ok(LoadedModel {
+            model: Arc::new(bound),
+            tokenizer: Arc::new(text.tokenizer),
+            template: Arc::new(text.template),
+            info,
+            report: loaded.report,
+            unverified: loaded.unverified,
+            times: Times {
+                weights,
+                tokenizer: text.elapsed,
+                total: start.elapsed(),
+            },
+        })
     })
+}
+
+/// What turns text into ids and messages into text.
+struct Text {
+    tokenizer: Tokenizer,
+    template: ChatTemplate,
+    elapsed: Duration,
+}
+
+impl Text {
+    fn build(metadata: &weights::Metadata, chat_template: Option<&str>) -> Result<Self, Error> {
+        let start = Instant::now();
+        let template = ChatTemplate::new(metadata, chat_template)?;
+        let tokenizer = Tokenizer::from_metadata(metadata)?;
+        let elapsed = start.elapsed();
+        Ok(Text {
+            tokenizer,
+            template,
+            elapsed,
+        })
+    }
 }
 
 /// The name of the file or folder, or what a synthetic source calls itself.

@@ -5,8 +5,10 @@
 //!
 //! Invariant: knows nothing of jobs, sampling or scheduling.
 
+mod accept;
 mod bind;
 mod error;
+mod expect;
 mod forward;
 mod hyper;
 mod kv;
@@ -15,9 +17,10 @@ mod rope;
 mod scratch;
 mod spec;
 
+pub use accept::accept;
 pub use bind::Model;
-pub use error::Error;
+pub use error::{Error, HyperProblem};
 pub use forward::{BatchToken, Runner};
 pub use hyper::Hyper;
 pub use kv::{BlockTable, KV_BLOCK_TOKENS, KvPool, KvShape};
-pub use load::{LoadedModel, accept, load};
+pub use load::{LoadedModel, Times, load};

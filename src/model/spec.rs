@@ -1,6 +1,8 @@
 //! What distinguishes one architecture from another, as data. Adding an architecture is adding a row
 //! here, and a variant where it computes something new.
 
+use crate::weights::gguf::excerpt;
+
 use super::Error;
 
 /// One architecture.
@@ -61,9 +63,9 @@ pub(super) fn find(architecture: &str) -> Result<&'static Spec, Error> {
         .find(|spec| spec.architecture == architecture)
         .ok_or_else(|| {
             let known: Vec<&str> = SPECS.iter().map(|spec| spec.architecture).collect();
-            Error::Unsupported(format!(
-                "architecture \"{architecture}\" (supported: {})",
-                known.join(", ")
-            ))
+            Error::Architecture {
+                found: excerpt(architecture),
+                supported: known.join(", "),
+            }
         })
 }

@@ -69,7 +69,7 @@ impl HealthStatus {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Health {
     pub status: HealthStatus,
-    /// Why not ok, in one sentence.
+    /// Why not ok, or what to know of a model that is served, in one sentence.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
     /// How far warming is.

@@ -12,14 +12,14 @@ const LOCK_FILE: &str = "queue.lock";
 /// A directory that no other daemon uses while this value lives. The kernel gives the lock back when the
 /// process ends, however it ends.
 #[derive(Debug)]
-pub(super) struct StateDir {
+pub struct StateDir {
     path: PathBuf,
     lock: File,
 }
 
 impl StateDir {
     /// Creates the directory (mode 0700) where it is missing and takes its lock without waiting.
-    pub(super) fn hold(path: &Path) -> Result<Self, Error> {
+    pub fn hold(path: &Path) -> Result<Self, Error> {
         let refuse = |problem| Error::StateDir {
             path: path.display().to_string(),
             problem,
@@ -50,7 +50,7 @@ impl StateDir {
         }
     }
 
-    pub(super) fn path(&self) -> &Path {
+    pub fn path(&self) -> &Path {
         &self.path
     }
 }

@@ -11,8 +11,10 @@ use async_channel::{Receiver, Sender};
 use crate::config;
 use crate::job::{JobId, State};
 
+use super::directory::StateDir;
 use super::reader::{self, Read};
 use super::shared::Shared;
+use super::state::Blame;
 use super::store::{Applied, Change, JobStore};
 use super::writer::{GROUP, Request, Writer};
 use super::{Claimed, Completion, Error, Filter, JobRow, LiveLog, NewJob, SqliteStore, Submitted};
@@ -46,15 +48,24 @@ impl Queue {
     /// Opens or creates `<state_dir>/queue.db`, requeues the running jobs of a dead daemon, and starts
     /// the writer thread. One process per directory, by a held lock.
     pub fn open(state_dir: &Path, config: &config::Queue) -> Result<Self, Error> {
-        Self::over(Box::new(SqliteStore::open(state_dir)?), config)
+        Self::within(StateDir::hold(state_dir)?, config, Blame::RunningJobs)
+    }
+
+    /// The same in a directory that is held already, by one who knows why the dead daemon died.
+    pub fn within(dir: StateDir, config: &config::Queue, blame: Blame) -> Result<Self, Error> {
+        Self::over(Box::new(SqliteStore::within(dir)?), config, blame)
     }
 
     /// The same over any store.
-    pub fn over(store: Box<dyn JobStore>, config: &config::Queue) -> Result<Self, Error> {
+    pub fn over(
+        store: Box<dyn JobStore>,
+        config: &config::Queue,
+        blame: Blame,
+    ) -> Result<Self, Error> {
         let shared = Arc::new(Shared::new());
         let reading = store.reader()?;
         let mut writer = Writer::new(store, shared.clone(), config.retention_s);
-        writer.recover()?;
+        writer.recover(blame)?;
         let (requests, waiting) = async_channel::bounded(GROUP);
         let (reads, waiting_reads) = async_channel::bounded(READS);
         let of_reader = shared.clone();
@@ -169,9 +180,10 @@ impl Queue {
     }
 
     /// Running jobs that were cancelled; the channel is bounded by the number of running jobs. An id may
-    /// come before the claimer has handed its job to the engine.
+    /// come before the claimer has handed its job to the engine. For one listener at a time: the next one
+    /// may ask when the one before has closed its channel.
     pub fn cancellations(&self) -> Receiver<JobId> {
-        self.inner.shared.cancelled.1.clone()
+        self.inner.shared.cancellations()
     }
 
     /// The fault that ended the store, once: the daemon must exit 74. Never sent on an orderly close.
@@ -181,8 +193,13 @@ impl Queue {
 
     /// No further claims; `claim_blocking` returns `None`.
     pub fn stop_claims(&self) {
-        self.inner.shared.stop_claims();
+        self.inner.shared.set_claims_stopped(true);
         self.nudge();
+    }
+
+    /// Claims are possible again; for a new claimer after the stopped one is gone.
+    pub fn allow_claims(&self) {
+        self.inner.shared.set_claims_stopped(false);
     }
 
     pub fn live(&self) -> &LiveLog {

@@ -21,10 +21,11 @@ pub mod state;
 mod store;
 mod writer;
 
+pub use directory::StateDir;
 pub use error::Error;
 pub use handle::Queue;
 pub use live::{LiveLog, Subscription};
 pub use row::{Claimed, Completion, Filter, JobRow, NewJob, Submitted};
 pub use sqlite::SqliteStore;
-pub use state::Retention;
+pub use state::{Blame, Retention};
 pub use store::{Applied, Cancelled, Change, JobReader, JobStore};

@@ -15,7 +15,8 @@ const CANCELLATIONS: usize = 4_096;
 
 pub(super) struct Shared {
     pub(super) live: LiveLog,
-    pub(super) cancelled: (Sender<JobId>, Receiver<JobId>),
+    /// Replaced when its listener has closed it.
+    cancelled: Mutex<(Sender<JobId>, Receiver<JobId>)>,
     left: Mutex<Left>,
     claims_stopped: AtomicBool,
     failure: OnceLock<Error>,
@@ -34,7 +35,7 @@ impl Shared {
     pub(super) fn new() -> Self {
         Shared {
             live: LiveLog::default(),
-            cancelled: async_channel::bounded(CANCELLATIONS),
+            cancelled: Mutex::new(async_channel::bounded(CANCELLATIONS)),
             left: Mutex::default(),
             claims_stopped: AtomicBool::new(false),
             failure: OnceLock::new(),
@@ -47,8 +48,29 @@ impl Shared {
         self.left.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(super) fn stop_claims(&self) {
-        self.claims_stopped.store(true, Ordering::Release);
+    /// The channel of cancelled jobs; a new one when its last listener has left.
+    pub(super) fn cancellations(&self) -> Receiver<JobId> {
+        let mut channel = self.cancelled();
+        if channel.1.is_closed() {
+            *channel = async_channel::bounded(CANCELLATIONS);
+        }
+        channel.1.clone()
+    }
+
+    /// Without a listener nothing runs that could be stopped.
+    pub(super) fn tell_cancelled(&self, job: JobId) {
+        let _ = self.cancelled().0.try_send(job);
+    }
+
+    fn cancelled(&self) -> MutexGuard<'_, (Sender<JobId>, Receiver<JobId>)> {
+        // The pair is replaced as a whole or not at all.
+        self.cancelled
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn set_claims_stopped(&self, stopped: bool) {
+        self.claims_stopped.store(stopped, Ordering::Release);
     }
 
     pub(super) fn claims_stopped(&self) -> bool {

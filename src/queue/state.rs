@@ -58,6 +58,15 @@ pub fn after_crash(state: State, attached: bool, keyed: bool) -> State {
     }
 }
 
+/// Who may have ended the daemon before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Blame {
+    /// A job that ran then: the crash is counted for each of them.
+    RunningJobs,
+    /// Something outside, known for sure, such as a file that went away under its map.
+    Nobody,
+}
+
 /// Milliseconds that a finished attached job is kept when nobody fetched it.
 pub const ATTACHED_RETENTION_MS: i64 = 60_000;
 

@@ -5,7 +5,7 @@
 
 use crate::job::{JobId, State};
 
-use super::state::Retention;
+use super::state::{Blame, Retention};
 use super::{Claimed, Completion, Error, Filter, JobRow, NewJob, Submitted};
 
 /// One request to change the store.
@@ -69,8 +69,9 @@ pub trait JobReader: Send {
 /// The durable set of jobs. One store at a time may be open on a directory or database.
 pub trait JobStore: Send {
     /// Takes over from a daemon that is gone, by the rule of [`super::state::after_crash`]: call it once
-    /// after opening. A job that was running then has one crash more. Returns all queued jobs.
-    fn recover(&mut self, now_ms: i64) -> Result<Vec<JobId>, Error>;
+    /// after opening. A job that was running then has one crash more, unless nobody is to blame: then its
+    /// claim does not count as an attempt either. Returns all queued jobs.
+    fn recover(&mut self, now_ms: i64, blame: Blame) -> Result<Vec<JobId>, Error>;
 
     /// Applies a group of changes in order, durably, in one transaction. A change that is refused leaves
     /// no trace and does not touch its neighbours. On a full disk a store may fall back to a transaction

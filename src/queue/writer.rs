@@ -15,7 +15,7 @@ use crate::job::{JobId, State};
 
 use super::Error;
 use super::shared::Shared;
-use super::state::Retention;
+use super::state::{Blame, Retention};
 use super::store::{Applied, Change, JobStore};
 
 /// Changes in one transaction, so that the first one of a flood is answered soon.
@@ -76,9 +76,9 @@ impl Writer {
     }
 
     /// Takes over from the daemon before and deletes what is old.
-    pub(super) fn recover(&mut self) -> Result<(), Error> {
+    pub(super) fn recover(&mut self, blame: Blame) -> Result<(), Error> {
         let now_ms = now_ms();
-        for job in self.store.recover(now_ms)? {
+        for job in self.store.recover(now_ms, blame)? {
             self.shared.live.open(job);
         }
         // A full disk must not keep the daemon from starting: finished jobs can still be fetched.
@@ -104,7 +104,7 @@ impl Writer {
             }
         }
         // What connections left behind since the last group; nobody claims any longer.
-        self.shared.stop_claims();
+        self.shared.set_claims_stopped(true);
         self.commit_or_fail(Group::default());
         if let Err(error) = self.store.close() {
             self.shared.fail(error);
@@ -219,7 +219,7 @@ impl Writer {
             Ok(Applied::Cancelled(cancelled)) if cancelled.before != cancelled.job.state => {
                 self.shared.live.close(cancelled.job.id);
                 if cancelled.before == State::Running {
-                    let _ = self.shared.cancelled.0.try_send(cancelled.job.id);
+                    self.shared.tell_cancelled(cancelled.job.id);
                 }
             }
             Ok(Applied::Purged(jobs)) => {

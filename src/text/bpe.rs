@@ -19,6 +19,7 @@ use tokenizers::{
 };
 
 use crate::weights::Metadata;
+use crate::weights::gguf::excerpt;
 
 use super::Error;
 use super::byte_alphabet::ByteAlphabet;
@@ -41,10 +42,7 @@ impl Bpe {
         vocabulary: &Vocabulary,
         pre: PreTokenizer,
     ) -> Result<Self, Error> {
-        let key = "tokenizer.ggml.merges";
-        let merges = metadata
-            .require(key, metadata.strings(key))
-            .map_err(Error::metadata)?;
+        let merges = merges(metadata)?;
         let mut plain = Pipeline::new(model(vocabulary, merges, pre)?);
         plain.with_pre_tokenizer(Some(word_splitter(pre)?));
         Self::from_pipeline(plain, vocabulary)
@@ -136,9 +134,17 @@ pub(super) fn guarded<T>(what: &str, run: impl FnOnce() -> Result<T, Error>) -> 
     })
 }
 
+const MERGES: &str = "tokenizer.ggml.merges";
+
+/// The merges as texts.
+pub(super) fn merges(metadata: &Metadata) -> Result<&[String], Error> {
+    let merges = metadata.require(MERGES, metadata.strings(MERGES));
+    merges.map_err(Error::metadata)
+}
+
 fn model(vocabulary: &Vocabulary, merges: &[String], pre: PreTokenizer) -> Result<BPE, Error> {
     let pairs = merges.iter().map(|merge| split_merge(merge));
-    builder(vocabulary, pairs, "tokenizer.ggml.merges")?
+    builder(vocabulary, pairs, MERGES)?
         .ignore_merges(pre.ignore_merges)
         .build()
         .map_err(tokenizer_error)
@@ -170,10 +176,10 @@ pub(super) fn builder<'a>(
         joined.extend([left, right]);
         let known = [left, right, &joined].map(|entry| ids.contains_key(entry));
         if known.contains(&false) {
-            return Err(Error::Tokenizer(format!(
-                "{key} has {:?}, which joins no two entries to a third",
-                format!("{left} {right}")
-            )));
+            return Err(Error::Merge {
+                key: key.to_owned(),
+                merge: excerpt(&format!("{left} {right}")),
+            });
         }
         pairs.push((left.to_owned(), right.to_owned()));
     }

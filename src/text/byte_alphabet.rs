@@ -30,6 +30,20 @@ impl ByteAlphabet {
         ByteAlphabet { bytes }
     }
 
+    /// A byte of plain ASCII text (a line break, a space or what prints) that is no entry of its own.
+    /// Rarer bytes are missing in real vocabularies too.
+    pub(super) fn missing_plain_byte(entries: &[String]) -> Option<u8> {
+        let alphabet = Self::new();
+        let mut there = [false; 256];
+        for entry in entries.iter().filter(|entry| entry.len() <= 2) {
+            if let [byte] = *alphabet.decode(entry) {
+                there[byte as usize] = true;
+            }
+        }
+        let mut plain = std::iter::once(b'\n').chain(b' '..=b'~');
+        plain.find(|&byte| !there[byte as usize])
+    }
+
     /// The bytes `entry` stands for; a character outside the alphabet stands for its own UTF-8.
     pub(super) fn decode(&self, entry: &str) -> Vec<u8> {
         let mut out = Vec::with_capacity(entry.len());

@@ -4,24 +4,31 @@
 use crate::weights::Metadata;
 
 use super::Error;
-use super::vocabulary::{Additions, Kind, Roles, Vocabulary, additions};
+use super::vocabulary::{Additions, Kind, MOST_ENTRIES, Roles, Vocabulary, additions};
 
 const BOS: u32 = 256;
 const EOS: u32 = 257;
 const SMALLEST: u64 = 258;
-/// A vocabulary is held in memory entry by entry; no model has more.
-const LARGEST: u64 = 1 << 24;
+const LARGEST: u64 = MOST_ENTRIES as u64;
 
-pub(super) fn vocabulary(metadata: &Metadata) -> Result<Vocabulary, Error> {
+/// The number of entries.
+pub(super) fn size(metadata: &Metadata) -> Result<u64, Error> {
     let key = "llama.vocab_size";
     let size = metadata
         .require(key, metadata.unsigned(key))
         .map_err(Error::metadata)?;
     if !(SMALLEST..=LARGEST).contains(&size) {
-        return Err(Error::Tokenizer(format!(
-            "{key} is {size}; a byte tokenizer needs {SMALLEST} to {LARGEST} entries"
-        )));
+        return Err(Error::ByteVocabularySize {
+            found: size,
+            least: SMALLEST,
+            most: LARGEST,
+        });
     }
+    Ok(size)
+}
+
+pub(super) fn vocabulary(metadata: &Metadata) -> Result<Vocabulary, Error> {
+    let size = size(metadata)?;
     let mut roles = Roles {
         bos: Some(BOS),
         eos: Some(EOS),

@@ -27,11 +27,13 @@ pub struct Message {
     pub content: String,
 }
 
-/// Instructions of one rendering. A conversation of a thousand messages takes about a hundred
-/// thousand; an endless loop is stopped within a second.
-const FUEL: u64 = 5_000_000;
-/// Nested blocks, calls and expressions.
+/// Steps of one rendering: one for an instruction, and one for each 64 bytes that it makes. A conversation
+/// of a thousand messages takes about a hundred thousand. It bounds memory too: to 48 MiB.
+const FUEL: u64 = 750_000;
+/// Nested blocks, calls and expressions. The library's own limit inside of one expression is 150.
 const RECURSION: usize = 200;
+/// Longest template; real ones have up to 30,000 bytes.
+const MAX_TEMPLATE_BYTES: usize = 256 << 10;
 const NAME: &str = "chat";
 
 /// A compiled template.
@@ -46,9 +48,7 @@ impl ChatTemplate {
     /// without either, chatml.
     pub fn new(metadata: &Metadata, override_source: Option<&str>) -> Result<Self, Error> {
         let key = "tokenizer.chat_template";
-        let own = metadata
-            .string(key)
-            .map_err(|error| Error::Template(error.to_string()))?;
+        let own = metadata.string(key).map_err(Error::TemplateKey)?;
         let source = match override_source {
             Some(text) if text.contains('{') => text,
             Some(name) => templates::find(name.trim()).ok_or_else(|| {
@@ -59,12 +59,18 @@ impl ChatTemplate {
             })?,
             None => own.unwrap_or(templates::CHATML),
         };
+        if source.len() > MAX_TEMPLATE_BYTES {
+            return Err(Error::TemplateLength {
+                length: source.len(),
+                limit: MAX_TEMPLATE_BYTES,
+            });
+        }
         let mut environment = Environment::new();
         let whitespace = SyntaxConfig::builder()
             .trim_blocks(true)
             .lstrip_blocks(true)
             .build();
-        environment.set_syntax(whitespace.map_err(|error| Error::Template(sentence(&error)))?);
+        environment.set_syntax(whitespace.map_err(|error| refusal(&error))?);
         environment.set_fuel(Some(FUEL));
         environment.set_recursion_limit(RECURSION);
         environment.set_auto_escape_callback(|_| minijinja::AutoEscape::None);
@@ -74,7 +80,7 @@ impl ChatTemplate {
         environment.add_function("strftime_now", strftime_now);
         environment
             .add_template_owned(NAME, source.to_owned())
-            .map_err(|error| Error::Template(sentence(&error)))?;
+            .map_err(|error| refusal(&error))?;
         Ok(ChatTemplate {
             environment,
             source: source.to_owned(),
@@ -86,7 +92,7 @@ impl ChatTemplate {
         let template = self
             .environment
             .get_template(NAME)
-            .map_err(|error| Error::Template(sentence(&error)))?;
+            .map_err(|error| refusal(&error))?;
         let token = |id: Option<u32>| id.map_or("", |id| tokenizer.name(id));
         let values = context! {
             messages => messages.iter().map(message_value).collect::<Value>(),
@@ -99,10 +105,11 @@ impl ChatTemplate {
         let mut output = Bounded::default();
         let rendered = template.render_captured_to(values, &mut output).map(drop);
         if output.full {
-            let text = format!("it produced more than {MAX_TEXT_BYTES} bytes");
-            return Err(Error::Template(text));
+            return Err(Error::TemplateOutput {
+                limit: MAX_TEXT_BYTES,
+            });
         }
-        rendered.map_err(|error| Error::Template(sentence(&error)))?;
+        rendered.map_err(|error| refusal(&error))?;
         String::from_utf8(output.bytes).map_err(|error| Error::Template(error.to_string()))
     }
 
@@ -161,6 +168,19 @@ impl io::Write for Bounded {
 
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
+    }
+}
+
+/// Which bound the template hit, or its own words.
+fn refusal(error: &minijinja::Error) -> Error {
+    // The library has no kind of its own for these two.
+    let too_deep = error.detail().is_some_and(|detail| {
+        detail.contains("recursion limit exceeded") || detail.contains("maximum recursion limits")
+    });
+    match error.kind() {
+        ErrorKind::OutOfFuel => Error::TemplateSteps { limit: FUEL },
+        _ if too_deep => Error::TemplateDepth { limit: RECURSION },
+        _ => Error::Template(sentence(error)),
     }
 }
 

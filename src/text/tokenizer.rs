@@ -3,13 +3,14 @@
 use std::ops::Range;
 
 use crate::weights::Metadata;
+use crate::weights::gguf::excerpt;
 
 use super::Error;
 use super::bpe::{self, Bpe};
 use super::byte_tokens;
 use super::huggingface;
-use super::pre_tokenizers;
-use super::vocabulary::{Kind, Roles, Vocabulary};
+use super::pre_tokenizers::{self, PreTokenizer};
+use super::vocabulary::{self, Arrays, Kind, Roles, Vocabulary};
 
 /// The longest text that is encoded at once. Bounds the memory of one call to less than a gigabyte, and
 /// keeps the regular expressions far from the ten million backtracking steps at which their engine panics.
@@ -32,6 +33,41 @@ pub struct Tokenizer {
 enum Encoder {
     Bpe(Box<Bpe>),
     Bytes,
+}
+
+/// Which kind of tokenizer the metadata describe.
+enum Model<'a> {
+    Gpt2(PreTokenizer),
+    Bytes,
+    /// The text of a `tokenizer.json`.
+    HuggingFace(&'a str),
+}
+
+impl<'a> Model<'a> {
+    fn read(metadata: &'a Metadata) -> Result<Self, Error> {
+        let key = "tokenizer.ggml.model";
+        let model = metadata.string(key).map_err(Error::metadata)?;
+        let json = metadata.string(huggingface::KEY).map_err(Error::metadata)?;
+        if let (None, Some(json)) = (model, json) {
+            return Ok(Model::HuggingFace(json));
+        }
+        match metadata.require(key, Ok(model)).map_err(Error::metadata)? {
+            "gpt2" => {
+                let pre = metadata.string("tokenizer.ggml.pre");
+                let name = pre.map_err(Error::metadata)?.unwrap_or("default");
+                let pre = pre_tokenizers::find(name);
+                pre.map(Model::Gpt2)
+                    .ok_or_else(|| Error::UnknownPreTokenizer {
+                        found: excerpt(name),
+                        known: pre_tokenizers::names(),
+                    })
+            }
+            "woolly-bytes" => Ok(Model::Bytes),
+            other => Err(Error::UnknownModel {
+                found: excerpt(other),
+            }),
+        }
+    }
 }
 
 /// The bytes of every token, one after the other.
@@ -68,37 +104,34 @@ impl Tokenizer {
     /// Builds from `tokenizer.ggml.*`, or where those keys are missing from `tokenizer.huggingface.*`; an
     /// unknown model or pre-tokenizer is an error that names it.
     pub fn from_metadata(metadata: &Metadata) -> Result<Self, Error> {
-        let key = "tokenizer.ggml.model";
-        let model = metadata.string(key).map_err(Error::metadata)?;
-        let json = metadata.string(huggingface::KEY).map_err(Error::metadata)?;
-        if let (None, Some(json)) = (model, json) {
-            return Self::huggingface(json, metadata);
-        }
-        match metadata.require(key, Ok(model)).map_err(Error::metadata)? {
-            "gpt2" => Self::gpt2(metadata),
-            "woolly-bytes" => {
+        match Model::read(metadata)? {
+            Model::Gpt2(pre) => Self::gpt2(metadata, pre),
+            Model::Bytes => {
                 let vocabulary = byte_tokens::vocabulary(metadata)?;
                 let pieces = byte_tokens::pieces(&vocabulary);
                 Ok(Self::new(vocabulary, &pieces, Encoder::Bytes))
             }
-            other => Err(Error::Tokenizer(format!(
-                "{key} is {other:?}; known are \"gpt2\" and \"woolly-bytes\""
-            ))),
+            Model::HuggingFace(json) => Self::huggingface(json, metadata),
         }
     }
 
-    fn gpt2(metadata: &Metadata) -> Result<Self, Error> {
-        let key = "tokenizer.ggml.pre";
-        let name = metadata
-            .string(key)
-            .map_err(Error::metadata)?
-            .unwrap_or("default");
-        let pre = pre_tokenizers::find(name).ok_or_else(|| {
-            Error::Tokenizer(format!(
-                "{key} is {name:?}; known are {}",
-                pre_tokenizers::names()
-            ))
-        })?;
+    /// What can be known without building it, in no time: that its kind is known, that the arrays are of
+    /// the right types and lengths, that the ids of special tokens lie in the vocabulary. Returns the
+    /// number of entries; `None` where only building tells.
+    pub fn check(metadata: &Metadata) -> Result<Option<usize>, Error> {
+        match Model::read(metadata)? {
+            Model::Gpt2(_) => {
+                bpe::merges(metadata)?;
+                let size = Arrays::read(metadata)?.len();
+                vocabulary::check_roles(metadata, size)?;
+                Ok(Some(size))
+            }
+            Model::Bytes => Ok(usize::try_from(byte_tokens::size(metadata)?).ok()),
+            Model::HuggingFace(_) => Ok(None),
+        }
+    }
+
+    fn gpt2(metadata: &Metadata, pre: PreTokenizer) -> Result<Self, Error> {
         let vocabulary = Vocabulary::from_metadata(metadata, pre.adds_bos)?;
         let encoder = Encoder::Bpe(Box::new(Bpe::new(metadata, &vocabulary, pre)?));
         let pieces = bpe::pieces(&vocabulary);

@@ -1,11 +1,12 @@
 //! The vocabulary of a model: entries, their kinds, and the tokens with a role.
 
 use std::collections::HashMap;
-use std::fmt;
 
 use crate::weights::Metadata;
+use crate::weights::gguf::excerpt;
 
 use super::Error;
+use super::byte_alphabet::ByteAlphabet;
 use super::end_tokens::{END_KEYS, END_ROLES, is_end};
 
 /// What an entry is for; the numbers are those of `tokenizer.ggml.token_type`.
@@ -20,13 +21,19 @@ pub(super) enum Kind {
 }
 
 impl Kind {
-    fn from_gguf(number: i64) -> Self {
+    /// The kind of the entry `name`; a byte entry must name its byte.
+    fn from_gguf(number: i32, id: usize, name: &str) -> Result<Self, Error> {
         match number {
-            1 => Kind::Normal,
-            2 => Kind::Unknown,
-            3 => Kind::Control,
-            4 => Kind::UserDefined,
-            _ => Kind::Silent,
+            1 => Ok(Kind::Normal),
+            2 => Ok(Kind::Unknown),
+            3 => Ok(Kind::Control),
+            4 => Ok(Kind::UserDefined),
+            6 if !names_byte(name) => Err(Error::ByteToken {
+                id,
+                found: excerpt(name),
+            }),
+            0 | 5 | 6 => Ok(Kind::Silent),
+            found => Err(Error::TokenType { id, found }),
         }
     }
 
@@ -34,6 +41,85 @@ impl Kind {
     pub(super) fn is_control(self) -> bool {
         matches!(self, Kind::Control | Kind::Unknown)
     }
+}
+
+/// Whether an entry is written `<0x00>` to `<0xFF>`.
+fn names_byte(name: &str) -> bool {
+    let digits = name.strip_prefix("<0x").and_then(|n| n.strip_suffix('>'));
+    digits.is_some_and(|digits| {
+        digits.len() == 2 && digits.bytes().all(|digit| digit.is_ascii_hexdigit())
+    })
+}
+
+/// Most entries of a vocabulary: the largest have a quarter of a million.
+pub(super) const MOST_ENTRIES: usize = 4 << 20;
+/// Longest entry: the longest of real vocabularies are runs of 256 spaces or dashes.
+const LONGEST_ENTRY: usize = 4096;
+/// Most entries that are looked for in a text as they stand; gemma has 6,000.
+const MOST_SPECIAL: usize = 65_536;
+
+const TOKENS: &str = "tokenizer.ggml.tokens";
+const SCORES: &str = "tokenizer.ggml.scores";
+const TYPES: &str = "tokenizer.ggml.token_type";
+const BOS: &str = "tokenizer.ggml.bos_token_id";
+const EOS: &str = "tokenizer.ggml.eos_token_id";
+const ADD_BOS: &str = "tokenizer.ggml.add_bos_token";
+const ADD_EOS: &str = "tokenizer.ggml.add_eos_token";
+
+/// The arrays of a vocabulary: types and lengths are checked, no element is looked at.
+pub(super) struct Arrays<'a> {
+    tokens: &'a [String],
+    types: Option<&'a [i32]>,
+}
+
+impl<'a> Arrays<'a> {
+    pub(super) fn read(metadata: &'a Metadata) -> Result<Self, Error> {
+        let tokens = metadata.require(TOKENS, metadata.strings(TOKENS));
+        let tokens = tokens.map_err(Error::metadata)?;
+        let expected = tokens.len();
+        if !(1..=MOST_ENTRIES).contains(&expected) {
+            return Err(Error::VocabularySize {
+                found: expected,
+                most: MOST_ENTRIES,
+            });
+        }
+        let types = metadata.integers(TYPES).map_err(Error::metadata)?;
+        // Not used here, but a file that has them wrong has been tampered with.
+        let scores = metadata.floats(SCORES).map_err(Error::metadata)?;
+        for (key, found) in [
+            (TYPES, types.map(<[_]>::len)),
+            (SCORES, scores.map(<[_]>::len)),
+        ] {
+            if let Some(found) = found.filter(|&found| found != expected) {
+                return Err(Error::Length {
+                    key,
+                    found,
+                    expected,
+                });
+            }
+        }
+        Ok(Arrays { tokens, types })
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.tokens.len()
+    }
+
+    fn kind(&self, id: usize, name: &str) -> Result<Kind, Error> {
+        let number = self.types.and_then(|types| types.get(id));
+        number.map_or(Ok(Kind::Normal), |&number| {
+            Kind::from_gguf(number, id, name)
+        })
+    }
+}
+
+/// Checks the ids and flags that keys name, against the size of the vocabulary.
+pub(super) fn check_roles(metadata: &Metadata, size: usize) -> Result<(), Error> {
+    let roles = END_ROLES.iter().map(|(key, _)| key);
+    for key in END_KEYS.iter().chain(roles).chain(&[BOS, EOS]) {
+        role_id(metadata, key, size)?;
+    }
+    additions(metadata, &mut Roles::default(), Additions::default())
 }
 
 /// Entries by id, and the tokens that have a role.
@@ -72,13 +158,15 @@ pub(super) fn role_id(metadata: &Metadata, key: &str, size: usize) -> Result<Opt
         .ok()
         .filter(|id| (*id as usize) < size)
         .map(Some)
-        .ok_or_else(|| out_of_range(key, id, size))
+        .ok_or_else(|| out_of_range(key, i64::try_from(id).unwrap_or(i64::MAX), size))
 }
 
-fn out_of_range(key: &str, id: impl fmt::Display, size: usize) -> Error {
-    Error::Tokenizer(format!(
-        "{key} is {id}, but the vocabulary has {size} entries"
-    ))
+fn out_of_range(key: &str, id: i64, size: usize) -> Error {
+    Error::RoleId {
+        key: key.to_owned(),
+        id,
+        size,
+    }
 }
 
 /// Whether BOS and EOS are added to a prompt: as the file says, else the default; never without an id.
@@ -88,8 +176,8 @@ pub(super) fn additions(
     default: Additions,
 ) -> Result<(), Error> {
     let flag = |key| metadata.boolean(key).map_err(Error::metadata);
-    let add_bos = flag("tokenizer.ggml.add_bos_token")?.unwrap_or(default.bos);
-    let add_eos = flag("tokenizer.ggml.add_eos_token")?.unwrap_or(default.eos);
+    let add_bos = flag(ADD_BOS)?.unwrap_or(default.bos);
+    let add_eos = flag(ADD_EOS)?.unwrap_or(default.eos);
     roles.add_bos = add_bos && roles.bos.is_some();
     roles.add_eos = add_eos && roles.eos.is_some();
     Ok(())
@@ -98,46 +186,30 @@ pub(super) fn additions(
 impl Vocabulary {
     /// Reads `tokenizer.ggml.tokens`, `token_type` and the ids with roles.
     pub(super) fn from_metadata(metadata: &Metadata, default_bos: bool) -> Result<Self, Error> {
-        let key = "tokenizer.ggml.tokens";
-        let names = metadata
-            .require(key, metadata.strings(key))
-            .map_err(Error::metadata)?;
-        let types = metadata
-            .integers("tokenizer.ggml.token_type")
-            .map_err(Error::metadata)?
-            .unwrap_or(&[]);
-        if !types.is_empty() && types.len() < names.len() {
-            return Err(Error::Tokenizer(format!(
-                "tokenizer.ggml.token_type has {} entries for {} tokens",
-                types.len(),
-                names.len()
-            )));
+        let arrays = Arrays::read(metadata)?;
+        let mut names = Vec::with_capacity(arrays.len());
+        let mut kinds = Vec::with_capacity(arrays.len());
+        for (id, name) in arrays.tokens.iter().enumerate() {
+            if name.len() > LONGEST_ENTRY {
+                return Err(Error::TokenLength {
+                    id,
+                    length: name.len(),
+                    limit: LONGEST_ENTRY,
+                });
+            }
+            kinds.push(arrays.kind(id, name)?);
+            names.push(match name.as_str() {
+                // An entry without text gets a name that no text can produce by accident.
+                "" => format!("[EMPTY_{id}]"),
+                name => name.to_owned(),
+            });
         }
-        if u32::try_from(names.len()).is_err() {
-            return Err(Error::Tokenizer(
-                "the vocabulary has more than 2^32 entries".to_owned(),
-            ));
+        if let Some(byte) = ByteAlphabet::missing_plain_byte(&names) {
+            return Err(Error::MissingByte { byte });
         }
         let mut vocabulary = Vocabulary {
-            // An entry without text gets a name that no text can produce by accident.
-            names: names
-                .iter()
-                .enumerate()
-                .map(|(id, name)| {
-                    if name.is_empty() {
-                        format!("[EMPTY_{id}]")
-                    } else {
-                        name.clone()
-                    }
-                })
-                .collect(),
-            kinds: (0..names.len())
-                .map(|id| {
-                    types
-                        .get(id)
-                        .map_or(Kind::Normal, |number| Kind::from_gguf(*number))
-                })
-                .collect(),
+            names,
+            kinds,
             roles: Roles::default(),
         };
         let default = Additions {
@@ -155,6 +227,14 @@ impl Vocabulary {
         default: Additions,
     ) -> Result<(), Error> {
         let size = self.names.len();
+        let special = |kind: &&Kind| kind.is_control() || **kind == Kind::UserDefined;
+        let count = self.kinds.iter().filter(special).count();
+        if count > MOST_SPECIAL {
+            return Err(Error::TooManySpecial {
+                count,
+                limit: MOST_SPECIAL,
+            });
+        }
         let ids = self.index()?;
         let mut ends = Vec::new();
         let mut controls = Vec::new();
@@ -181,8 +261,8 @@ impl Vocabulary {
         ends.sort_unstable();
         ends.dedup();
         self.roles = Roles {
-            bos: role_id(metadata, "tokenizer.ggml.bos_token_id", size)?,
-            eos: role_id(metadata, "tokenizer.ggml.eos_token_id", size)?,
+            bos: role_id(metadata, BOS, size)?,
+            eos: role_id(metadata, EOS, size)?,
             ends,
             ..Roles::default()
         };
@@ -194,7 +274,7 @@ impl Vocabulary {
         let size = self.names.len();
         for id in ids {
             let end = u32::try_from(*id).ok().filter(|id| (*id as usize) < size);
-            let end = end.ok_or_else(|| out_of_range(key, id, size))?;
+            let end = end.ok_or_else(|| out_of_range(key, *id, size))?;
             self.roles.ends.push(end);
         }
         self.roles.ends.sort_unstable();
@@ -207,9 +287,11 @@ impl Vocabulary {
         let mut ids = HashMap::with_capacity(self.names.len());
         for (id, name) in (0..).zip(&self.names) {
             if let Some(earlier) = ids.insert(name.as_str(), id) {
-                return Err(Error::Tokenizer(format!(
-                    "the vocabulary has {name:?} twice, as {earlier} and {id}"
-                )));
+                return Err(Error::DuplicateToken {
+                    name: excerpt(name),
+                    first: earlier,
+                    second: id,
+                });
             }
         }
         Ok(ids)

@@ -5,12 +5,12 @@ use std::collections::HashMap;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::cache::{Contents, Identity, MappedFile};
+use crate::cache::{Contents, Identity, MappedFile, Part};
 use crate::compute::Isa;
 use crate::tensor::{Layout, PANEL_ROWS, TensorSpec};
 
 use super::Error;
-use super::files::ModelFiles;
+use super::files::{self, ModelFiles};
 use super::fill::Filler;
 use super::stored::{Bytes, StoredTensor};
 
@@ -39,7 +39,7 @@ impl<'a> Conversion<'a> {
                 tensor.name.clone(),
                 untied && tensor.name == "token_embd.weight",
             );
-            match *shape(&tensor.dimensions) {
+            match *tensor.plain_dimensions() {
                 [cols] => Ok(TensorSpec {
                     name,
                     layout: Layout::Vector,
@@ -112,36 +112,39 @@ impl Contents for Conversion<'_> {
         self.specs.clone()
     }
 
-    fn fill(&self, spec: &TensorSpec, first_row: usize, out: &mut [f32]) {
+    fn fill(&self, spec: &TensorSpec, part: &Part, out: &mut [f32]) {
         let tensor = self.tensors[spec.name.as_str()];
         let blocks = self.blocks(tensor);
         let kind = tensor.kind;
-        let row_bytes = spec.cols / kind.block_values() * kind.block_bytes();
+        let bytes = |values: usize| values / kind.block_values() * kind.block_bytes();
+        let row = |row: usize| {
+            let start = tensor.order.stored(row) * bytes(spec.cols) + bytes(part.cols.start);
+            &blocks[start..start + bytes(part.cols.len())]
+        };
         let mut filler = Filler::new(Isa::best());
         let mut non_finite = 0;
         match spec.layout {
             Layout::Panels => {
-                for (panel, out) in out.chunks_exact_mut(spec.cols * PANEL_ROWS).enumerate() {
-                    let first = first_row + panel * PANEL_ROWS;
+                let panels = out.chunks_exact_mut(part.cols.len() * PANEL_ROWS);
+                for (first, out) in (part.first_row..).step_by(PANEL_ROWS).zip(panels) {
                     let rows: Vec<_> = (first..spec.rows.min(first + PANEL_ROWS))
-                        .map(|row| &blocks[tensor.order.stored(row) * row_bytes..][..row_bytes])
+                        .map(row)
                         .collect();
                     non_finite += filler.panel(kind, &rows, out);
                 }
             }
             Layout::Rows | Layout::Vector => {
-                let count = out.len() / spec.cols;
-                let rows = &blocks[first_row * row_bytes..(first_row + count) * row_bytes];
-                non_finite += filler.rows(kind, rows, out);
+                let rows = out.chunks_exact_mut(part.cols.len());
+                for (number, out) in (part.first_row..).zip(rows) {
+                    non_finite += filler.rows(kind, row(number), out);
+                }
             }
         }
         self.non_finite[spec.name.as_str()].fetch_add(non_finite, Ordering::Relaxed);
     }
 
     fn confirm(&self) -> Result<(), String> {
-        let mut files = self.files.iter().zip(self.identities);
-        let unchanged = files.all(|(file, then)| file.identity().is_ok_and(|now| now == *then));
-        if unchanged {
+        if files::unchanged(self.files, self.identities) {
             return Ok(());
         }
         Err(format!(
@@ -149,14 +152,4 @@ impl Contents for Conversion<'_> {
             self.path.display()
         ))
     }
-}
-
-/// The dimensions without those that are 1 and beyond the second.
-fn shape(mut dimensions: &[usize]) -> &[usize] {
-    while let [shorter @ .., 1] = dimensions
-        && shorter.len() >= 2
-    {
-        dimensions = shorter;
-    }
-    dimensions
 }

@@ -25,6 +25,8 @@ pub enum Error {
     },
     #[error("model file {}: {problem}", path.display())]
     File { path: PathBuf, problem: String },
+    #[error("model file {}: it changed while it was being read", path.display())]
+    Changed { path: PathBuf },
     #[error(transparent)]
     Cache(#[from] cache::Error),
     #[error("tensor {name}: {problem}")]

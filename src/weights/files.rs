@@ -9,7 +9,7 @@ use crate::config::ModelSource;
 
 use super::gguf::{Header, split};
 use super::stored::{Bytes, RowOrder, StoredTensor};
-use super::{Error, Metadata, folder};
+use super::{Error, Metadata, Shape, folder};
 
 /// Everything that is known of a model before its weights are read.
 pub(super) struct ModelFiles {
@@ -28,6 +28,22 @@ pub(super) struct ModelFiles {
 }
 
 impl ModelFiles {
+    /// Names and dimensions of all tensors.
+    pub(super) fn shapes(&self) -> Vec<Shape> {
+        self.tensors.iter().map(StoredTensor::shape).collect()
+    }
+
+    /// Fails when a file is not what it was when its header was read: what was read of it may then be of
+    /// two files.
+    pub(super) fn confirm(&self) -> Result<(), Error> {
+        if unchanged(&self.files, &self.identities) {
+            return Ok(());
+        }
+        Err(Error::Changed {
+            path: self.path.clone(),
+        })
+    }
+
     pub(super) fn source(&self) -> Source<'_> {
         Source {
             files: &self.files,
@@ -36,18 +52,28 @@ impl ModelFiles {
     }
 }
 
+/// Whether the files still are what they were.
+pub(super) fn unchanged(files: &[MappedFile], identities: &[Identity]) -> bool {
+    let mut files = files.iter().zip(identities);
+    files.all(|(file, then)| file.identity().is_ok_and(|now| now == *then))
+}
+
 /// What the headers of a model's files say.
 #[derive(Debug)]
 pub struct Description {
-    pub tensors: usize,
+    pub tensors: Vec<Shape>,
     pub metadata: Metadata,
 }
 
 /// Reads the headers of a model's files, which say what is in them and that all of it is there; no
 /// weight is read. `None` for a source without files.
 pub fn describe(source: &ModelSource) -> Result<Option<Description>, Error> {
-    Ok(open(source)?.map(|model| Description {
-        tensors: model.tensors.len(),
+    let Some(model) = open(source)? else {
+        return Ok(None);
+    };
+    model.confirm()?;
+    Ok(Some(Description {
+        tensors: model.shapes(),
         metadata: model.metadata,
     }))
 }

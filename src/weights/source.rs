@@ -10,7 +10,7 @@ use crate::config;
 use super::convert::Conversion;
 use super::files::{self, ModelFiles};
 use super::synthetic::Synthetic;
-use super::{Error, Metadata, Progress, WeightStore, folder};
+use super::{Error, Metadata, Progress, Shape, WeightStore, folder};
 
 /// Weights ready to bind, and what they cost.
 pub struct Loaded {
@@ -20,6 +20,7 @@ pub struct Loaded {
     /// Identifies the source, weights, sizes and tokenizer: equal fingerprints, equal values and metadata.
     pub fingerprint: String,
     pub report: LoadReport,
+    pub unverified: Option<super::Unverified>,
 }
 
 /// What opening the source did.
@@ -42,16 +43,16 @@ pub fn open(
     cache_dir: &Path,
     progress: &dyn Progress,
 ) -> Result<Loaded, Error> {
-    open_if(source, cache_dir, progress, |_| Ok(()))
+    open_if(source, cache_dir, progress, |_, _| Ok(()))
 }
 
-/// The same, unless `accept` refuses the metadata of a file: a model that cannot run is not worth the
-/// minutes and gigabytes of its conversion.
+/// The same, unless `accept` refuses what the headers of the files say: a model that cannot run is not
+/// worth the minutes and gigabytes of its conversion.
 pub fn open_if<E: From<Error>>(
     source: &config::ModelSource,
     cache_dir: &Path,
     progress: &dyn Progress,
-    accept: impl FnOnce(&Metadata) -> Result<(), E>,
+    accept: impl FnOnce(&Arc<Metadata>, &[Shape]) -> Result<(), E>,
 ) -> Result<Loaded, E> {
     let start = Instant::now();
     let model = match source {
@@ -65,13 +66,16 @@ pub fn open_if<E: From<Error>>(
 }
 
 fn open_files<E: From<Error>>(
-    model: ModelFiles,
+    mut model: ModelFiles,
     cache_dir: &Path,
     progress: &dyn Progress,
-    accept: impl FnOnce(&Metadata) -> Result<(), E>,
+    accept: impl FnOnce(&Arc<Metadata>, &[Shape]) -> Result<(), E>,
     start: Instant,
 ) -> Result<Loaded, E> {
-    accept(&model.metadata)?;
+    let metadata = Arc::new(std::mem::take(&mut model.metadata));
+    accept(&metadata, &model.shapes())?;
+    // What was accepted must be what is in the files still.
+    model.confirm()?;
     let conversion = Conversion::new(&model)?;
     let found = Directory::open(cache_dir)
         .and_then(|cache| cache.find_or_build_from(model.source(), &conversion, progress))
@@ -80,7 +84,7 @@ fn open_files<E: From<Error>>(
     for (name, count) in &non_finite {
         tracing::warn!("tensor {name}: {count} values are not finite");
     }
-    let mut loaded = from_file(found, Arc::new(model.metadata), start);
+    let mut loaded = from_file(found, metadata, start);
     loaded.report.non_finite = non_finite;
     if let Some(description) = model.description {
         loaded.fingerprint = format!("{}/{description}", loaded.fingerprint);
@@ -115,6 +119,7 @@ fn open_synthetic(
         metadata,
         fingerprint: key.stem(),
         report,
+        unverified: None,
     })
 }
 
@@ -140,6 +145,7 @@ fn from_file(found: Found, metadata: Arc<Metadata>, start: Instant) -> Loaded {
         metadata,
         fingerprint,
         report,
+        unverified: None,
     }
 }
 

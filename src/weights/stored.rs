@@ -17,6 +17,43 @@ pub(super) struct StoredTensor {
     pub(super) order: RowOrder,
 }
 
+/// What a file says of one tensor that matters to whoever computes with it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Shape {
+    pub name: String,
+    /// The first is the length of a row; no 1 beyond the second.
+    pub dimensions: Vec<usize>,
+}
+
+impl Shape {
+    pub fn new(name: &str, dimensions: &[usize]) -> Self {
+        Shape {
+            name: name.to_owned(),
+            dimensions: plain(dimensions).to_vec(),
+        }
+    }
+}
+
+impl StoredTensor {
+    pub(super) fn shape(&self) -> Shape {
+        Shape::new(&self.name, &self.dimensions)
+    }
+
+    pub(super) fn plain_dimensions(&self) -> &[usize] {
+        plain(&self.dimensions)
+    }
+}
+
+/// The dimensions without those that are 1 and beyond the second.
+fn plain(mut dimensions: &[usize]) -> &[usize] {
+    while let [shorter @ .., 1] = dimensions
+        && shorter.len() >= 2
+    {
+        dimensions = shorter;
+    }
+    dimensions
+}
+
 /// Where the bytes of a tensor are.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum Bytes {

@@ -1,7 +1,5 @@
 //! GGUF files put together piece by piece.
 
-use woolly::weights::gguf::{Error, Header};
-
 pub(crate) const U32: u32 = 4;
 pub(crate) const BOOL: u32 = 7;
 pub(crate) const STRING: u32 = 8;
@@ -90,10 +88,5 @@ impl File {
         bytes.extend(self.tensors.concat());
         bytes.resize(bytes.len().next_multiple_of(self.alignment) + self.data, 7);
         bytes
-    }
-
-    #[track_caller]
-    pub(crate) fn error(&self) -> Error {
-        Header::read(&self.bytes()).unwrap_err()
     }
 }

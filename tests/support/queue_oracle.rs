@@ -5,8 +5,8 @@ use std::sync::{Arc, Mutex};
 
 use woolly::job::{JobId, State};
 use woolly::queue::{
-    Applied, Cancelled, Change, Claimed, Completion, Error, Filter, JobReader, JobRow, JobStore,
-    NewJob, Submitted,
+    Applied, Blame, Cancelled, Change, Claimed, Completion, Error, Filter, JobReader, JobRow,
+    JobStore, NewJob, Submitted,
 };
 
 /// What outlives a daemon.
@@ -77,7 +77,7 @@ impl JobReader for Oracle {
 }
 
 impl JobStore for Oracle {
-    fn recover(&mut self, now_ms: i64) -> Result<Vec<JobId>, Error> {
+    fn recover(&mut self, now_ms: i64, blame: Blame) -> Result<Vec<JobId>, Error> {
         let mut disk = self.disk.lock().unwrap();
         for Stored { row, job } in disk.jobs.values_mut() {
             if row.state.is_terminal() {
@@ -87,6 +87,8 @@ impl JobStore for Oracle {
                 row.state = State::Cancelled;
                 row.finished_at_ms = Some(now_ms);
             } else {
+                let excused = row.state == State::Running && blame == Blame::Nobody;
+                row.attempts -= u32::from(excused);
                 row.state = State::Queued;
                 row.started_at_ms = None;
             }

@@ -58,7 +58,7 @@ fn gguf_value(json: &Json) -> Value {
         Json::Array(values) if values[0].is_string() => {
             Value::Strings(serde_json::from_value(json.clone()).unwrap())
         }
-        Json::Array(_) => Value::Integers(serde_json::from_value(json.clone()).unwrap()),
+        Json::Array(_) => Value::I32s(serde_json::from_value(json.clone()).unwrap()),
         other => panic!("no GGUF value for {other}"),
     }
 }

@@ -13,20 +13,17 @@ use crate::protocol::{Health, HealthStatus};
 pub(in crate::api) async fn handle(State(shared): State<Shared>) -> Result<Response, Refusal> {
     let served = shared.model.get();
     let (status, reason) = match (shared.lifecycle.phase(), &served) {
-        (Phase::Serving, Some(_)) => (HealthStatus::Ok, None),
-        (Phase::Serving, None) => (
-            HealthStatus::Warming,
-            Some("the model is being loaded; jobs are accepted and wait"),
-        ),
+        (Phase::Serving, Some(_)) => (HealthStatus::Ok, shared.model.remark()),
+        (Phase::Serving, None) => (HealthStatus::Warming, shared.model.remark()),
         (Phase::Draining | Phase::Stopped, _) => (
             HealthStatus::Draining,
-            Some("the daemon is stopping and takes no new work"),
+            Some("the daemon is stopping and takes no new work".to_owned()),
         ),
     };
     let counts = shared.queue.counts().await?;
     let health = Health {
         status,
-        reason: reason.map(str::to_owned),
+        reason,
         progress_percent: (status == HealthStatus::Warming).then(|| shared.model.percent()),
         model: served.map(|served| served.info.name.clone()),
         jobs: counts

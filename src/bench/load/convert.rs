@@ -12,7 +12,6 @@ use serde::{Deserialize, Serialize};
 use crate::bench::Error;
 use crate::bench::samples::{Spread, Turns, timed};
 use crate::bench::scratch::Scratch;
-use crate::cache::Directory;
 use crate::config::ModelSource;
 use crate::weights;
 
@@ -131,11 +130,14 @@ fn is_source(path: &Path, model: &Path) -> bool {
 
 /// The one cache file of a directory.
 pub(super) fn cache_file(dir: &Path) -> Result<PathBuf, Error> {
-    let entries = Directory::open(dir)?.entries()?;
-    let mut paths = entries.into_iter().map(|entry| entry.path);
-    paths
-        .next()
-        .ok_or_else(|| Error::Conversion("it left no file".to_owned()))
+    let failed = Error::file("read", dir);
+    for entry in dir.read_dir().map_err(&failed)? {
+        let path = entry.map_err(&failed)?.path();
+        if path.extension().is_some_and(|end| end == "safetensors") {
+            return Ok(path);
+        }
+    }
+    Err(Error::Conversion("it left no file".to_owned()))
 }
 
 /// The seconds of a copy that is on the disk at the end: `std::io::copy`, which lets the system copy between

@@ -3,7 +3,7 @@
 
 use std::hint::black_box;
 
-use crate::cache::Contents;
+use crate::cache::{Contents, Part};
 use crate::compute::{Isa, Kernel};
 use crate::tensor::{Layout, TensorSpec};
 
@@ -46,7 +46,7 @@ impl Contents for Plain {
         }]
     }
 
-    fn fill(&self, _: &TensorSpec, _: usize, out: &mut [f32]) {
+    fn fill(&self, _: &TensorSpec, _: &Part, out: &mut [f32]) {
         fill(out);
     }
 }

@@ -133,7 +133,7 @@ fn time(storage: Storage, layers: usize, scratch: &Scratch, turns: usize) -> Res
         weights::open(&model.source, &cache.dir, &())?;
     }
     let seconds: Result<Vec<f64>, Error> = (0..turns)
-        .map(|_| Ok(model::load(&model, &cache, &())?.elapsed.as_secs_f64()))
+        .map(|_| Ok(model::load(&model, &cache, &())?.times.total.as_secs_f64()))
         .collect();
     scratch.remove("largest");
     Ok(Spread::of(&seconds?))

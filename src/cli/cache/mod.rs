@@ -6,13 +6,19 @@
 mod list;
 mod model;
 mod place;
+mod prune;
+mod repair;
 mod subject;
 mod unpack;
+mod verify;
 mod warm;
+
+use std::path::Path;
 
 use clap::Subcommand;
 
-use crate::{cache, weights};
+use crate::cache::{self, Directory, Item};
+use crate::weights;
 
 use super::Error;
 
@@ -22,6 +28,10 @@ pub(super) enum Cache {
     Warm(warm::Warm),
     /// List cache files
     List(list::List),
+    /// Read every value of cache files and compare it with its checksum
+    Verify(verify::Verify),
+    /// Remove what is of no use any more, and what is too old or too much
+    Prune(prune::Prune),
     /// Write the weights as a plain file that other tools load
     Unpack(unpack::Unpack),
 }
@@ -30,8 +40,20 @@ pub(super) fn run(verb: Cache, json: bool) -> Result<(), Error> {
     match verb {
         Cache::Warm(args) => warm::run(&args, json),
         Cache::List(args) => list::run(&args, json),
+        Cache::Verify(args) => verify::run(&args, json),
+        Cache::Prune(args) => prune::run(&args, json),
         Cache::Unpack(args) => unpack::run(&args, json),
     }
+}
+
+/// Every file of a cache directory. One that is not there holds none, and is not made.
+fn survey(dir: &Path) -> Result<Vec<Item>, Error> {
+    if !dir.exists() {
+        return Ok(vec![]);
+    }
+    Directory::open(dir)
+        .and_then(|directory| directory.survey())
+        .map_err(failed)
 }
 
 /// An error of the weights or their cache; its sentence names the file.

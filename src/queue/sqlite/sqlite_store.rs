@@ -8,6 +8,7 @@ use crate::job::JobId;
 
 use super::super::Error;
 use super::super::directory::StateDir;
+use super::super::state::Blame;
 use super::super::store::{Applied, Change, JobReader, JobStore};
 use super::changes::{Changes, Refusal};
 use super::fault::{Faults, concerns_one_request};
@@ -33,7 +34,11 @@ impl SqliteStore {
     /// Refuses a directory that another daemon uses, a file of another program, and a newer schema,
     /// whose file is left untouched.
     pub fn open(state_dir: &Path) -> Result<Self, Error> {
-        let dir = StateDir::hold(state_dir)?;
+        Self::within(StateDir::hold(state_dir)?)
+    }
+
+    /// The same in a directory that is held already.
+    pub fn within(dir: StateDir) -> Result<Self, Error> {
         let file = dir.path().join(FILE);
         let faults = Faults::new(&file);
         let db = connection::open_writer(&file, &faults)?;
@@ -110,8 +115,9 @@ impl SqliteStore {
 }
 
 impl JobStore for SqliteStore {
-    fn recover(&mut self, now_ms: i64) -> Result<Vec<JobId>, Error> {
-        let (epoch, queued) = recovery::recover(&self.db, now_ms).map_err(|e| self.faults.of(e))?;
+    fn recover(&mut self, now_ms: i64, blame: Blame) -> Result<Vec<JobId>, Error> {
+        let recovered = recovery::recover(&self.db, now_ms, blame);
+        let (epoch, queued) = recovered.map_err(|error| self.faults.of(error))?;
         self.epoch = epoch;
         Ok(queued)
     }
@@ -181,7 +187,7 @@ mod tests {
     fn a_full_disk_refuses_what_does_not_fit_and_nothing_else() {
         let root = tempfile::tempdir().unwrap();
         let mut store = SqliteStore::open(root.path()).unwrap();
-        store.recover(0).unwrap();
+        store.recover(0, Blame::RunningJobs).unwrap();
         store.apply(&[submit(10)], 0).unwrap();
         let pages: i64 = store
             .db

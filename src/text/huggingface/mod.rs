@@ -110,7 +110,7 @@ fn vocabulary(file: &File, metadata: &Metadata) -> Result<Vocabulary, Error> {
     let bos = bos.and_then(|id| i64::try_from(id).ok());
     let bos = id(around.before, "tokenizer.huggingface.bos_token", bos)?;
     let eos_name = "tokenizer.huggingface.eos_token";
-    let eos = id(around.after, eos_name, ends.first().copied())?;
+    let eos = id(around.after, eos_name, ends.first().copied().map(i64::from))?;
     // An end token keeps its role when the post-processor adds another one.
     let also = id(None, eos_name, None)?;
 
@@ -130,7 +130,7 @@ fn vocabulary(file: &File, metadata: &Metadata) -> Result<Vocabulary, Error> {
         eos: around.after.is_some(),
     };
     vocabulary.find_roles(&Metadata::from_pairs(pairs), default)?;
-    let ends: Vec<i64> = ends.iter().copied().chain(also).collect();
+    let ends: Vec<i64> = ends.iter().copied().map(i64::from).chain(also).collect();
     vocabulary.add_ends(&ends, "eos_token_id")?;
     Ok(vocabulary)
 }

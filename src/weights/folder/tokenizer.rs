@@ -55,10 +55,10 @@ pub(super) fn metadata(
     }
     let mut ends = token_ids(&generation, "eos_token_id")?;
     ends.extend(token_ids(&config.object, "eos_token_id")?);
-    put("tokenizer.huggingface.end_token_ids", Value::Integers(ends));
+    put("tokenizer.huggingface.end_token_ids", Value::I32s(ends));
     let bos = token_ids(&config.object, "bos_token_id")?;
     if let Some(&id) = bos.first() {
-        put("tokenizer.ggml.bos_token_id", Value::I64(id));
+        put("tokenizer.ggml.bos_token_id", Value::I32(id));
     }
     for (key, gguf) in [
         ("add_bos_token", "tokenizer.ggml.add_bos_token"),
@@ -113,8 +113,8 @@ fn token_name(names: &Object, key: &'static str) -> Result<Option<String>, Error
 }
 
 /// An id, or a list of ids.
-fn token_ids(object: &Object, key: &'static str) -> Result<Vec<i64>, Error> {
-    let id = |value: &Json| value.as_u64().and_then(|id| i64::try_from(id).ok());
+fn token_ids(object: &Object, key: &'static str) -> Result<Vec<i32>, Error> {
+    let id = |value: &Json| value.as_u64().and_then(|id| i32::try_from(id).ok());
     let ids = object.typed(
         key,
         "a token id, or a list of token ids",

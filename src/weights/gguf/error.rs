@@ -1,5 +1,7 @@
 //! Why bytes are not a GGUF file that can be read: one variant per kind of damage.
 
+use super::Place;
+
 /// A refused GGUF file. The sentences continue "model file X: ...".
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
@@ -9,24 +11,26 @@ pub enum Error {
     BigEndian,
     #[error("it has GGUF version {0}; versions 2 and 3 are read")]
     Version(u32),
-    #[error("it is truncated: it ends inside the header, after byte {position}")]
-    Truncated { position: u64 },
+    #[error("it is truncated: it ends inside {place}, after byte {position}")]
+    Truncated { place: Place, position: u64 },
     #[error("it declares {count} {what}, more than the {limit} that are read")]
     TooMany {
         what: &'static str,
         count: u64,
         limit: u64,
     },
-    #[error("it is truncated: it declares {count} {what}, more than its size can hold")]
-    CountBeyondFile { what: String, count: u64 },
-    #[error("{what} has {length} bytes, more than the {limit} that are read")]
+    #[error(
+        "it is truncated: it declares {keys} keys and {tensors} tensors, more than its size can hold"
+    )]
+    CountsBeyondFile { keys: u64, tensors: u64 },
+    #[error("{place} is a text of {length} bytes, more than the {limit} that are read")]
     StringTooLong {
-        what: String,
+        place: Place,
         length: u64,
         limit: u64,
     },
-    #[error("{what} is not UTF-8")]
-    NotUtf8 { what: String },
+    #[error("{place} has a text that is not UTF-8")]
+    NotUtf8 { place: Place },
     #[error("key {index} of the metadata is empty")]
     EmptyKey { index: u64 },
     #[error("key {index} of the metadata contains a control character")]
@@ -35,16 +39,22 @@ pub enum Error {
     DuplicateKey(String),
     #[error("the value of {key} has the unknown type {id}")]
     UnknownValueType { key: String, id: u32 },
+    #[error("the value of {key} is an array of the unknown type {id}")]
+    UnknownElementType { key: String, id: u32 },
     #[error("the value of {key} is the byte {byte}, which is not a boolean")]
     NotBoolean { key: String, byte: u8 },
     #[error("the value of {key} is an array of arrays")]
     NestedArray { key: String },
     #[error("the array {key} has {count} elements, more than the {limit} that are read")]
     ArrayTooLong { key: String, count: u64, limit: u64 },
-    #[error("the metadata takes more than the {limit} bytes that are read")]
-    MetadataTooLarge { limit: u64 },
-    #[error("general.alignment is not a 32-bit unsigned number")]
-    AlignmentType,
+    #[error("it is truncated: the array {key} has {count} elements, more than its size can hold")]
+    ArrayBeyondFile { key: String, count: u64 },
+    #[error("there is no memory for the {count} elements of {key}")]
+    Memory { key: String, count: u64 },
+    #[error("with {place} the metadata takes more than the 256 MiB that are read")]
+    MetadataTooLarge { place: Place },
+    #[error("general.alignment is {found}, expected a 32-bit unsigned number")]
+    AlignmentType { found: &'static str },
     #[error("general.alignment is {0}, expected a power of two up to 65536")]
     Alignment(u32),
     #[error("the name of tensor {index} has {length} bytes, expected 1 to {limit}")]

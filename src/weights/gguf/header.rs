@@ -1,14 +1,18 @@
 //! The header of a GGUF file: metadata, and where each tensor is.
 //! Source of the format: `docs/gguf.md` of the ggml project.
 //!
-//! Every size is checked before it is used: no allocation, multiplication or offset is trusted.
+//! Every size is checked before it is used: no allocation, multiplication or offset is trusted. Memory
+//! stays within four times the header's bytes and 16 MiB.
+//!
+//! The tensors fill the file: bytes behind the last one are refused, except the padding up to the next
+//! multiple of the alignment, which may be there or not. What nobody reads is where a second file hides.
 
 use std::collections::HashSet;
 use std::ops::Range;
 
 use crate::weights::dequant::TensorType;
 
-use super::cursor::Cursor;
+use super::cursor::{At, Cursor};
 use super::{Error, Metadata, Value, split, value};
 
 pub(super) const MAGIC: &[u8; 4] = b"GGUF";
@@ -18,7 +22,8 @@ const MAX_KEY_BYTES: u64 = 65_535;
 /// Longest tensor name, as in ggml.
 const MAX_NAME_BYTES: u64 = 64;
 const MAX_DIMENSIONS: usize = 4;
-const MAX_METADATA_BYTES: u64 = 256 << 20;
+/// All keys and values together.
+const MAX_METADATA_BYTES: usize = 256 << 20;
 const MAX_ALIGNMENT: u32 = 65_536;
 pub(super) const DEFAULT_ALIGNMENT: u32 = 32;
 pub(super) const ALIGNMENT_KEY: &str = "general.alignment";
@@ -54,18 +59,20 @@ impl Header {
         let key_count = cursor.u64()?;
         limit("metadata keys", key_count, MAX_KEYS)?;
         limit("tensors", tensor_count, MAX_TENSORS)?;
-        let needed = key_count * MIN_PAIR_BYTES + tensor_count * MIN_TENSOR_BYTES;
+        let needed = key_count
+            .saturating_mul(MIN_PAIR_BYTES)
+            .saturating_add(tensor_count.saturating_mul(MIN_TENSOR_BYTES));
         if needed > cursor.remaining() as u64 {
-            let count = key_count + tensor_count;
-            return Err(Error::CountBeyondFile {
-                what: "keys and tensors".to_owned(),
-                count,
+            return Err(Error::CountsBeyondFile {
+                keys: key_count,
+                tensors: tensor_count,
             });
         }
 
         let metadata = metadata(&mut cursor, key_count)?;
         let alignment = alignment(&metadata)?;
         let mut names = HashSet::new();
+        // At most as many as the limit, and as the file has room for.
         let mut infos = Vec::with_capacity(tensor_count as usize);
         for index in 0..tensor_count {
             let info = tensor(&mut cursor, index)?;
@@ -112,11 +119,12 @@ fn limit(what: &'static str, count: u64, limit: u64) -> Result<(), Error> {
 }
 
 fn metadata(cursor: &mut Cursor, count: u64) -> Result<Metadata, Error> {
-    let start = cursor.position() as u64;
+    cursor.limit(Some(MAX_METADATA_BYTES));
     let mut names = HashSet::new();
     let mut pairs = Vec::with_capacity(count as usize);
     for index in 0..count {
-        let key = cursor.string(MAX_KEY_BYTES, &format!("key {index} of the metadata"))?;
+        cursor.enter(At::Key(index));
+        let key = cursor.string(MAX_KEY_BYTES)?;
         if key.is_empty() {
             return Err(Error::EmptyKey { index });
         }
@@ -127,13 +135,10 @@ fn metadata(cursor: &mut Cursor, count: u64) -> Result<Metadata, Error> {
         if !names.insert(key) {
             return Err(Error::DuplicateKey(key.to_owned()));
         }
+        cursor.enter(At::Value(key));
         pairs.push((key.to_owned(), value::read(cursor, key)?));
-        if cursor.position() as u64 - start > MAX_METADATA_BYTES {
-            return Err(Error::MetadataTooLarge {
-                limit: MAX_METADATA_BYTES,
-            });
-        }
     }
+    cursor.limit(None);
     Ok(Metadata::from_pairs(pairs))
 }
 
@@ -144,7 +149,9 @@ fn alignment(metadata: &Metadata) -> Result<u64, Error> {
             Ok(value.into())
         }
         Some(&Value::U32(value)) => Err(Error::Alignment(value)),
-        Some(_) => Err(Error::AlignmentType),
+        Some(other) => Err(Error::AlignmentType {
+            found: other.kind(),
+        }),
     }
 }
 
@@ -159,6 +166,7 @@ struct Unplaced {
 }
 
 fn tensor(cursor: &mut Cursor, index: u64) -> Result<Unplaced, Error> {
+    cursor.enter(At::Tensor(index));
     let name = tensor_name(cursor, index)?;
     let count = cursor.u32()?;
     if count == 0 || count as usize > MAX_DIMENSIONS {
@@ -188,8 +196,9 @@ fn tensor(cursor: &mut Cursor, index: u64) -> Result<Unplaced, Error> {
             block,
         });
     }
-    let size = (values / block)
-        .checked_mul(block_bytes)
+    let size = values
+        .checked_div(block)
+        .and_then(|blocks| blocks.checked_mul(block_bytes))
         .ok_or_else(overflow)?;
     Ok(Unplaced {
         name,
@@ -201,7 +210,7 @@ fn tensor(cursor: &mut Cursor, index: u64) -> Result<Unplaced, Error> {
 }
 
 fn tensor_name(cursor: &mut Cursor, index: u64) -> Result<String, Error> {
-    let name = match cursor.string(MAX_NAME_BYTES, &format!("the name of tensor {index}")) {
+    let name = match cursor.string(MAX_NAME_BYTES) {
         Err(Error::StringTooLong { length, limit, .. }) => {
             return Err(Error::TensorNameLength {
                 index,
@@ -245,8 +254,10 @@ fn place(
     alignment: u64,
     file_size: u64,
 ) -> Result<Vec<TensorInfo>, Error> {
-    // The header lies within the file, so this cannot overflow.
-    let data_start = header_end.next_multiple_of(alignment);
+    // The header lies within the file, so this does not saturate.
+    let data_start = header_end
+        .checked_next_multiple_of(alignment)
+        .unwrap_or(u64::MAX);
     let mut expected: u64 = 0;
     let mut tensors = Vec::with_capacity(infos.len());
     for Unplaced {
@@ -281,17 +292,24 @@ fn place(
                 size: file_size,
             });
         }
-        // Both ends lie within the file, so these cannot overflow either.
-        expected = (offset + size).next_multiple_of(alignment);
+        // The end lies within the file, so neither overflows.
+        expected = offset
+            .checked_add(size)
+            .and_then(|end| end.checked_next_multiple_of(alignment))
+            .ok_or_else(overflow)?;
+        let bytes = match (usize::try_from(start), usize::try_from(end)) {
+            (Ok(start), Ok(end)) => start..end,
+            _ => return Err(overflow()),
+        };
         tensors.push(TensorInfo {
             name,
             dimensions,
             kind,
-            bytes: start as usize..end as usize,
+            bytes,
         });
     }
     // Some writers leave the padding of the last tensor out.
-    match file_size.checked_sub(data_start + expected) {
+    match file_size.checked_sub(data_start.saturating_add(expected)) {
         None | Some(0) => Ok(tensors),
         Some(extra) => Err(Error::TrailingBytes { extra }),
     }

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use crate::weights::Error;
 
-/// One metadata value; arrays are flat.
+/// One metadata value; arrays are flat, and their elements as wide as in the file.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Value {
     U8(u8),
@@ -19,27 +19,36 @@ pub enum Value {
     U64(u64),
     I64(i64),
     F64(f64),
-    Strings(Vec<String>),
+    U8s(Vec<u8>),
+    I8s(Vec<i8>),
+    U16s(Vec<u16>),
+    I16s(Vec<i16>),
+    U32s(Vec<u32>),
+    I32s(Vec<i32>),
     F32s(Vec<f32>),
-    /// Any integer array, widened.
-    Integers(Vec<i64>),
     Bools(Vec<bool>),
+    Strings(Vec<String>),
+    U64s(Vec<u64>),
+    I64s(Vec<i64>),
     F64s(Vec<f64>),
 }
 
 impl Value {
     /// The type in words, for errors.
-    fn kind(&self) -> &'static str {
+    pub(super) fn kind(&self) -> &'static str {
         match self {
             value if value.integer().is_some_and(|integer| integer < 0) => "a negative integer",
             Value::U8(_) | Value::I8(_) | Value::U16(_) | Value::I16(_) => "an integer",
             Value::U32(_) | Value::I32(_) | Value::U64(_) | Value::I64(_) => "an integer",
-            Value::F32(_) | Value::F64(_) => "a floating-point number",
+            Value::F32(_) => "a floating-point number",
+            Value::F64(_) => "a 64-bit floating-point number",
             Value::Bool(_) => "a boolean",
             Value::String(_) => "a string",
             Value::Strings(_) => "an array of strings",
             Value::F32s(_) | Value::F64s(_) => "an array of floating-point numbers",
-            Value::Integers(_) => "an array of integers",
+            Value::I32s(_) => "an array of 32-bit integers",
+            Value::U8s(_) | Value::I8s(_) | Value::U16s(_) | Value::I16s(_) => ARRAY_OF_OTHERS,
+            Value::U32s(_) | Value::U64s(_) | Value::I64s(_) => ARRAY_OF_OTHERS,
             Value::Bools(_) => "an array of booleans",
         }
     }
@@ -56,6 +65,20 @@ impl Value {
             Value::I64(value) => value.into(),
             _ => return None,
         })
+    }
+}
+
+const ARRAY_OF_OTHERS: &str = "an array of other integers";
+
+/// The beginning of a text that a file's author chose, for sentences: it may have millions of bytes.
+pub fn excerpt(text: &str) -> String {
+    const LONGEST: usize = 80;
+    match text.len() {
+        0..=LONGEST => text.to_owned(),
+        _ => {
+            let (shown, _) = text.split_at(text.floor_char_boundary(LONGEST));
+            format!("{shown}...")
+        }
     }
 }
 
@@ -102,13 +125,16 @@ impl Metadata {
         })
     }
 
-    /// F32 or F64.
+    /// F32, as all of them are. An F64 is refused: rounding it would change the model in silence.
     pub fn float(&self, key: &str) -> Result<Option<f32>, Error> {
-        self.typed(key, "a floating-point number", |value| match *value {
-            Value::F32(number) => Some(number),
-            Value::F64(number) => Some(number as f32),
-            _ => None,
-        })
+        self.typed(
+            key,
+            "a 32-bit floating-point number",
+            |value| match *value {
+                Value::F32(number) => Some(number),
+                _ => None,
+            },
+        )
     }
 
     pub fn boolean(&self, key: &str) -> Result<Option<bool>, Error> {
@@ -125,10 +151,21 @@ impl Metadata {
         })
     }
 
-    /// Any integer array, widened.
-    pub fn integers(&self, key: &str) -> Result<Option<&[i64]>, Error> {
-        self.typed(key, "an array of integers", |value| match value {
-            Value::Integers(integers) => Some(integers.as_slice()),
+    pub fn floats(&self, key: &str) -> Result<Option<&[f32]>, Error> {
+        self.typed(
+            key,
+            "an array of 32-bit floating-point numbers",
+            |value| match value {
+                Value::F32s(numbers) => Some(numbers.as_slice()),
+                _ => None,
+            },
+        )
+    }
+
+    /// An array of I32, and of nothing else.
+    pub fn integers(&self, key: &str) -> Result<Option<&[i32]>, Error> {
+        self.typed(key, "an array of 32-bit integers", |value| match value {
+            Value::I32s(integers) => Some(integers.as_slice()),
             _ => None,
         })
     }
@@ -191,8 +228,15 @@ mod tests {
         let error = metadata().float("name").unwrap_err().to_string();
         assert_eq!(
             error,
-            "metadata key name: expected a floating-point number, found a string"
+            "metadata key name: expected a 32-bit floating-point number, found a string"
         );
+    }
+
+    #[test]
+    fn an_excerpt_is_short_and_cut_between_characters() {
+        assert_eq!(excerpt("short"), "short");
+        let long = format!("{}ä{}", "a".repeat(79), "b".repeat(1 << 20));
+        assert_eq!(excerpt(&long), format!("{}...", "a".repeat(79)));
     }
 
     #[test]

@@ -116,7 +116,7 @@ impl Part {
     /// The part that is missing where `files` has position `position`.
     pub fn missing(&self, position: usize, file: &Path) -> SplitError {
         SplitError::MissingPart {
-            number: position as u64 + 1,
+            number: (position as u64).saturating_add(1),
             count: self.count,
             file: file.to_path_buf(),
         }
@@ -148,7 +148,7 @@ pub fn check(files: &[PathBuf], headers: &[Header]) -> Result<(), (usize, SplitE
         if part.number != position as u64 {
             return Err(wrong(SplitError::Number {
                 found: part.number.saturating_add(1),
-                expected: position as u64 + 1,
+                expected: (position as u64).saturating_add(1),
             }));
         }
         for tensor in &header.tensors {

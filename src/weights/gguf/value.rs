@@ -5,8 +5,9 @@ use super::{Error, Value};
 
 /// Longest string value; chat templates and vocabulary entries are far below.
 const MAX_STRING: u64 = 16 << 20;
-/// Most elements of an array: the largest vocabularies have a few hundred thousand.
-const MAX_ARRAY: u64 = 4 << 20;
+/// Most elements of an array. They are kept as wide as they are in the file, so what they take is
+/// bounded by the file's size too; each reader of an array has a bound of its own, far lower.
+const MAX_ARRAY: u64 = 64 << 20;
 
 /// Type numbers of the format.
 pub(super) mod id {
@@ -36,8 +37,8 @@ pub(super) fn read(cursor: &mut Cursor, key: &str) -> Result<Value, Error> {
         id::U32 => Value::U32(cursor.u32()?),
         id::I32 => Value::I32(cursor.i32()?),
         id::F32 => Value::F32(cursor.f32()?),
-        id::BOOL => Value::Bool(boolean(cursor, key)?),
-        id::STRING => Value::String(string(cursor, key)?),
+        id::BOOL => Value::Bool(boolean(key, cursor.u8()?)?),
+        id::STRING => Value::String(string(cursor)?),
         id::ARRAY => array(cursor, key)?,
         id::U64 => Value::U64(cursor.u64()?),
         id::I64 => Value::I64(cursor.i64()?),
@@ -54,14 +55,7 @@ pub(super) fn read(cursor: &mut Cursor, key: &str) -> Result<Value, Error> {
 fn array(cursor: &mut Cursor, key: &str) -> Result<Value, Error> {
     let type_id = cursor.u32()?;
     let count = cursor.u64()?;
-    if count > MAX_ARRAY {
-        return Err(Error::ArrayTooLong {
-            key: key.to_owned(),
-            count,
-            limit: MAX_ARRAY,
-        });
-    }
-    let element_bytes = match type_id {
+    let least_bytes = match type_id {
         id::U8 | id::I8 | id::BOOL => 1,
         id::U16 | id::I16 => 2,
         id::U32 | id::I32 | id::F32 => 4,
@@ -73,47 +67,100 @@ fn array(cursor: &mut Cursor, key: &str) -> Result<Value, Error> {
             });
         }
         _ => {
-            return Err(Error::UnknownValueType {
+            return Err(Error::UnknownElementType {
                 key: key.to_owned(),
                 id: type_id,
             });
         }
     };
-    if count.saturating_mul(element_bytes) > cursor.remaining() as u64 {
-        return Err(Error::CountBeyondFile {
-            what: format!("elements in {key}"),
+    if count > MAX_ARRAY {
+        return Err(Error::ArrayTooLong {
+            key: key.to_owned(),
             count,
+            limit: MAX_ARRAY,
         });
     }
-    let count = count as usize;
+    let elements = Elements { key, count };
+    let least = count.checked_mul(least_bytes);
+    let least = least.and_then(|bytes| usize::try_from(bytes).ok());
+    let least = least
+        .filter(|&bytes| bytes <= cursor.remaining())
+        .ok_or_else(|| Error::ArrayBeyondFile {
+            key: key.to_owned(),
+            count,
+        })?;
+    cursor.check(least)?;
     Ok(match type_id {
-        id::U8 => Value::Integers(many(count, || cursor.u8().map(i64::from))?),
-        id::I8 => Value::Integers(many(count, || cursor.i8().map(i64::from))?),
-        id::U16 => Value::Integers(many(count, || cursor.u16().map(i64::from))?),
-        id::I16 => Value::Integers(many(count, || cursor.i16().map(i64::from))?),
-        id::U32 => Value::Integers(many(count, || cursor.u32().map(i64::from))?),
-        id::I32 => Value::Integers(many(count, || cursor.i32().map(i64::from))?),
-        // Unsigned values beyond i64 keep their bits and turn negative, which no consumer accepts.
-        id::U64 => Value::Integers(many(count, || cursor.u64().map(u64::cast_signed))?),
-        id::I64 => Value::Integers(many(count, || cursor.i64())?),
-        id::F32 => Value::F32s(many(count, || cursor.f32())?),
-        id::F64 => Value::F64s(many(count, || cursor.f64())?),
-        id::BOOL => Value::Bools(many(count, || boolean(cursor, key))?),
-        _ => Value::Strings(many(count, || string(cursor, key))?),
+        id::U8 => Value::U8s(elements.read(cursor, u8::from_le_bytes)?),
+        id::I8 => Value::I8s(elements.read(cursor, i8::from_le_bytes)?),
+        id::U16 => Value::U16s(elements.read(cursor, u16::from_le_bytes)?),
+        id::I16 => Value::I16s(elements.read(cursor, i16::from_le_bytes)?),
+        id::U32 => Value::U32s(elements.read(cursor, u32::from_le_bytes)?),
+        id::I32 => Value::I32s(elements.read(cursor, i32::from_le_bytes)?),
+        id::U64 => Value::U64s(elements.read(cursor, u64::from_le_bytes)?),
+        id::I64 => Value::I64s(elements.read(cursor, i64::from_le_bytes)?),
+        id::F32 => Value::F32s(elements.read(cursor, f32::from_le_bytes)?),
+        id::F64 => Value::F64s(elements.read(cursor, f64::from_le_bytes)?),
+        id::BOOL => {
+            let mut values = elements.reserve()?;
+            for byte in cursor.take(least)? {
+                values.push(boolean(key, *byte)?);
+            }
+            Value::Bools(values)
+        }
+        _ => {
+            let mut values = elements.reserve()?;
+            for _ in 0..count {
+                values.push(string(cursor)?);
+            }
+            Value::Strings(values)
+        }
     })
 }
 
-/// `count` has been checked against the bytes left.
-fn many<T>(count: usize, mut read: impl FnMut() -> Result<T, Error>) -> Result<Vec<T>, Error> {
-    let mut values = Vec::with_capacity(count);
-    for _ in 0..count {
-        values.push(read()?);
-    }
-    Ok(values)
+/// Elements whose count has been checked against the bytes left.
+struct Elements<'a> {
+    key: &'a str,
+    count: u64,
 }
 
-fn boolean(cursor: &mut Cursor, key: &str) -> Result<bool, Error> {
-    match cursor.u8()? {
+impl Elements<'_> {
+    fn no_memory(&self) -> Error {
+        Error::Memory {
+            key: self.key.to_owned(),
+            count: self.count,
+        }
+    }
+
+    fn count(&self) -> Result<usize, Error> {
+        usize::try_from(self.count).map_err(|_| self.no_memory())
+    }
+
+    /// Room for all of them and no more.
+    fn reserve<T>(&self) -> Result<Vec<T>, Error> {
+        let mut values = Vec::new();
+        values
+            .try_reserve_exact(self.count()?)
+            .map_err(|_| self.no_memory())?;
+        Ok(values)
+    }
+
+    fn read<T, const N: usize>(
+        &self,
+        cursor: &mut Cursor,
+        convert: fn([u8; N]) -> T,
+    ) -> Result<Vec<T>, Error> {
+        let bytes = self.count()?.checked_mul(N);
+        let bytes = cursor.take(bytes.ok_or_else(|| self.no_memory())?)?;
+        let mut values = self.reserve()?;
+        let (numbers, _) = bytes.as_chunks::<N>();
+        values.extend(numbers.iter().map(|number| convert(*number)));
+        Ok(values)
+    }
+}
+
+fn boolean(key: &str, byte: u8) -> Result<bool, Error> {
+    match byte {
         0 => Ok(false),
         1 => Ok(true),
         byte => Err(Error::NotBoolean {
@@ -123,6 +170,6 @@ fn boolean(cursor: &mut Cursor, key: &str) -> Result<bool, Error> {
     }
 }
 
-fn string(cursor: &mut Cursor, key: &str) -> Result<String, Error> {
-    cursor.string(MAX_STRING, key).map(str::to_owned)
+fn string(cursor: &mut Cursor) -> Result<String, Error> {
+    cursor.string(MAX_STRING).map(str::to_owned)
 }

@@ -1,9 +1,7 @@
 //! Writing the header of a GGUF file, version 3, whose tensors are all F32.
 //!
 //! Metadata comes back in its order, except what describes the old file and not the model: the type of its
-//! tensors becomes F32, its alignment that of the format, and the keys of a split file go. Integer arrays are
-//! written with 32 bits where all elements fit: the reader widens them, and every consumer of 32-bit arrays
-//! takes both signs for one type.
+//! tensors becomes F32, its alignment that of the format, and the keys of a split file go.
 //!
 //! Invariant: writes to memory only; the data follow the header, each tensor followed by [`padding`] zeros.
 
@@ -99,15 +97,16 @@ fn put(out: &mut Vec<u8>, value: &Value) {
             array(out, id::BOOL, values.len());
             out.extend(values.iter().map(|&value| u8::from(value)));
         }
+        Value::U8s(values) => numbers(out, id::U8, values, |value| value.to_le_bytes()),
+        Value::I8s(values) => numbers(out, id::I8, values, |value| value.to_le_bytes()),
+        Value::U16s(values) => numbers(out, id::U16, values, |value| value.to_le_bytes()),
+        Value::I16s(values) => numbers(out, id::I16, values, |value| value.to_le_bytes()),
+        Value::U32s(values) => numbers(out, id::U32, values, |value| value.to_le_bytes()),
+        Value::I32s(values) => numbers(out, id::I32, values, |value| value.to_le_bytes()),
         Value::F32s(values) => numbers(out, id::F32, values, |value| value.to_le_bytes()),
+        Value::U64s(values) => numbers(out, id::U64, values, |value| value.to_le_bytes()),
+        Value::I64s(values) => numbers(out, id::I64, values, |value| value.to_le_bytes()),
         Value::F64s(values) => numbers(out, id::F64, values, |value| value.to_le_bytes()),
-        Value::Integers(values) => match values.iter().map(|&value| i32::try_from(value)).collect()
-        {
-            Ok::<Vec<i32>, _>(narrow) => {
-                numbers(out, id::I32, &narrow, |value| value.to_le_bytes())
-            }
-            Err(_) => numbers(out, id::I64, values, |value| value.to_le_bytes()),
-        },
     }
 }
 
@@ -177,9 +176,15 @@ mod tests {
                 Value::Strings(vec!["".into(), "\u{2581}the".into()]),
             ),
             ("f32s", Value::F32s(vec![0.0, -2.5])),
-            ("narrow", Value::Integers(vec![i32::MIN.into(), 3])),
-            ("wide", Value::Integers(vec![i64::MIN, 3])),
-            ("none", Value::Integers(vec![])),
+            ("u8s", Value::U8s(vec![0, 255])),
+            ("i8s", Value::I8s(vec![-128, 127])),
+            ("u16s", Value::U16s(vec![65535])),
+            ("i16s", Value::I16s(vec![-32768, 1])),
+            ("u32s", Value::U32s(vec![u32::MAX])),
+            ("i32s", Value::I32s(vec![i32::MIN, 3])),
+            ("u64s", Value::U64s(vec![u64::MAX, 1])),
+            ("i64s", Value::I64s(vec![i64::MIN, 3])),
+            ("none", Value::I32s(vec![])),
             ("flags", Value::Bools(vec![true, false])),
             ("f64s", Value::F64s(vec![0.5])),
         ];

@@ -5,6 +5,7 @@
 //! neighbours. A half's upper 24 bits are a signed integer; a value is the middle between that integer
 //! and the next, scaled, so that no weight is zero and the two signs are equally likely.
 
+use crate::cache::Part;
 use crate::compute::{Isa, Kernel};
 use crate::tensor::{Layout, PANEL_ROWS, TensorSpec};
 
@@ -17,22 +18,23 @@ const NORM_SPREAD: f64 = 0.02;
 /// Integers of 24 signed bits times this lie in [-1, 1).
 const UNIT: f64 = 1.0 / (1 << 23) as f64;
 
-/// Writes the stored values of `spec` from `first_row` on: whole panels or rows.
-pub(super) fn fill(isa: Isa, seed: u64, spec: &TensorSpec, first_row: usize, out: &mut [f32]) {
+/// Writes the stored values of `part` of `spec`.
+pub(super) fn fill(isa: Isa, seed: u64, spec: &TensorSpec, part: &Part, out: &mut [f32]) {
     let stream = Stream::new(seed, spec);
-    let cols = spec.cols;
+    let (cols, first_col) = (spec.cols, part.cols.start);
     if spec.layout != Layout::Panels {
+        // Whole rows follow each other, and so do the columns of one.
         return isa.run(Run {
             stream: &stream,
-            start: first_row * cols,
+            start: part.first_row * cols + first_col,
             out,
         });
     }
-    for (panel, out) in out.chunks_exact_mut(cols * PANEL_ROWS).enumerate() {
-        let first = first_row + panel * PANEL_ROWS;
+    let panels = out.chunks_exact_mut(part.cols.len() * PANEL_ROWS);
+    for (first, out) in (part.first_row..).step_by(PANEL_ROWS).zip(panels) {
         let (lines, _) = out.as_chunks_mut::<PANEL_ROWS>();
         if first + PANEL_ROWS <= spec.rows && cols.is_multiple_of(2) {
-            let start = first * cols;
+            let start = first * cols + first_col;
             isa.run(FullPanel {
                 stream: &stream,
                 start,
@@ -40,7 +42,7 @@ pub(super) fn fill(isa: Isa, seed: u64, spec: &TensorSpec, first_row: usize, out
                 lines,
             });
         } else {
-            stream.any_panel(first, spec.rows, cols, lines);
+            stream.any_panel(first, first_col, spec, lines);
         }
     }
 }
@@ -155,9 +157,16 @@ impl Stream {
         self.value((word >> (index % 2 * 32)) as u32)
     }
 
-    /// A panel with missing rows or an odd number of columns.
-    fn any_panel(&self, first: usize, rows: usize, cols: usize, lines: &mut [[f32; PANEL_ROWS]]) {
-        for (k, line) in lines.iter_mut().enumerate() {
+    /// A panel with missing rows or an odd number of columns, from column `first_col` on.
+    fn any_panel(
+        &self,
+        first: usize,
+        first_col: usize,
+        spec: &TensorSpec,
+        lines: &mut [[f32; PANEL_ROWS]],
+    ) {
+        let &TensorSpec { rows, cols, .. } = spec;
+        for (k, line) in (first_col..).zip(lines) {
             for lane in 0..PANEL_ROWS {
                 let row = first + lane;
                 line[lane] = if row < rows {
@@ -191,6 +200,13 @@ mod tests {
         }
     }
 
+    fn whole(spec: &TensorSpec) -> Part {
+        Part {
+            first_row: 0,
+            cols: 0..spec.cols,
+        }
+    }
+
     /// Rows 0..rows of a tensor from its panels.
     fn unpack(panels: &[f32], rows: usize, cols: usize) -> Vec<f32> {
         let at = |row: usize, k: usize| panels[(row / 16 * cols + k) * 16 + row % 16];
@@ -211,11 +227,12 @@ mod tests {
     fn the_layout_does_not_change_the_values() {
         for (rows, cols) in [(16, 8), (37, 6), (37, 7), (1, 3)] {
             let mut by_rows = vec![0.0; rows * cols];
+            let all = whole(&spec(Layout::Rows, rows, cols));
             fill(
                 Isa::best(),
                 42,
                 &spec(Layout::Rows, rows, cols),
-                0,
+                &all,
                 &mut by_rows,
             );
             let mut panels = vec![9.0; rows.next_multiple_of(16) * cols];
@@ -223,7 +240,7 @@ mod tests {
                 Isa::best(),
                 42,
                 &spec(Layout::Panels, rows, cols),
-                0,
+                &all,
                 &mut panels,
             );
             assert_eq!(unpack(&panels, rows, cols), by_rows, "{rows} x {cols}");
@@ -240,11 +257,46 @@ mod tests {
         for cols in [6, 7] {
             let spec = spec(Layout::Rows, 9, cols);
             let mut whole = vec![0.0; 9 * cols];
-            fill(Isa::best(), 42, &spec, 0, &mut whole);
+            fill(Isa::best(), 42, &spec, &self::whole(&spec), &mut whole);
             for row in 0..9 {
                 let mut part = vec![0.0; cols];
-                fill(Isa::best(), 42, &spec, row, &mut part);
+                fill(
+                    Isa::best(),
+                    42,
+                    &spec,
+                    &Part {
+                        first_row: row,
+                        cols: 0..cols,
+                    },
+                    &mut part,
+                );
                 assert_eq!(part, whole[row * cols..][..cols]);
+            }
+        }
+    }
+
+    #[test]
+    fn columns_cut_out_of_a_panel_or_row_have_the_values_of_the_whole() {
+        for (layout, rows, cols) in [
+            (Layout::Panels, 16, 700),
+            (Layout::Panels, 5, 701),
+            (Layout::Vector, 1, 701),
+        ] {
+            let spec = spec(layout, rows, cols);
+            let width = spec.stored_len().unwrap() / cols;
+            let mut all = vec![0.0; cols * width];
+            fill(Isa::best(), 42, &spec, &whole(&spec), &mut all);
+            for cols in [0..256, 256..512, 512..cols] {
+                let mut cut = vec![9.0; cols.len() * width];
+                let expected = &all[cols.start * width..cols.end * width];
+                fill(
+                    Isa::best(),
+                    42,
+                    &spec,
+                    &Part { first_row: 0, cols },
+                    &mut cut,
+                );
+                assert_eq!(cut, expected);
             }
         }
     }
@@ -259,7 +311,7 @@ mod tests {
                 cols: 4,
             };
             let mut out = [0.0; 16];
-            fill(Isa::best(), seed, &spec, 0, &mut out);
+            fill(Isa::best(), seed, &spec, &whole(&spec), &mut out);
             out
         };
         assert_ne!(values(42, "a"), values(43, "a"));

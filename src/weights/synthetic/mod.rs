@@ -10,7 +10,7 @@ mod generate;
 mod metadata;
 mod shapes;
 
-use crate::cache::Contents;
+use crate::cache::{Contents, Part};
 use crate::compute::Isa;
 use crate::config;
 use crate::tensor::TensorSpec;
@@ -74,8 +74,8 @@ impl Contents for Synthetic {
         self.specs.clone()
     }
 
-    fn fill(&self, spec: &TensorSpec, first_row: usize, out: &mut [f32]) {
-        generate::fill(self.isa, self.seed, spec, first_row, out);
+    fn fill(&self, spec: &TensorSpec, part: &Part, out: &mut [f32]) {
+        generate::fill(self.isa, self.seed, spec, part, out);
     }
 }
 

@@ -1,0 +1,145 @@
+//! What lies in a cache directory, as far as it can be told without reading values.
+//!
+//! Invariant: nothing is changed, and a file of a foreign name is not looked at.
+
+use std::fs::{self, DirEntry, Metadata};
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use super::directory::{EXTENSION, QUARANTINED};
+use super::fingerprint::{self, Record};
+use super::{Directory, Error, Identity, MappedTensors, Summary, lock, temporary};
+
+/// Ending of lock files.
+const LOCK: &str = "lock";
+
+/// One file of the directory.
+#[derive(Debug)]
+pub struct Item {
+    pub name: String,
+    pub path: PathBuf,
+    pub bytes: u64,
+    pub modified: SystemTime,
+    /// When a process last opened it, as far as the file system keeps account of that.
+    pub used: SystemTime,
+    /// Whether a process has it mapped or locked, or is writing it.
+    pub in_use: bool,
+    pub kind: Kind,
+}
+
+/// What a file of the directory is.
+#[derive(Debug)]
+pub enum Kind {
+    /// A cache file whose header is in order.
+    Cache(Summary),
+    /// A cache file that would be refused.
+    Refused(Error),
+    /// A damaged file that was set aside.
+    Quarantined,
+    /// A file that was never finished.
+    Temporary,
+    Lock,
+    /// What the file `source` contained in one state.
+    Record {
+        source: Option<PathBuf>,
+        blake3: String,
+        state: SourceState,
+    },
+}
+
+/// A source file as it is now, compared with its record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SourceState {
+    Unchanged,
+    Changed,
+    /// It is not there, and its directory is. A disk that is not mounted leaves it open.
+    Gone,
+    Unknown,
+}
+
+impl Directory {
+    /// Every file of the cache, by name.
+    pub fn survey(&self) -> Result<Vec<Item>, Error> {
+        let unreadable = |source| Error::Directory {
+            path: self.path().to_path_buf(),
+            action: "read",
+            source,
+        };
+        let mut items = vec![];
+        for file in fs::read_dir(self.path()).map_err(unreadable)? {
+            // A file that goes away between listing and asking is not listed.
+            items.extend(item(&file.map_err(unreadable)?));
+        }
+        items.sort_by(|a: &Item, b| a.name.cmp(&b.name));
+        Ok(items)
+    }
+}
+
+fn item(file: &DirEntry) -> Option<Item> {
+    let (path, metadata) = (file.path(), file.metadata().ok()?);
+    let name = file.file_name().to_string_lossy().into_owned();
+    let kind = kind(&path, &name)?;
+    let in_use = match kind {
+        Kind::Temporary => temporary::is_being_written(&name),
+        _ => lock::is_held(&path),
+    };
+    Some(Item {
+        bytes: metadata.len(),
+        modified: metadata.modified().unwrap_or(SystemTime::UNIX_EPOCH),
+        used: used(&metadata),
+        in_use,
+        kind,
+        name,
+        path,
+    })
+}
+
+/// A file that was just written has been used, whatever the time of its last access says.
+fn used(metadata: &Metadata) -> SystemTime {
+    let times = [metadata.accessed(), metadata.modified()];
+    times
+        .into_iter()
+        .flatten()
+        .max()
+        .unwrap_or(SystemTime::UNIX_EPOCH)
+}
+
+/// `None` for a file that is none of the cache's.
+fn kind(path: &Path, name: &str) -> Option<Kind> {
+    if temporary::is_name(name) {
+        return Some(Kind::Temporary);
+    }
+    match path.extension()?.to_str()? {
+        EXTENSION => Some(match MappedTensors::open(path, None) {
+            Ok(tensors) => Kind::Cache(Summary::of(&tensors)),
+            Err(error) => Kind::Refused(error),
+        }),
+        QUARANTINED => Some(Kind::Quarantined),
+        LOCK => Some(Kind::Lock),
+        fingerprint::EXTENSION => {
+            // A record that cannot be read serves nobody, like one whose file is gone.
+            let record = Record::read(path);
+            let state = record.as_ref().map_or(SourceState::Gone, state);
+            let (source, blake3) =
+                record.map_or((None, String::new()), |record| (record.path, record.blake3));
+            Some(Kind::Record {
+                source,
+                blake3,
+                state,
+            })
+        }
+        _ => None,
+    }
+}
+
+fn state(record: &Record) -> SourceState {
+    let Some(path) = &record.path else {
+        return SourceState::Unknown;
+    };
+    match fs::metadata(path) {
+        Ok(metadata) if Identity::of(&metadata) == record.identity => SourceState::Unchanged,
+        Ok(_) => SourceState::Changed,
+        Err(_) if path.parent().is_some_and(Path::is_dir) => SourceState::Gone,
+        Err(_) => SourceState::Unknown,
+    }
+}
