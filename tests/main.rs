@@ -15,6 +15,7 @@ static METER: support::meter::Meter = support::meter::Meter;
 mod api_completions;
 mod api_jobs;
 mod architecture;
+mod bench_load;
 mod cache_fault;
 mod cache_format;
 mod cache_trust;
