@@ -308,7 +308,7 @@ fn configurations_decide_about_special_tokens() {
     );
     let numbered = build_with(&bare, &[bos(true), unknown, id]).unwrap();
     assert_eq!(numbered.encode("a", true, true).unwrap(), [364, 97]);
-    let ends = |ids: Vec<i64>| ("tokenizer.huggingface.end_token_ids", Value::Integers(ids));
+    let ends = |ids: Vec<i32>| ("tokenizer.huggingface.end_token_ids", Value::I32s(ids));
     let more = build_with(&json, &[ends(vec![366, 100])]).unwrap();
     assert_eq!(more.end_tokens(), [100, 365, 366, 368]);
     assert_eq!(more.eos(), Some(366));
