@@ -21,7 +21,7 @@ use super::{Error, Metadata};
 const REVISION: u32 = 1;
 
 /// A synthetic model, not yet computed.
-pub(super) struct Synthetic {
+pub struct Synthetic {
     specs: Vec<TensorSpec>,
     seed: u64,
     isa: Isa,
@@ -32,7 +32,7 @@ pub(super) struct Synthetic {
 
 impl Synthetic {
     /// Fails on sizes that are zero or overflow, and on vocabularies without room for the byte tokenizer.
-    pub(super) fn new(sizes: &config::Synthetic) -> Result<Self, Error> {
+    pub fn new(sizes: &config::Synthetic) -> Result<Self, Error> {
         let specs = shapes::specs(sizes)?;
         let parameters = specs
             .iter()
@@ -82,7 +82,7 @@ impl Contents for Synthetic {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cache::{Directory, Key, MemoryTensors};
+    use crate::cache::{Check, Directory, Key, MemoryTensors};
     use crate::config::Preset;
 
     /// Odd sizes, so that strips, panels and words end anywhere, and enough of them for many strips.
@@ -122,7 +122,9 @@ mod tests {
             source_bytes: 0,
         };
         let directory = Directory::open(root.path()).unwrap();
-        let found = directory.find_or_build(&key, synthetic, &()).unwrap();
+        let found = directory
+            .find_or_build(&key, synthetic, Check::Header, &())
+            .unwrap();
         assert!(!found.from_cache);
         hash(&synthetic.specs, |name| found.tensors.get(name).unwrap().1)
     }
