@@ -202,7 +202,11 @@ fn wrong(key: &str, found: &str, expected: &str) -> Problem {
 }
 
 #[cfg(test)]
-#[allow(clippy::indexing_slicing, reason = "the tests' own bytes")]
+#[allow(
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
+    reason = "the tests' own bytes"
+)]
 mod tests {
     use super::*;
 

@@ -44,8 +44,8 @@ pub enum Error {
     /// The cache takes no more, and neither does memory.
     #[error("{disk}; {memory}")]
     NoRoom {
-        disk: cache::Error,
-        memory: cache::Error,
+        disk: Box<cache::Error>,
+        memory: Box<cache::Error>,
     },
     /// Of sizes that someone chose; a restart does not help.
     #[error("synthetic weights: {0}; expected smaller sizes")]

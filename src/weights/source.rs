@@ -156,7 +156,10 @@ fn in_memory(
             tracing::warn!("{lack}; the weights are in memory instead, until the next start");
             Ok(tensors)
         }
-        Err(memory @ cache::Error::NoMemory { .. }) => Err(Error::NoRoom { disk: lack, memory }),
+        Err(memory @ cache::Error::NoMemory { .. }) => Err(Error::NoRoom {
+            disk: lack.into(),
+            memory: memory.into(),
+        }),
         Err(error) => Err(error.into()),
     }
 }

@@ -107,10 +107,10 @@ fn a_sparse_file_of_a_terabyte_is_not_converted() {
         return;
     }
     match place.error() {
-        model::Error::Weights(Error::NoRoom {
-            disk: cache::Error::NoSpace { .. },
-            memory: cache::Error::NoMemory { .. },
-        }) => {}
+        model::Error::Weights(Error::NoRoom { disk, memory }) => {
+            assert!(matches!(*disk, cache::Error::NoSpace { .. }), "{disk}");
+            assert!(matches!(*memory, cache::Error::NoMemory { .. }), "{memory}");
+        }
         other => panic!("{other:?}"),
     }
     place.assert_nothing_left();
@@ -125,7 +125,8 @@ fn a_file_that_changes_while_it_is_read_is_refused() {
         file.write_all_at(bytes, at).unwrap();
     };
     let end = bytes.len() as u64;
-    let changes: [(&str, &dyn Fn(&Path)); 3] = [
+    type Change<'a> = &'a dyn Fn(&Path);
+    let changes: [(&str, Change); 3] = [
         ("shrinks", &|path| {
             let file = OpenOptions::new().write(true).open(path).unwrap();
             file.set_len(100).unwrap();

@@ -181,7 +181,7 @@ fn alignment(cases: &mut Cases) {
         (5, (-32i32).to_le_bytes().to_vec(), "a negative integer"),
         (10, 32u64.to_le_bytes().to_vec(), "an integer"),
         (6, 32f32.to_le_bytes().to_vec(), "a floating-point number"),
-        (STRING, b"\x02\0\0\0\0\0\0\032".to_vec(), "a string"),
+        (STRING, b"\x02\0\0\0\0\0\0\x0032".to_vec(), "a string"),
         (
             ARRAY,
             array(U32, 1, &[32, 0, 0, 0]).1,
