@@ -68,6 +68,8 @@ impl EngineRoom {
             event_sender,
         );
         let pool = Arc::new(pool.map_err(|error| Failure::model(&error))?);
+        let not_cached = loaded.report.not_cached;
+        let not_cached = not_cached.map(|why| format!("{why}; the weights are in memory instead"));
         let served = Arc::new(Served {
             info: loaded.info,
             ready_at: api::now_ms().div_euclid(1000),
@@ -76,7 +78,7 @@ impl EngineRoom {
             max_positions: pool.max_positions(),
             max_tokens_completion: model.max_tokens_completion,
             max_tokens_chat: model.max_tokens_chat,
-            warning: None,
+            warning: not_cached,
         });
         let unverified = verification.is_some();
         front.slot.fill(Arc::clone(&served), unverified);

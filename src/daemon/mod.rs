@@ -60,8 +60,9 @@ enum End {
     Mistrusted(String),
 }
 
-/// From a cold model to the end of the last job. Weights that turn out to be wrong while jobs run are made
-/// again, once: nothing that they gave was recorded.
+/// From a cold model to the end of the last job. When weights turn out to be wrong while jobs run, nothing
+/// that they gave was recorded, and the model is loaded again: with every value compared before it is used,
+/// so this happens once.
 fn serve(
     config: &Config,
     model: &config::Model,
@@ -69,9 +70,9 @@ fn serve(
     sender: &mpsc::SyncSender<Control>,
     control: &mpsc::Receiver<Control>,
 ) -> Result<(), Failure> {
-    let mut again = false;
+    let mut cache = config.cache.clone();
     loop {
-        warming::start(model, &config.cache, front.slot.clone(), sender.clone())?;
+        warming::start(model, &cache, front.slot.clone(), sender.clone())?;
         // What was accepted waits for the next start.
         let Some(loaded) = loaded(control)? else {
             return Ok(());
@@ -87,15 +88,12 @@ fn serve(
         let stopped = engine_room.stop();
         match (ended?, stopped?) {
             (End::Stopped, ()) => return Ok(()),
-            (End::Mistrusted(problem), ()) if again => {
-                return Err(Failure::io(format!("{problem}, for the second time")));
-            }
             (End::Mistrusted(problem), ()) => {
                 tracing::warn!(
                     "{problem}: what was computed with it is thrown away, and it is made again"
                 );
                 systemd::status("loading the model again");
-                again = true;
+                cache.verify = config::Verify::Full;
             }
         }
     }

@@ -10,7 +10,7 @@ use crate::config::{self, Verify};
 use super::convert::Conversion;
 use super::files::{self, ModelFiles};
 use super::synthetic::Synthetic;
-use super::{Error, Metadata, Progress, Shape, WeightStore, folder};
+use super::{Error, Metadata, Progress, Shape, Unverified, WeightStore, folder};
 
 /// Weights ready to bind, and what they cost.
 pub struct Loaded {
@@ -20,7 +20,8 @@ pub struct Loaded {
     /// Identifies the source, weights, sizes and tokenizer: equal fingerprints, equal values and metadata.
     pub fingerprint: String,
     pub report: LoadReport,
-    pub unverified: Option<super::Unverified>,
+    /// There when a cache file was taken as it is, to be verified in the background.
+    pub unverified: Option<Unverified>,
 }
 
 /// What opening the source did.
@@ -32,6 +33,8 @@ pub struct LoadReport {
     pub parameters: u64,
     /// FP32 bytes mapped or allocated.
     pub bytes: u64,
+    /// Why the weights live in memory, where they belong into a cache file.
+    pub not_cached: Option<String>,
     /// Tensors with infinities or NaNs, and how many; known only after a conversion.
     pub non_finite: Vec<(String, u64)>,
 }
@@ -113,12 +116,14 @@ fn open_files<E: From<Error>>(
         Err(error) if or_memory && error.is_lack_of_room() => {
             // Counts again from zero what is not finite.
             let conversion = Conversion::new(&model)?;
+            let reason = error.to_string();
             let tensors = in_memory(error, &conversion, progress)?;
             conversion
                 .confirm()
                 .map_err(|problem| Error::from(cache::Error::Source(problem)))?;
             let fingerprint = model.source().content_key().stem();
-            let loaded = from_memory(tensors, metadata, fingerprint, start);
+            let mut loaded = from_memory(tensors, metadata, fingerprint, start);
+            loaded.report.not_cached = Some(reason);
             (loaded, conversion.non_finite())
         }
         Err(error) => return Err(Error::from(error).into()),
@@ -242,6 +247,7 @@ fn report(store: &WeightStore, from_cache: bool, start: Instant) -> LoadReport {
             .map(|spec| (spec.rows * spec.cols) as u64)
             .sum(),
         bytes: store.value_bytes(),
+        not_cached: None,
         non_finite: vec![],
     }
 }
