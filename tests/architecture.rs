@@ -42,7 +42,7 @@ const UNSAFE_ALLOWED: [&str; 4] = [
     "compute/x86/",
     "compute/aarch64/",
     "compute/team.rs",
-    "cache/mapped.rs",
+    "cache/mapped/",
 ];
 
 const MAX_LINES: usize = 500;
