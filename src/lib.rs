@@ -16,12 +16,14 @@
 //! - [`protocol`]: HTTP bodies to job specs and outcomes to HTTP bodies; pure.
 //! - [`api`]: HTTP/1.1 over a Unix socket.
 //! - [`daemon`]: start in order, stop in reverse; dispatch between queue and engine.
+//! - [`bench`]: what this machine reaches, as ratios within one run.
 //! - [`cli`]: the verbs of `woollyctl` and `woolly`.
 //!
 //! `engine`, `queue` and `protocol` are siblings that do not know each other; they speak [`job`].
 //! The import rule is enforced by `tests/architecture.rs`.
 
 pub mod api;
+pub mod bench;
 pub mod cache;
 pub mod cli;
 pub mod compute;

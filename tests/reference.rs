@@ -7,7 +7,11 @@ use crate::support::models::{reference, smollm2, tiny};
 use crate::support::runs::{Setup, greedy, run};
 
 /// Greedy tokens equal, listed log-probabilities within `tolerance`.
-fn check_completions(loaded: &LoadedModel, reference: &serde_json::Value, tolerance: f64) {
+pub(crate) fn check_completions(
+    loaded: &LoadedModel,
+    reference: &serde_json::Value,
+    tolerance: f64,
+) {
     let items = reference["completion"].as_array().unwrap();
     let mut worst: f64 = 0.0;
     let mut compared = 0;

@@ -117,6 +117,7 @@ impl Directory {
         check: Check,
         progress: &dyn Progress,
     ) -> Result<Found, Error> {
+        self.sweep();
         if let Some(Ok(tensors)) = self.find(key, check) {
             return Ok(Found::there(tensors, check));
         }
@@ -145,6 +146,7 @@ impl Directory {
         check: Check,
         progress: &dyn Progress,
     ) -> Result<Found, Error> {
+        self.sweep();
         let identities = source
             .identities()
             .map_err(|error| self.unreadable(error))?;

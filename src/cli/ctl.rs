@@ -1,10 +1,13 @@
 //! The command line of `woollyctl`: one subcommand for each verb, and the flags they share.
 
+use std::io::{self, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{Parser, Subcommand};
+
+use crate::bench;
 
 use super::client::Client;
 use super::reconnect::Link;
@@ -60,6 +63,9 @@ enum Verb {
     /// Prepare and list FP32 cache files; needs no daemon
     #[command(subcommand)]
     Cache(cache::Cache),
+    /// Measure this machine; needs no daemon
+    #[command(subcommand)]
+    Bench(bench::Verb),
     /// Tell whether jobs are being served
     Health(health::Health),
 }
@@ -72,8 +78,10 @@ impl Ctl {
     }
 
     fn dispatch(self) -> Result<(), Error> {
-        if let Verb::Cache(verb) = self.verb {
-            return cache::run(verb, self.json);
+        match self.verb {
+            Verb::Cache(verb) => return cache::run(verb, self.json),
+            Verb::Bench(verb) => return measure(&verb, self.json),
+            _ => {}
         }
         let socket = settings::socket(self.socket.as_deref())?;
         let runtime = tokio::runtime::Builder::new_current_thread()
@@ -84,6 +92,12 @@ impl Ctl {
         // Batch lines run side by side on this one thread and share what is not thread-safe.
         tokio::task::LocalSet::new().block_on(&runtime, talk(self.verb, client, self.json))
     }
+}
+
+fn measure(verb: &bench::Verb, json: bool) -> Result<(), Error> {
+    let text = verb.run(&["bench"], json);
+    let text = text.map_err(|problem| Error::Failed(problem.to_string()))?;
+    Ok(io::stdout().lock().write_all(text.as_bytes())?)
 }
 
 async fn talk(verb: Verb, client: Client, json: bool) -> Result<(), Error> {
@@ -101,7 +115,7 @@ async fn talk(verb: Verb, client: Client, json: bool) -> Result<(), Error> {
         Verb::Cancel(args) => cancel::run(&link, args, json).await,
         Verb::Health(health::Health {}) => health::run(&link, json).await,
         // Handled before a connection is thought of.
-        Verb::Batch(_) | Verb::Cache(_) => Ok(()),
+        Verb::Batch(_) | Verb::Cache(_) | Verb::Bench(_) => Ok(()),
     }
 }
 

@@ -26,3 +26,4 @@ pub use origin::Origin;
 pub use source::{LoadReport, Loaded, open, open_cached, open_if};
 pub use store::{Tensor, Unverified, Verdict, WeightStore};
 pub use stored::Shape;
+pub use synthetic::Synthetic;

@@ -4,6 +4,7 @@ pub mod block_on;
 pub mod cli;
 pub mod daemon;
 pub mod fake_daemon;
+pub mod folder;
 pub mod gguf_file;
 pub mod http;
 pub mod meter;

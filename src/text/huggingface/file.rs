@@ -22,6 +22,8 @@ pub(super) struct File {
 /// Byte-pair encoding.
 #[derive(Debug, Deserialize)]
 pub(super) struct Model {
+    #[serde(rename = "type", default = "bpe")]
+    kind: String,
     dropout: Option<f64>,
     pub(super) unk_token: Option<String>,
     continuing_subword_prefix: Option<String>,
@@ -53,16 +55,19 @@ pub(super) struct Added {
 impl File {
     /// Parses and refuses models of another kind.
     pub(super) fn parse(json: &str) -> Result<Self, Error> {
-        let file: File = serde_json::from_str(json).map_err(|error| {
+        let wrong = |problem| Err(Error::Tokenizer(format!("tokenizer.json: {problem}")));
+        let other = |kind: &str| wrong(format!("its model is {kind:?}; supported: {BPE:?}"));
+        let file: File = match serde_json::from_str(json) {
+            Ok(file) => file,
             // Other models have other members, so the parser stumbles before it sees the reason.
-            let problem = match kind(json) {
-                Some(kind) if kind != "BPE" => {
-                    format!("its model is {kind:?}; supported: \"BPE\"")
-                }
-                _ => error.to_string(),
-            };
-            Error::Tokenizer(format!("tokenizer.json: {problem}"))
-        })?;
+            Err(error) => match kind(json) {
+                Some(kind) if kind != BPE => return other(&kind),
+                _ => return wrong(error.to_string()),
+            },
+        };
+        if file.model.kind != BPE {
+            return other(&file.model.kind);
+        }
         let model = &file.model;
         let set = |text: &Option<String>| text.as_ref().is_some_and(|text| !text.is_empty());
         let refused = match () {
@@ -72,12 +77,17 @@ impl File {
             () => None,
         };
         match refused {
-            Some(key) => Err(Error::Tokenizer(format!(
-                "tokenizer.json: {key} is set, which is not supported"
-            ))),
+            Some(key) => wrong(format!("{key} is set, which is not supported")),
             None => Ok(file),
         }
     }
+}
+
+/// Old files do not name the only kind there was.
+const BPE: &str = "BPE";
+
+fn bpe() -> String {
+    BPE.to_owned()
 }
 
 /// The kind of model that a file says it has.

@@ -114,3 +114,27 @@ impl Scaling<'_> {
         Ok((0..head / 2).map(one).collect())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn factors_are_those_of_the_same_operations_in_numpy() {
+        let Json::Object(members) = json!({"rope_theta": 500000, "rope_scaling": {
+            "rope_type": "llama3", "factor": 32.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
+            "original_max_position_embeddings": 8192}})
+        else {
+            panic!("an object")
+        };
+        let file = "config.json";
+        let rotation = read(&Object { file, members }, "llama", 64).unwrap();
+        let bits = rotation.factors.unwrap().into_iter().map(f32::to_bits);
+        let mut expected = vec![1.0_f32.to_bits(); 15];
+        expected.extend([0x3fd3_5ec2, 0x4052_b46f, 0x411a_aaee]);
+        expected.resize(32, 32.0_f32.to_bits());
+        assert_eq!(bits.collect::<Vec<_>>(), expected);
+    }
+}

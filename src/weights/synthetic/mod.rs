@@ -21,7 +21,7 @@ use super::{Error, Metadata};
 const REVISION: u32 = 1;
 
 /// A synthetic model, not yet computed.
-pub(super) struct Synthetic {
+pub struct Synthetic {
     specs: Vec<TensorSpec>,
     seed: u64,
     isa: Isa,
@@ -32,7 +32,7 @@ pub(super) struct Synthetic {
 
 impl Synthetic {
     /// Fails on sizes that are zero or overflow, and on vocabularies without room for the byte tokenizer.
-    pub(super) fn new(sizes: &config::Synthetic) -> Result<Self, Error> {
+    pub fn new(sizes: &config::Synthetic) -> Result<Self, Error> {
         let specs = shapes::specs(sizes)?;
         let parameters = specs
             .iter()

@@ -1,0 +1,26 @@
+//! What can be asked for. `woollyctl bench` and `fast_fp32_benchmark` have the same verbs.
+
+use clap::Subcommand;
+
+use super::Error;
+use super::load::{Convert, Load};
+
+#[derive(Debug, Subcommand)]
+pub enum Verb {
+    /// Measure what a model costs before its first token: conversion, cache, start, synthetic weights
+    Load(Load),
+    /// Convert a model in a process of its own and tell its time and memory; `load` runs this
+    #[command(hide = true)]
+    Convert(Convert),
+}
+
+impl Verb {
+    /// Measures, and gives the text for standard output. `words` lead from the name of the running program
+    /// to these verbs.
+    pub fn run(&self, words: &[&str], json: bool) -> Result<String, Error> {
+        match self {
+            Verb::Load(args) => args.run(words, json),
+            Verb::Convert(args) => args.run(),
+        }
+    }
+}
