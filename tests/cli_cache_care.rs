@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
-use super::support::cli::{Said, WOOLLYCTL, command, interrupt, say};
+use super::support::cli::{PIPE, ROOM, Said, WOOLLYCTL, command, full_pipe, interrupt, say};
 use super::support::gguf_file::{self, tensor};
 use super::support::models::fixture;
 
@@ -305,29 +305,16 @@ fn a_conversion_that_is_broken_off_leaves_nothing() {
     let mut child = warming.stderr(writer).spawn().unwrap();
     // The command holds a writing end.
     drop(warming);
-    while rustix::io::ioctl_fionread(&reader).unwrap() <= (CAPACITY - ROOM) as u64 {
+    while rustix::io::ioctl_fionread(&reader).unwrap() <= (PIPE - ROOM) as u64 {
         std::thread::yield_now();
     }
     interrupt(&child);
     let mut said = Vec::new();
     reader.read_to_end(&mut said).unwrap();
-    let said = String::from_utf8_lossy(&said[CAPACITY - ROOM..]).into_owned();
+    let said = String::from_utf8_lossy(&said[PIPE - ROOM..]).into_owned();
     assert_eq!(child.wait().unwrap().code(), Some(1), "{said}");
     assert!(said.ends_with("woollyctl: interrupted\n"), "{said}");
     assert_eq!(fs::read_dir(&dir).unwrap().count(), 0);
-}
-
-/// Bytes that a pipe of one page holds.
-const CAPACITY: usize = 4096;
-/// Enough for the first line of progress, and not for all.
-const ROOM: usize = 100;
-
-/// A pipe with little room left: the reading end, and the writing end.
-fn full_pipe() -> (File, std::process::Stdio) {
-    let (reader, writer) = rustix::pipe::pipe().unwrap();
-    rustix::pipe::fcntl_setpipe_size(&writer, CAPACITY).unwrap();
-    rustix::io::write(&writer, &[b' '; CAPACITY - ROOM]).unwrap();
-    (File::from(reader), writer.into())
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! Running the programs, and reading what they say.
 
 use std::ffi::OsStr;
+use std::fs::File;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
@@ -84,6 +85,20 @@ pub fn say_with_input(mut command: Command, input: &str) -> Said {
 pub fn interrupt(child: &Child) {
     let process = rustix::process::Pid::from_child(child);
     rustix::process::kill_process(process, rustix::process::Signal::INT).unwrap();
+}
+
+/// Bytes that a pipe of one page holds.
+pub const PIPE: usize = 4096;
+/// Enough for the first line of progress, and not for all.
+pub const ROOM: usize = 100;
+
+/// A pipe with little room left, which holds a program at its first lines: the reading end, and the writing
+/// end.
+pub fn full_pipe() -> (File, Stdio) {
+    let (reader, writer) = rustix::pipe::pipe().unwrap();
+    rustix::pipe::fcntl_setpipe_size(&writer, PIPE).unwrap();
+    rustix::io::write(&writer, &[b' '; PIPE - ROOM]).unwrap();
+    (File::from(reader), writer.into())
 }
 
 /// A real daemon with a tiny synthetic model, in a directory of its own.

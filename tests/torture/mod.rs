@@ -5,10 +5,12 @@
 //! `WOOLLY_TORTURE=short` or `long` and makes a table of the lines.
 
 mod corruption;
+mod hostile_paths;
 mod kill_points;
 mod no_space;
 mod stale_model;
 mod strace;
+mod truncation;
 mod warming;
 
 /// How many trials.

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use crate::support::cli::{Said, WOOLLYCTL, command, say};
+use crate::support::cli::{Said, WOOLLYCTL, command, full_pipe, say};
 use crate::support::models::fixture;
 
 use super::{Fault, Trial, right};
@@ -30,6 +30,33 @@ impl Warming {
 
     pub fn root(&self) -> &Path {
         self.root.path()
+    }
+
+    /// The directory of the right file.
+    pub fn golden(&self) -> PathBuf {
+        self.root().join("golden")
+    }
+
+    /// The name of the lock file that a builder of this model takes, as one has it that is stopped by a full
+    /// pipe.
+    pub fn lock_name(&self) -> String {
+        let dir = self.fresh();
+        let arguments = ["cache", "warm", &model(), "--dir", dir.to_str().unwrap()];
+        let (reader, writer) = full_pipe();
+        let mut builder = command(WOOLLYCTL, &arguments)
+            .stderr(writer)
+            .spawn()
+            .unwrap();
+        let lock = loop {
+            let lock = names(&dir).into_iter().find(|name| name.ends_with(".lock"));
+            match lock {
+                Some(lock) => break lock,
+                None => std::thread::yield_now(),
+            }
+        };
+        drop(reader);
+        builder.wait().unwrap();
+        lock
     }
 
     /// A path at which nothing is.
