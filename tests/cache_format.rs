@@ -7,7 +7,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use woolly::cache::{
-    Contents, Directory, Error, Found, Key, MappedFile, MappedTensors, Part, Progress,
+    Check, Contents, Directory, Error, Found, Key, MappedFile, MappedTensors, Part, Progress,
 };
 use woolly::tensor::{Layout, TensorSpec};
 
@@ -77,7 +77,7 @@ fn key() -> Key {
 fn build(directory: &Path) -> Found {
     let directory = Directory::open(directory).unwrap();
     directory
-        .find_or_build(&key(), &Counting::mixed(), &())
+        .find_or_build(&key(), &Counting::mixed(), Check::Values, &())
         .unwrap()
 }
 
@@ -240,7 +240,9 @@ fn a_failed_build_leaves_nothing_behind() {
         refuse: true,
         ..Counting::mixed()
     };
-    let error = directory.find_or_build(&key(), &refused, &()).unwrap_err();
+    let error = directory
+        .find_or_build(&key(), &refused, Check::Values, &())
+        .unwrap_err();
     assert_eq!(error.to_string(), "the source changed");
     assert_eq!(names(directory.path()), Vec::<String>::new());
 
@@ -255,7 +257,9 @@ fn a_failed_build_leaves_nothing_behind() {
         specs: vec![spec],
         refuse: false,
     };
-    let error = directory.find_or_build(&key(), &reserved, &()).unwrap_err();
+    let error = directory
+        .find_or_build(&key(), &reserved, Check::Values, &())
+        .unwrap_err();
     assert_eq!(
         error.to_string(),
         "tensor __pad.0: its name is reserved, so it cannot be stored"
@@ -283,7 +287,9 @@ fn a_full_disk_is_one_sentence_and_leaves_nothing() {
     }
     let directory = tempfile::tempdir().unwrap();
     let cache = Directory::open(directory.path()).unwrap();
-    let error = cache.find_or_build(&key(), &Huge, &()).unwrap_err();
+    let error = cache
+        .find_or_build(&key(), &Huge, Check::Values, &())
+        .unwrap_err();
     assert!(matches!(error, Error::NoSpace { .. }), "{error:?}");
     assert!(
         error.to_string().contains("needs 4398046515200 bytes"),
@@ -324,7 +330,7 @@ fn builders_that_start_at_once_build_once() {
         let start = || {
             let cache = Directory::open(directory.path()).unwrap();
             cache
-                .find_or_build(&key(), &Counting::mixed(), &builds)
+                .find_or_build(&key(), &Counting::mixed(), Check::Values, &builds)
                 .unwrap()
         };
         let threads: Vec<_> = (0..4).map(|_| scope.spawn(start)).collect();

@@ -64,6 +64,8 @@ else
     model=
     record 'fetching the model' 0 1
 fi
+# Without strace the tests of failing system calls skip themselves.
+need_strace || record 'installing strace' 0 1
 rust_tests
 
 # Tests against other people's programs: the packages read what woolly writes, and talk to it.

@@ -45,7 +45,6 @@ fn main() -> ExitCode {
     let Err(failure) = start(&options) else {
         return ExitCode::SUCCESS;
     };
-    // The exit code is worth more than a sentence that cannot be written.
     let _ = writeln!(io::stderr(), "woollyd: {failure}");
     failure.exit_code()
 }

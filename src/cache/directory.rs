@@ -6,7 +6,10 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
+use super::format::Header;
 use super::lock::Lock;
+use super::place::Place;
+use super::room::planned_bytes;
 use super::{Contents, Error, Key, MappedTensors, Progress, Source, fingerprint, writer};
 
 /// Ending of cache files.
@@ -19,6 +22,17 @@ pub(super) const QUARANTINED: &str = "bad";
 #[derive(Debug, Clone)]
 pub struct Directory {
     path: PathBuf,
+    place: Place,
+    max_bytes: Option<u64>,
+}
+
+/// How closely a file that is there is looked at before it is used. Its header always is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Check {
+    /// The header only: values are compared later, or never.
+    Header,
+    /// Every value is read and compared with its checksum.
+    Values,
 }
 
 /// A cache file that was there or has been built.
@@ -29,6 +43,8 @@ pub struct Found {
     pub from_cache: bool,
     /// Why a file of the same name was refused and built again.
     pub replaced: Option<Error>,
+    /// Whether its values are known to be right: they were compared, or have just been written.
+    pub values_checked: bool,
 }
 
 /// What a header says about its file.
@@ -44,7 +60,8 @@ pub struct Summary {
 }
 
 impl Directory {
-    /// Creates the directory, readable by its owner only, unless it exists.
+    /// Creates the directory, readable by its owner only, unless it exists. Fails on a directory in which
+    /// another user could put files.
     pub fn open(path: &Path) -> Result<Self, Error> {
         let create = DirBuilder::new().recursive(true).mode(0o700).create(path);
         create.map_err(|error| match error.kind() {
@@ -53,9 +70,34 @@ impl Directory {
             },
             _ => Error::writing(path, "create it", 0, error),
         })?;
+        let failed = |source| Error::Directory {
+            path: path.to_path_buf(),
+            action: "open it",
+            source,
+        };
+        let place = Place::at(path).map_err(failed)?;
+        place
+            .trust()
+            .map_err(failed)?
+            .map_err(|problem| Error::Untrusted {
+                path: path.to_path_buf(),
+                problem,
+            })?;
         Ok(Directory {
             path: path.to_path_buf(),
+            place,
+            max_bytes: None,
         })
+    }
+
+    /// The same directory, in which all files together may have so many bytes when a new one is built.
+    pub fn limited_to(mut self, max_bytes: Option<u64>) -> Self {
+        self.max_bytes = max_bytes;
+        self
+    }
+
+    pub(super) fn max_bytes(&self) -> Option<u64> {
+        self.max_bytes
     }
 
     pub fn path(&self) -> &Path {
@@ -72,17 +114,15 @@ impl Directory {
         &self,
         key: &Key,
         contents: &dyn Contents,
+        check: Check,
         progress: &dyn Progress,
     ) -> Result<Found, Error> {
-        if let Some(Ok(tensors)) = self.find(key) {
-            return Ok(Found {
-                tensors,
-                from_cache: true,
-                replaced: None,
-            });
+        self.sweep();
+        if let Some(Ok(tensors)) = self.find(key, check) {
+            return Ok(Found::there(tensors, check));
         }
         let _lock = self.lock(&key.source)?;
-        self.find_or_build_locked(key, contents, progress)
+        self.find_or_build_locked(key, contents, check, progress)
     }
 
     /// The valid cache file of the mapped `source`, or what `contents` makes of it. A file is read for its
@@ -92,9 +132,10 @@ impl Directory {
         &self,
         source: Source<'_>,
         contents: &dyn Contents,
+        check: Check,
         progress: &dyn Progress,
     ) -> Result<Found, Error> {
-        self.find_or_build_at(SystemTime::now(), source, contents, progress)
+        self.find_or_build_at(SystemTime::now(), source, contents, check, progress)
     }
 
     fn find_or_build_at(
@@ -102,22 +143,22 @@ impl Directory {
         now: SystemTime,
         source: Source<'_>,
         contents: &dyn Contents,
+        check: Check,
         progress: &dyn Progress,
     ) -> Result<Found, Error> {
+        self.sweep();
         let identities = source
             .identities()
             .map_err(|error| self.unreadable(error))?;
         let recall = |identity| fingerprint::recall(&self.path, identity);
         let remembered: Option<Vec<String>> = identities.iter().map(recall).collect();
         if let Some(hashes) = remembered
-            && let Some(Ok(tensors)) = self.find(&source.key(&hashes))
+            && let Some(Ok(tensors)) = self.find(&source.key(&hashes), check)
         {
-            return Ok(Found {
-                tensors,
-                from_cache: true,
-                replaced: None,
-            });
+            return Ok(Found::there(tensors, check));
         }
+        // Reading a source that is larger than the whole disk would be in vain.
+        self.could_hold(planned_bytes(contents)?)?;
         // The lock has the name of the files' state: their content is not known yet.
         let lock = self.lock(&source.digest(&identities));
         let files = source.files.iter().zip(&identities);
@@ -128,84 +169,72 @@ impl Directory {
             .collect();
         let key = source.key(&hashes);
         if lock.is_err()
-            && let Some(Ok(tensors)) = self.find(&key)
+            && let Some(Ok(tensors)) = self.find(&key, check)
         {
-            return Ok(Found {
-                tensors,
-                from_cache: true,
-                replaced: None,
-            });
+            return Ok(Found::there(tensors, check));
         }
         let _lock = lock?;
-        let found = self.find_or_build_locked(&key, contents, progress)?;
+        let found = self.find_or_build_locked(&key, contents, check, progress)?;
         let unchanged = source.identities().is_ok_and(|now| now == identities);
         if unchanged {
             for ((file, identity), hash) in source.files.iter().zip(&identities).zip(&hashes) {
-                fingerprint::remember(&self.path, identity, file.path(), hash, now);
+                fingerprint::remember(&self.path, identity, Some(file.path()), hash, now);
             }
         }
         Ok(found)
     }
 
-    /// Sets a damaged file aside, so that it is built again and can be looked at; its new path. A file that
-    /// cannot be renamed is removed: it must not be found again.
+    /// Sets a damaged file aside, so that it is built again and can be looked at; its new path.
     pub fn quarantine(&self, file: &Path) -> Result<Option<PathBuf>, Error> {
-        let mut name = file.as_os_str().to_owned();
-        name.push(".");
-        name.push(QUARANTINED);
-        let aside = PathBuf::from(name);
-        if fs::rename(file, &aside).is_ok() {
-            return Ok(Some(aside));
-        }
-        match fs::remove_file(file) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(Error::writing(
-                &self.path,
-                "set a damaged file aside",
-                0,
-                error,
-            )),
-            _ => Ok(None),
-        }
+        set_aside(file)
     }
 
-    /// `None` without a file of that name; its error when it is refused. Every value is read and compared
-    /// with its checksum: the pages are needed at once anyway, and a damaged weight would go unnoticed.
-    fn find(&self, key: &Key) -> Option<Result<MappedTensors, Error>> {
-        let opened = MappedTensors::open(&self.file_path(key), Some(key));
-        match opened.and_then(|tensors| tensors.verify().map(|()| tensors)) {
+    /// `None` without a file of that name; its error when it is refused.
+    fn find(&self, key: &Key, check: Check) -> Option<Result<MappedTensors, Error>> {
+        let found = self.open_file(key).and_then(|tensors| {
+            if check == Check::Values {
+                tensors.verify()?;
+            }
+            tensors.note_use();
+            Ok(tensors)
+        });
+        match found {
             Err(Error::File { source, .. }) if source.kind() == io::ErrorKind::NotFound => None,
             other => Some(other),
         }
+    }
+
+    fn open_file(&self, key: &Key) -> Result<MappedTensors, Error> {
+        MappedTensors::open_in(&self.place, &self.file_path(key), Some(key))
     }
 
     fn find_or_build_locked(
         &self,
         key: &Key,
         contents: &dyn Contents,
+        check: Check,
         progress: &dyn Progress,
     ) -> Result<Found, Error> {
-        let replaced = match self.find(key) {
-            Some(Ok(tensors)) => {
-                return Ok(Found {
-                    tensors,
-                    from_cache: true,
-                    replaced: None,
-                });
-            }
-            Some(Err(error)) => Some(error),
+        let replaced = match self.find(key, check) {
+            Some(Ok(tensors)) => return Ok(Found::there(tensors, check)),
+            // Damage is repaired. What someone else may have put there, or what cannot be opened, is not
+            // ours to replace.
+            Some(Err(error @ Error::Refused { .. })) => Some(error),
+            Some(Err(error)) => return Err(error),
             None => None,
         };
-        let path = self.file_path(key);
         if replaced.is_some() {
             // Maps of the refused file stay valid; the name becomes free for the new one.
-            fs::remove_file(&path)
-                .map_err(|error| Error::writing(&self.path, "remove a refused file", 0, error))?;
+            set_aside(&self.file_path(key))?;
         }
-        writer::build(&self.path, key, contents, progress)?;
+        let header = Header::plan(key.clone(), contents.specs())?;
+        self.make_room(header.file_bytes)?;
+        writer::build(&self.path, header, contents, progress)?;
         Ok(Found {
-            tensors: MappedTensors::open(&path, Some(key))?,
+            tensors: self.open_file(key)?,
             from_cache: false,
             replaced,
+            values_checked: true,
         })
     }
 
@@ -220,6 +249,40 @@ impl Directory {
             action: "read",
             source,
         }
+    }
+}
+
+impl Found {
+    fn there(tensors: MappedTensors, check: Check) -> Self {
+        Found {
+            tensors,
+            from_cache: true,
+            replaced: None,
+            values_checked: check == Check::Values,
+        }
+    }
+}
+
+/// Renames a damaged file. One that cannot be renamed is removed: it must not be found again.
+pub(super) fn set_aside(file: &Path) -> Result<Option<PathBuf>, Error> {
+    let mut name = file.as_os_str().to_owned();
+    name.push(".");
+    name.push(QUARANTINED);
+    let aside = PathBuf::from(name);
+    if fs::rename(file, &aside).is_ok() {
+        return Ok(Some(aside));
+    }
+    match fs::remove_file(file) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            let directory = file.parent().unwrap_or(Path::new("."));
+            Err(Error::writing(
+                directory,
+                "set a damaged file aside",
+                0,
+                error,
+            ))
+        }
+        _ => Ok(None),
     }
 }
 
@@ -285,7 +348,7 @@ mod tests {
                 recipe: "",
             };
             let found = directory
-                .find_or_build_at(now, source, &FirstByte(&files[0]), &())
+                .find_or_build_at(now, source, &FirstByte(&files[0]), Check::Values, &())
                 .unwrap();
             let value = found.tensors.get("first").unwrap().1[0];
             (found.from_cache, value, files[0].identity().unwrap())
@@ -327,7 +390,8 @@ mod tests {
         let now = SystemTime::now() + Duration::from_secs(3_600);
         let build = |files: &[MappedFile], recipe: &str| {
             let source = Source { files, recipe };
-            let found = directory.find_or_build_at(now, source, &FirstByte(&files[0]), &());
+            let found =
+                directory.find_or_build_at(now, source, &FirstByte(&files[0]), Check::Values, &());
             let found = found.unwrap();
             (found.from_cache, found.tensors.key().clone())
         };

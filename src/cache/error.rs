@@ -3,6 +3,8 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use super::Distrust;
+
 /// Failure to find, build or map a cache file.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -16,8 +18,21 @@ pub enum Error {
     NotADirectory { path: PathBuf },
     #[error("cache directory {}: cannot {action}: no permission to write there", path.display())]
     NotWritable { path: PathBuf, action: &'static str },
-    #[error("cache directory {}: the cache file needs {bytes} bytes and the file system has no room for them", path.display())]
-    NoSpace { path: PathBuf, bytes: u64 },
+    #[error("{}: {problem}, so nothing in it can be trusted", path.display())]
+    Untrusted { path: PathBuf, problem: Distrust },
+    #[error("cache directory {}: the cache file needs {bytes} bytes and the file system has room for {available}", path.display())]
+    NoSpace {
+        path: PathBuf,
+        bytes: u64,
+        available: u64,
+    },
+    #[error("cache directory {}: the cache file needs {bytes} bytes, and of the {limit} that all files may have together, files in use have {in_use}", path.display())]
+    OverLimit {
+        path: PathBuf,
+        bytes: u64,
+        limit: u64,
+        in_use: u64,
+    },
     #[error("cache file {}: {problem}", path.display())]
     Refused { path: PathBuf, problem: Problem },
     #[error("cache file {}: cannot {action}: {source}", path.display())]
@@ -41,6 +56,15 @@ pub enum Error {
 }
 
 impl Error {
+    /// Whether the cache file could not be made because the directory takes no more: what is to be in it may
+    /// live elsewhere.
+    pub fn is_lack_of_room(&self) -> bool {
+        matches!(
+            self,
+            Error::NoSpace { .. } | Error::OverLimit { .. } | Error::NotWritable { .. }
+        )
+    }
+
     /// The error of writing in `path`, in the words that help: permission, room, or the system's own.
     pub(super) fn writing(
         path: &Path,
@@ -53,9 +77,14 @@ impl Error {
             io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
                 Error::NotWritable { path, action }
             }
-            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
-                Error::NoSpace { path, bytes }
-            }
+            // Larger than any file may be is larger than any room, too.
+            io::ErrorKind::FileTooLarge
+            | io::ErrorKind::StorageFull
+            | io::ErrorKind::QuotaExceeded => Error::NoSpace {
+                available: free_bytes(&path).unwrap_or(0),
+                path,
+                bytes,
+            },
             _ => Error::Directory {
                 path,
                 action,
@@ -67,6 +96,18 @@ impl Error {
 
 fn gib(bytes: u64) -> String {
     format!("{:.1} GiB", bytes as f64 / f64::from(1 << 30))
+}
+
+/// Bytes that this user may still write to the file system of `path`; `None` when it does not tell.
+pub(super) fn free_bytes(path: &Path) -> Option<u64> {
+    let status = rustix::fs::statvfs(path).ok()?;
+    status.f_bavail.checked_mul(status.f_frsize)
+}
+
+/// Bytes of the whole file system of `path`; `None` when it does not tell.
+pub(super) fn total_bytes(path: &Path) -> Option<u64> {
+    let status = rustix::fs::statvfs(path).ok()?;
+    status.f_blocks.checked_mul(status.f_frsize)
 }
 
 /// Why the bytes of a file are not a cache file that can be used.

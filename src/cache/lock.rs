@@ -60,7 +60,8 @@ pub(super) fn is_held(path: &Path) -> bool {
     matches!(try_hold(path), Ok(None))
 }
 
-fn is_still(path: &Path, file: &File) -> io::Result<bool> {
+/// Whether the name `path` leads to the open `file`.
+pub(super) fn is_still(path: &Path, file: &File) -> io::Result<bool> {
     let ours = file.metadata()?;
     match fs::metadata(path) {
         Ok(named) => Ok(named.ino() == ours.ino() && named.dev() == ours.dev()),

@@ -8,7 +8,9 @@
 //! - [`mapped`] and `memory`: tensors by name in a mapped file or in anonymous memory; `available`: how
 //!   much memory there is for them.
 //! - `directory`: finding and building cache files; one builder at a time.
-//! - `survey`: everything that lies in a directory; `prune`: what of it goes.
+//! - `place` and `trust`: opening what lies there, unless another user could have put it there.
+//! - [`fault`]: what happens when a page of a mapped file cannot be read.
+//! - `survey`: everything that lies in a directory; `prune`: what of it goes; `room`: what goes for a new file.
 //!
 //! Locks, temporary files and records live in the same directory as the cache files.
 //!
@@ -22,23 +24,27 @@ mod checksums;
 mod contents;
 mod directory;
 mod error;
+pub mod fault;
 mod fingerprint;
 mod format;
 mod lock;
 pub mod mapped;
 mod members;
 mod memory;
+mod place;
 mod prune;
 mod read;
+mod room;
 mod source;
 mod strip;
 mod survey;
 mod temporary;
+mod trust;
 mod writer;
 
 pub use available::available_memory;
 pub use contents::{COLUMN_STEP, Contents, Part, Progress};
-pub use directory::{Directory, Found, Summary};
+pub use directory::{Check, Directory, Found, Summary};
 pub use error::{Error, Problem};
 pub use fingerprint::Identity;
 pub use format::{FORMAT_VERSION, Key, LAYOUT};
@@ -48,3 +54,4 @@ pub use memory::MemoryTensors;
 pub use prune::{Limits, Reason, prunable};
 pub use source::Source;
 pub use survey::{Item, Kind, SourceState};
+pub use trust::Distrust;

@@ -10,7 +10,8 @@ use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 use super::lock::try_hold;
-use super::{Directory, Error, Item, Kind, SourceState, Summary};
+use super::survey::LOCK;
+use super::{Directory, Error, Item, Kind, SourceState, Summary, temporary};
 
 /// How much may stay.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -131,6 +132,20 @@ fn lost_model(summary: &Summary, items: &[Item]) -> Option<Reason> {
 }
 
 impl Directory {
+    /// Removes what killed processes left: files that were never finished, and locks that nobody holds. What
+    /// cannot be removed is only untidy.
+    pub(super) fn sweep(&self) {
+        for file in fs::read_dir(self.path()).into_iter().flatten().flatten() {
+            let (path, name) = (file.path(), file.file_name());
+            let is_lock = path.extension().is_some_and(|found| found == LOCK);
+            if (is_lock || name.to_str().is_some_and(temporary::is_name))
+                && let Ok(Some(_held)) = try_hold(&path)
+            {
+                let _ = fs::remove_file(&path);
+            }
+        }
+    }
+
     /// Removes a file unless a process uses it; whether it is gone.
     pub fn remove(&self, item: &Item) -> Result<bool, Error> {
         let failed = |error| Error::writing(self.path(), "remove a file", 0, error);
@@ -322,6 +337,35 @@ mod tests {
             chosen(&items, limits),
             [("a", Reason::Everything), ("b", Reason::Everything)]
         );
+    }
+
+    #[test]
+    fn only_what_killed_processes_left_is_swept() {
+        let root = tempfile::tempdir().unwrap();
+        let directory = Directory::open(root.path()).unwrap();
+        for name in [
+            ".building-1-0",
+            ".building-2-0",
+            "a.lock",
+            "b.lock",
+            "c.bad",
+            "d",
+        ] {
+            fs::write(root.path().join(name), "x").unwrap();
+        }
+        let held = [".building-2-0", "b.lock"].map(|name| {
+            let file = fs::File::open(root.path().join(name)).unwrap();
+            file.lock_shared().unwrap();
+            file
+        });
+        directory.sweep();
+        let mut names: Vec<_> = fs::read_dir(root.path())
+            .unwrap()
+            .map(|file| file.unwrap().file_name().into_string().unwrap())
+            .collect();
+        names.sort();
+        assert_eq!(names, [".building-2-0", "b.lock", "c.bad", "d"]);
+        drop(held);
     }
 
     #[test]

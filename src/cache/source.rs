@@ -12,6 +12,16 @@ pub struct Source<'a> {
 }
 
 impl Source<'_> {
+    /// The key of the source, for which every file is read.
+    pub fn content_key(&self) -> Key {
+        let hashes: Vec<String> = self
+            .files
+            .iter()
+            .map(|file| fingerprint::hash(file.bytes()))
+            .collect();
+        self.key(&hashes)
+    }
+
     /// The key of a source whose files have these hashes. One file without a recipe has the key of its
     /// bytes, which any tool can compute; everything else the hash over the hashes and the recipe.
     pub(super) fn key(&self, hashes: &[String]) -> Key {

@@ -11,7 +11,7 @@ use super::fingerprint::{self, Record};
 use super::{Directory, Error, Identity, MappedTensors, Summary, lock, temporary};
 
 /// Ending of lock files.
-const LOCK: &str = "lock";
+pub(super) const LOCK: &str = "lock";
 
 /// One file of the directory.
 #[derive(Debug)]
@@ -22,7 +22,7 @@ pub struct Item {
     pub modified: SystemTime,
     /// When a process last opened it, as far as the file system keeps account of that.
     pub used: SystemTime,
-    /// Whether a process has it mapped or locked, or is writing it.
+    /// Whether a process has it mapped, or is building it.
     pub in_use: bool,
     pub kind: Kind,
 }
@@ -79,15 +79,11 @@ fn item(file: &DirEntry) -> Option<Item> {
     let (path, metadata) = (file.path(), file.metadata().ok()?);
     let name = file.file_name().to_string_lossy().into_owned();
     let kind = kind(&path, &name)?;
-    let in_use = match kind {
-        Kind::Temporary => temporary::is_being_written(&name),
-        _ => lock::is_held(&path),
-    };
     Some(Item {
         bytes: metadata.len(),
         modified: metadata.modified().unwrap_or(SystemTime::UNIX_EPOCH),
         used: used(&metadata),
-        in_use,
+        in_use: lock::is_held(&path),
         kind,
         name,
         path,

@@ -1,34 +1,24 @@
 //! A file that does not exist until it is published.
 
 use std::fs::{self, File, OpenOptions};
-use std::io;
+use std::io::{self, Write};
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{AtFlags, CWD, Mode, OFlags};
 
+use super::lock;
+
 /// Mode of published files: nobody writes to a file that may be mapped.
 const MODE: u32 = 0o400;
 
-/// Beginnings of the names of files that are not finished; the process id follows.
-const BUILDING: &str = ".building-";
-const WRITING: &str = ".writing-";
+/// Beginning of the names of files that are not finished. Whoever writes one holds a lock on it.
+const PREFIX: &str = ".building-";
 
 /// Whether a file of this name was never finished, or is not yet.
 pub(super) fn is_name(name: &str) -> bool {
-    process(name).is_some()
-}
-
-/// Whether the process that would finish it lives. Another process of the same number counts as it: then the
-/// file stays until that one is gone too.
-pub(super) fn is_being_written(name: &str) -> bool {
-    process(name).is_some_and(|id| Path::new("/proc").join(id.to_string()).exists())
-}
-
-fn process(name: &str) -> Option<u32> {
-    let rest = name.strip_prefix(BUILDING).or(name.strip_prefix(WRITING))?;
-    rest.split('-').next()?.parse().ok()
+    name.starts_with(PREFIX)
 }
 
 /// A new file in the directory of its final name. Dropped unpublished, it leaves nothing behind; a
@@ -60,18 +50,8 @@ impl Temporary {
         })
     }
 
-    /// `.building-<pid>-<n>`, not of the ending that cache files have.
     fn named(directory: &Path) -> io::Result<Self> {
-        let path = (0..u32::MAX)
-            .map(|n| directory.join(format!("{BUILDING}{}-{n}", std::process::id())))
-            .find(|path| !path.exists())
-            .ok_or(io::ErrorKind::AlreadyExists)?;
-        let file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create_new(true)
-            .mode(MODE)
-            .open(&path)?;
+        let (file, path) = create(directory)?;
         Ok(Temporary {
             file,
             path: Some(path),
@@ -124,19 +104,42 @@ fn sync_directory(path: &Path) -> io::Result<()> {
 /// Replaces the small file `name` in one step.
 pub(super) fn replace(name: &Path, bytes: &[u8]) -> io::Result<()> {
     let directory = name.parent().unwrap_or(Path::new("."));
-    let path = directory.join(format!("{WRITING}{}", std::process::id()));
-    fs::write(&path, bytes)?;
-    let renamed = fs::rename(&path, name);
-    if renamed.is_err() {
+    let (mut file, path) = create(directory)?;
+    let replaced = file.write_all(bytes).and_then(|()| fs::rename(&path, name));
+    if replaced.is_err() {
         let _ = fs::remove_file(&path);
     }
-    renamed
+    replaced
+}
+
+/// A new file `.building-<pid>-<n>`, locked so that nobody takes it for a leftover.
+fn create(directory: &Path) -> io::Result<(File, PathBuf)> {
+    for number in 0..u32::MAX {
+        let path = directory.join(format!("{PREFIX}{}-{number}", std::process::id()));
+        let options = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create_new(true)
+            .mode(MODE)
+            .open(&path);
+        match options {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            other => {
+                let file = other?;
+                file.lock_shared()?;
+                // Before the lock it could be taken for a leftover and removed.
+                if lock::is_still(&path, &file)? {
+                    return Ok((file, path));
+                }
+            }
+        }
+    }
+    Err(io::ErrorKind::AlreadyExists.into())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::io::Write;
 
     #[test]
     fn a_file_appears_when_it_is_published_and_not_before() {
@@ -156,17 +159,15 @@ mod tests {
     }
 
     #[test]
-    fn the_name_says_whether_the_writer_lives() {
-        let living = std::process::id();
-        for name in [
-            format!(".building-{living}-0"),
-            format!(".writing-{living}"),
-        ] {
-            assert!(is_name(&name) && is_being_written(&name), "{name}");
-        }
-        // Larger than any process id of Linux.
-        assert!(is_name(".building-4294967295-0") && !is_being_written(".building-4294967295-0"));
-        for name in [".building-", ".building-x-0", "building-1-0", ".profile"] {
+    fn an_unfinished_file_with_a_name_is_known_and_locked() {
+        let directory = tempfile::tempdir().unwrap();
+        let temporary = Temporary::named(directory.path()).unwrap();
+        let path = temporary.path.clone().unwrap();
+        assert!(is_name(path.file_name().unwrap().to_str().unwrap()));
+        assert!(lock::is_held(&path));
+        drop(temporary);
+        assert!(!path.exists() && !lock::is_held(&path));
+        for name in ["building-1-0", ".profile"] {
             assert!(!is_name(name), "{name}");
         }
     }

@@ -16,23 +16,34 @@ use rayon::prelude::*;
 use rustix::fs::FallocateFlags;
 
 use super::checksums::{Abandon, Checksums};
+use super::error::free_bytes;
 use super::format::Header;
 use super::strip::{Strip, strips};
 use super::temporary::Temporary;
-use super::{Contents, Error, Key, Progress};
+use super::{Contents, Error, Progress};
 
 /// Values per strip: 512 KiB stay in a core's second-level cache from filling to writing.
 const STRIP_VALUES: usize = (512 << 10) / size_of::<f32>();
 
-/// Builds the file `key` in `directory` on the threads of the current rayon pool.
+/// Builds the planned file in `directory` on the threads of the current rayon pool.
 pub(super) fn build(
     directory: &Path,
-    key: &Key,
+    mut header: Header,
     contents: &dyn Contents,
     progress: &dyn Progress,
 ) -> Result<(), Error> {
-    let mut header = Header::plan(key.clone(), contents.specs())?;
+    let name = header.key.file_name();
     let bytes = header.file_bytes;
+    match free_bytes(directory) {
+        Some(available) if available < bytes => {
+            return Err(Error::NoSpace {
+                path: directory.to_path_buf(),
+                bytes,
+                available,
+            });
+        }
+        _ => {}
+    }
     let failed = |action| move |error| Error::writing(directory, action, bytes, error);
 
     let temporary = Temporary::create(directory).map_err(failed("create a cache file"))?;
@@ -50,7 +61,7 @@ pub(super) fn build(
     contents.confirm().map_err(Error::Source)?;
     go_on(progress)?;
     temporary
-        .publish(&directory.join(key.file_name()))
+        .publish(&directory.join(name))
         .map_err(failed("give a cache file its name"))?;
     progress.finish();
     Ok(())

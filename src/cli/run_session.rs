@@ -49,6 +49,15 @@ pub(super) struct Generated {
     pub(super) decode: Duration,
 }
 
+/// A daemon can hold back what it computes; here, every token is printed at once, so what would be verified
+/// in the background is verified first.
+fn before_printing(verify: config::Verify) -> config::Verify {
+    match verify {
+        config::Verify::Background | config::Verify::Full => config::Verify::Full,
+        config::Verify::Header => config::Verify::Header,
+    }
+}
+
 impl Session {
     pub(super) fn load(model: &config::Model, config: Config) -> Result<Self, Error> {
         let progress = match &model.source {
@@ -56,7 +65,11 @@ impl Session {
             // Made in about the time that it takes to say so.
             ModelSource::Synthetic(_) => Conversion::silent(),
         };
-        let loaded = model::load(model, &config.cache, &progress)
+        let cache = config::Cache {
+            verify: before_printing(config.cache.verify),
+            ..config.cache.clone()
+        };
+        let loaded = model::load(model, &cache, &progress)
             .map_err(|problem| Error::Failed(problem.to_string()))?;
         Ok(Session {
             loaded,

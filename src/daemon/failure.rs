@@ -54,9 +54,11 @@ impl Failure {
         match error {
             model::Error::Weights(weights::Error::Cache(
                 cache::Error::NoSpace { .. }
+                | cache::Error::OverLimit { .. }
                 | cache::Error::NoMemory { .. }
                 | cache::Error::Memory { .. },
             ))
+            | model::Error::Weights(weights::Error::NoRoom { .. })
             | model::Error::KvMemory { .. } => return Failure::io(message),
             model::Error::Thread(_) | model::Error::WorkerDied => return Failure::failed(message),
             _ => {}
@@ -142,7 +144,8 @@ mod tests {
     fn a_full_disk_may_have_room_again() {
         let full = cache::Error::NoSpace {
             path: "/c".into(),
-            bytes: 1,
+            bytes: 2,
+            available: 1,
         };
         let failure = Failure::model(&model::Error::Weights(full.into()));
         assert_eq!(failure.code, 74);

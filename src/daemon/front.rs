@@ -7,9 +7,11 @@ use tokio::runtime::Runtime;
 use tokio::task::JoinHandle;
 
 use crate::api::{self, Api, Bound, Lifecycle, ModelSlot, Phase, Rights, SocketError};
+use crate::cache::fault::Guard;
 use crate::config::Config;
-use crate::queue::{self, Queue};
+use crate::queue::{self, Queue, StateDir};
 
+use super::aftermath::{self, Aftermath};
 use super::control::Control;
 use super::failure::Failure;
 
@@ -32,15 +34,28 @@ pub(super) struct Front {
     runtime: Runtime,
     server: JoinHandle<()>,
     socket: Bound,
+    /// While it lives, a file that goes away under its map leaves a marker.
+    guard: Guard,
 }
 
 impl Front {
     pub(super) fn start(config: &Config, control: SyncSender<Control>) -> Result<Self, Failure> {
         let own_uid = rustix::process::geteuid().as_raw();
-        let queue = once_free(
+        let state_dir = once_free(
             |error| matches!(error, queue::Error::InUse { .. }),
-            || Queue::open(&config.daemon.state_dir, &config.queue),
+            || StateDir::hold(&config.daemon.state_dir),
         )?;
+        // All three under the lock of the directory: the marker belongs to whoever holds it.
+        let aftermath = Aftermath::read(&state_dir);
+        let marker = aftermath::marker(&state_dir);
+        let queue = Queue::within(state_dir, &config.queue, aftermath.blame())?;
+        aftermath.clear_away(&config.cache.dir);
+        let guard = Guard::install(Some(&marker)).map_err(|error| {
+            Failure::io(format!(
+                "cannot prepare for faults in {}: {error}",
+                marker.display()
+            ))
+        })?;
         let (socket, name) = match api::inherited()? {
             Some(socket) => (socket, "of the service manager".to_owned()),
             None => {
@@ -86,7 +101,14 @@ impl Front {
             runtime,
             server,
             socket,
+            guard,
         })
+    }
+
+    /// For tests that ask the queue as a connection does.
+    #[cfg(test)]
+    pub(super) fn block_on<T>(&self, asked: impl Future<Output = T>) -> T {
+        self.runtime.block_on(asked)
     }
 
     /// New work is refused from here on.
@@ -105,6 +127,8 @@ impl Front {
         }
         self.runtime.shutdown_background();
         drop(self.socket);
+        // Before the queue lets go of the state directory: the marker is its next holder's then.
+        drop(self.guard);
         self.queue.close();
     }
 }

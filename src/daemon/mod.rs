@@ -10,6 +10,7 @@
 //! Exit codes: 0 clean, 1 failed, 74 I/O (a restart helps), 78 configuration (a restart does not help):
 //! see [`Failure`].
 
+mod aftermath;
 mod assembly;
 mod check;
 mod control;

@@ -7,16 +7,20 @@ use std::thread::JoinHandle;
 use std::time::Instant;
 
 use crate::cache;
-use crate::weights::{self, Unverified, Verdict};
+use crate::weights::{self, Verdict};
 
 use super::control::{self, Control};
 use super::failure::Failure;
 use super::gate::Gate;
 
+/// Reads everything, unless the flag is set meanwhile.
+pub(super) type Verification =
+    Box<dyn FnOnce(&AtomicBool) -> Result<Verdict, weights::Error> + Send>;
+
 /// Verifies on a thread of its own, which decides the gate and then tells the main thread. `enough` ends it
 /// early.
 pub(super) fn start(
-    unverified: Unverified,
+    verification: Verification,
     gate: Arc<Gate>,
     enough: Arc<AtomicBool>,
     control: SyncSender<Control>,
@@ -24,7 +28,7 @@ pub(super) fn start(
     let sender = control.clone();
     control::spawn("woolly-verify", control, move || {
         let started = Instant::now();
-        let message = match unverified.verify(&enough) {
+        let message = match verification(&enough) {
             Ok(Verdict::Stopped) => return,
             Ok(Verdict::Sound) => {
                 gate.open();

@@ -68,7 +68,7 @@ fn load_source(
             scope.spawn(move || Text::build(&metadata, chat_template))
         };
         let mut text = None;
-        let loaded = weights::open_if(&model.source, &cache.dir, progress, |metadata, shapes| {
+        let loaded = weights::open_if(&model.source, cache, progress, |metadata, shapes| {
             accept(metadata, shapes)?;
             text = Some(build(metadata));
             Ok::<_, Error>(())

@@ -15,7 +15,7 @@ use tokenizers::pre_tokenizers::sequence::Sequence;
 use tokenizers::pre_tokenizers::split::{Split, SplitPattern};
 use tokenizers::{
     AddedToken, NormalizerWrapper, OffsetReferential, OffsetType, PreTokenizerWrapper,
-    SplitDelimiterBehavior, Tokenizer as Pipeline,
+    SplitDelimiterBehavior,
 };
 
 use crate::weights::Metadata;
@@ -24,6 +24,7 @@ use crate::weights::gguf::excerpt;
 use super::Error;
 use super::byte_alphabet::ByteAlphabet;
 use super::pre_tokenizers::PreTokenizer;
+use super::shared_model::{Pipeline, SharedModel};
 use super::vocabulary::{Kind, Vocabulary};
 
 /// The encoder of one vocabulary.
@@ -43,7 +44,11 @@ impl Bpe {
         pre: PreTokenizer,
     ) -> Result<Self, Error> {
         let merges = merges(metadata)?;
-        let mut plain = Pipeline::new(model(vocabulary, merges, pre)?);
+        let pairs = merges.iter().map(|merge| split_merge(merge));
+        let model = model(vocabulary, pairs, MERGES, |builder| {
+            builder.ignore_merges(pre.ignore_merges)
+        })?;
+        let mut plain = Pipeline::new(model);
         plain.with_pre_tokenizer(Some(word_splitter(pre)?));
         Self::from_pipeline(plain, vocabulary)
     }
@@ -142,14 +147,6 @@ pub(super) fn merges(metadata: &Metadata) -> Result<&[String], Error> {
     merges.map_err(Error::metadata)
 }
 
-fn model(vocabulary: &Vocabulary, merges: &[String], pre: PreTokenizer) -> Result<BPE, Error> {
-    let pairs = merges.iter().map(|merge| split_merge(merge));
-    builder(vocabulary, pairs, MERGES)?
-        .ignore_merges(pre.ignore_merges)
-        .build()
-        .map_err(tokenizer_error)
-}
-
 /// A merge as one text has a space between its halves. The first half may itself begin with a space in
 /// vocabularies that do not escape it.
 pub(super) fn split_merge(merge: &str) -> (&str, &str) {
@@ -160,30 +157,43 @@ pub(super) fn split_merge(merge: &str) -> (&str, &str) {
     }
 }
 
-/// Vocabulary and merges, the merges checked against the vocabulary: the builder of the crate panics on
-/// a merge whose result is longer than every entry.
-pub(super) fn builder<'a>(
+/// Builds the model of a vocabulary and its merges; `set` sets what else there is to it, and `key` is where
+/// the merges stand.
+pub(super) fn model<'a>(
     vocabulary: &Vocabulary,
-    merges: impl Iterator<Item = (&'a str, &'a str)>,
+    merges: impl Iterator<Item = (&'a str, &'a str)> + Clone,
     key: &str,
-) -> Result<BpeBuilder, Error> {
+    set: impl FnOnce(BpeBuilder) -> BpeBuilder,
+) -> Result<SharedModel, Error> {
     let names = vocabulary.names.iter().cloned();
     let ids: Vocab = names.zip(0..).collect();
-    let mut pairs = Vec::with_capacity(merges.size_hint().0);
-    let mut joined = String::new();
-    for (left, right) in merges {
-        joined.clear();
-        joined.extend([left, right]);
-        let known = [left, right, &joined].map(|entry| ids.contains_key(entry));
-        if known.contains(&false) {
-            return Err(Error::Merge {
-                key: key.to_owned(),
-                merge: excerpt(&format!("{left} {right}")),
-            });
-        }
-        pairs.push((left.to_owned(), right.to_owned()));
+    let longest = vocabulary.names.iter().map(String::len).max().unwrap_or(0);
+    // The crate looks every merge up itself, so that is not done twice; but it panics on a merge whose
+    // result is longer than every entry.
+    let fits = |(left, right): (&str, &str)| left.len() + right.len() <= longest;
+    if let Some(merge) = merges.clone().find(|merge| !fits(*merge)) {
+        return Err(joins_nothing(key, merge));
     }
-    Ok(BPE::builder().vocab_and_merges(ids, pairs))
+    let pairs = merges.clone().map(|(l, r)| (l.to_owned(), r.to_owned()));
+    let builder = BPE::builder().vocab_and_merges(ids, pairs.collect::<Vec<_>>());
+    set(builder).build().map(SharedModel::new).map_err(|error| {
+        let entries: HashSet<&str> = vocabulary.names.iter().map(String::as_str).collect();
+        let unknown = |(left, right): &(&str, &str)| {
+            let joined = format!("{left}{right}");
+            [left, right, joined.as_str()]
+                .iter()
+                .any(|entry| !entries.contains(entry))
+        };
+        let culprit = merges.clone().find(unknown);
+        culprit.map_or_else(|| tokenizer_error(error), |merge| joins_nothing(key, merge))
+    })
+}
+
+fn joins_nothing(key: &str, (left, right): (&str, &str)) -> Error {
+    Error::Merge {
+        key: key.to_owned(),
+        merge: excerpt(&format!("{left} {right}")),
+    }
 }
 
 fn word_splitter(pre: PreTokenizer) -> Result<PreTokenizerWrapper, Error> {

@@ -16,6 +16,7 @@ mod end_tokens;
 mod error;
 mod huggingface;
 mod pre_tokenizers;
+mod shared_model;
 mod stream_decoder;
 mod templates;
 mod tokenizer;

@@ -41,6 +41,12 @@ pub enum Error {
     },
     #[error("synthetic weights: {0}")]
     Synthetic(String),
+    /// The cache takes no more, and neither does memory.
+    #[error("{disk}; {memory}")]
+    NoRoom {
+        disk: cache::Error,
+        memory: cache::Error,
+    },
     /// Of sizes that someone chose; a restart does not help.
     #[error("synthetic weights: {0}; expected smaller sizes")]
     SyntheticTooLarge(cache::Error),

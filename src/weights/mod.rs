@@ -23,7 +23,7 @@ pub use error::Error;
 pub use files::{Description, default_name, describe};
 pub use gguf::Metadata;
 pub use origin::Origin;
-pub use source::{LoadReport, Loaded, open, open_if};
+pub use source::{LoadReport, Loaded, open, open_cached, open_if};
 pub use store::{Tensor, Unverified, Verdict, WeightStore};
 pub use stored::Shape;
 pub use synthetic::Synthetic;

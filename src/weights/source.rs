@@ -4,8 +4,8 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::cache::{self, Directory, Found, Key, MemoryTensors};
-use crate::config;
+use crate::cache::{self, Check, Contents, Directory, Found, Key, MemoryTensors};
+use crate::config::{self, Verify};
 
 use super::convert::Conversion;
 use super::files::{self, ModelFiles};
@@ -36,21 +36,46 @@ pub struct LoadReport {
     pub non_finite: Vec<(String, u64)>,
 }
 
-/// Opens `source`; a model's files are converted into `cache_dir` unless a valid cache file is there.
-/// Synthetic weights live in memory, or in `cache_dir` when they are to persist.
+/// Opens `source` through a cache file with every value compared; a model's files are converted unless a
+/// valid cache file is there. Synthetic weights live in memory unless they are to persist.
 pub fn open(
     source: &config::ModelSource,
     cache_dir: &Path,
     progress: &dyn Progress,
 ) -> Result<Loaded, Error> {
-    open_if(source, cache_dir, progress, |_, _| Ok(()))
+    let settings = config::Cache {
+        dir: cache_dir.to_path_buf(),
+        max_bytes: None,
+        verify: Verify::Full,
+    };
+    open_cached(source, &settings, progress)
 }
 
-/// The same, unless `accept` refuses what the headers of the files say: a model that cannot run is not
-/// worth the minutes and gigabytes of its conversion.
+/// The same as `settings` say; fails where the cache file cannot be written.
+pub fn open_cached(
+    source: &config::ModelSource,
+    settings: &config::Cache,
+    progress: &dyn Progress,
+) -> Result<Loaded, Error> {
+    open_with(source, settings, false, progress, |_, _| Ok(()))
+}
+
+/// The same, unless `accept` refuses the metadata and the tensors of a file: a model that cannot run is
+/// not worth the minutes and gigabytes of its conversion. Where the cache file cannot be written, for lack of
+/// room or permission, the weights live in memory.
 pub fn open_if<E: From<Error>>(
     source: &config::ModelSource,
-    cache_dir: &Path,
+    settings: &config::Cache,
+    progress: &dyn Progress,
+    accept: impl FnOnce(&Arc<Metadata>, &[Shape]) -> Result<(), E>,
+) -> Result<Loaded, E> {
+    open_with(source, settings, true, progress, accept)
+}
+
+fn open_with<E: From<Error>>(
+    source: &config::ModelSource,
+    settings: &config::Cache,
+    or_memory: bool,
     progress: &dyn Progress,
     accept: impl FnOnce(&Arc<Metadata>, &[Shape]) -> Result<(), E>,
 ) -> Result<Loaded, E> {
@@ -59,32 +84,48 @@ pub fn open_if<E: From<Error>>(
         config::ModelSource::Gguf(path) => files::gguf(path)?,
         config::ModelSource::Safetensors(path) => folder::open(path)?,
         config::ModelSource::Synthetic(sizes) => {
-            return Ok(open_synthetic(sizes, cache_dir, progress, start)?);
+            return Ok(open_synthetic(sizes, settings, progress, start)?);
         }
     };
-    open_files(model, cache_dir, progress, accept, start)
+    open_files(model, settings, or_memory, progress, accept, start)
 }
 
 fn open_files<E: From<Error>>(
     mut model: ModelFiles,
-    cache_dir: &Path,
+    settings: &config::Cache,
+    or_memory: bool,
     progress: &dyn Progress,
     accept: impl FnOnce(&Arc<Metadata>, &[Shape]) -> Result<(), E>,
     start: Instant,
 ) -> Result<Loaded, E> {
     let metadata = Arc::new(std::mem::take(&mut model.metadata));
     accept(&metadata, &model.shapes())?;
-    // What was accepted must be what is in the files still.
-    model.confirm()?;
     let conversion = Conversion::new(&model)?;
-    let found = Directory::open(cache_dir)
-        .and_then(|cache| cache.find_or_build_from(model.source(), &conversion, progress))
-        .map_err(Error::from)?;
-    let non_finite = conversion.non_finite();
+    let found = directory(settings).and_then(|directory| {
+        let check = check(settings.verify);
+        directory.find_or_build_from(model.source(), &conversion, check, progress)
+    });
+    let (mut loaded, non_finite) = match found {
+        Ok(found) => (
+            from_file(found, settings.verify, metadata, start),
+            conversion.non_finite(),
+        ),
+        Err(error) if or_memory && error.is_lack_of_room() => {
+            // Counts again from zero what is not finite.
+            let conversion = Conversion::new(&model)?;
+            let tensors = in_memory(error, &conversion, progress)?;
+            conversion
+                .confirm()
+                .map_err(|problem| Error::from(cache::Error::Source(problem)))?;
+            let fingerprint = model.source().content_key().stem();
+            let loaded = from_memory(tensors, metadata, fingerprint, start);
+            (loaded, conversion.non_finite())
+        }
+        Err(error) => return Err(Error::from(error).into()),
+    };
     for (name, count) in &non_finite {
         tracing::warn!("tensor {name}: {count} values are not finite");
     }
-    let mut loaded = from_file(found, metadata, start);
     loaded.report.non_finite = non_finite;
     if let Some(description) = model.description {
         loaded.fingerprint = format!("{}/{description}", loaded.fingerprint);
@@ -92,9 +133,37 @@ fn open_files<E: From<Error>>(
     Ok(loaded)
 }
 
+fn directory(settings: &config::Cache) -> Result<Directory, cache::Error> {
+    Ok(Directory::open(&settings.dir)?.limited_to(settings.max_bytes))
+}
+
+/// What is compared before a file is used.
+fn check(verify: Verify) -> Check {
+    match verify {
+        Verify::Full => Check::Values,
+        Verify::Background | Verify::Header => Check::Header,
+    }
+}
+
+/// Weights for which the cache has no room, if memory has.
+fn in_memory(
+    lack: cache::Error,
+    contents: &dyn Contents,
+    progress: &dyn Progress,
+) -> Result<MemoryTensors, Error> {
+    match MemoryTensors::fill(contents, progress) {
+        Ok(tensors) => {
+            tracing::warn!("{lack}; the weights are in memory instead, until the next start");
+            Ok(tensors)
+        }
+        Err(memory @ cache::Error::NoMemory { .. }) => Err(Error::NoRoom { disk: lack, memory }),
+        Err(error) => Err(error.into()),
+    }
+}
+
 fn open_synthetic(
     sizes: &config::Synthetic,
-    cache_dir: &Path,
+    settings: &config::Cache,
     progress: &dyn Progress,
     start: Instant,
 ) -> Result<Loaded, Error> {
@@ -104,23 +173,15 @@ fn open_synthetic(
         source_bytes: 0,
     };
     if sizes.persist {
-        let directory = Directory::open(cache_dir)?;
-        let found = directory
-            .find_or_build(&key, &synthetic, progress)
+        let found = directory(settings)?
+            .find_or_build(&key, &synthetic, check(settings.verify), progress)
             .map_err(too_large)?;
-        return Ok(from_file(found, Arc::new(synthetic.metadata), start));
+        let metadata = Arc::new(synthetic.metadata);
+        return Ok(from_file(found, settings.verify, metadata, start));
     }
     let tensors = MemoryTensors::fill(&synthetic, progress).map_err(too_large)?;
-    let store = WeightStore::memory(tensors);
-    let report = report(&store, false, start);
     let metadata = Arc::new(synthetic.metadata);
-    Ok(Loaded {
-        store,
-        metadata,
-        fingerprint: key.stem(),
-        report,
-        unverified: None,
-    })
+    Ok(from_memory(tensors, metadata, key.stem(), start))
 }
 
 /// Files need what they need; the sizes of synthetic weights are the user's own choice.
@@ -133,19 +194,38 @@ fn too_large(error: cache::Error) -> Error {
     }
 }
 
-fn from_file(found: Found, metadata: Arc<Metadata>, start: Instant) -> Loaded {
-    if let Some(reason) = &found.replaced {
-        tracing::warn!("built the cache file again: {reason}");
-    }
-    let fingerprint = found.tensors.key().stem();
-    let store = WeightStore::mapped(found.tensors);
-    let report = report(&store, found.from_cache, start);
+fn from_memory(
+    tensors: MemoryTensors,
+    metadata: Arc<Metadata>,
+    fingerprint: String,
+    start: Instant,
+) -> Loaded {
+    let store = WeightStore::memory(tensors);
+    let report = report(&store, false, start);
     Loaded {
         store,
         metadata,
         fingerprint,
         report,
         unverified: None,
+    }
+}
+
+fn from_file(found: Found, verify: Verify, metadata: Arc<Metadata>, start: Instant) -> Loaded {
+    if let Some(reason) = &found.replaced {
+        tracing::warn!("built the cache file again: {reason}");
+    }
+    let fingerprint = found.tensors.key().stem();
+    let store = WeightStore::mapped(found.tensors);
+    let report = report(&store, found.from_cache, start);
+    let in_doubt = !found.values_checked && verify != Verify::Header;
+    let unverified = in_doubt.then(|| store.unverified());
+    Loaded {
+        store,
+        metadata,
+        fingerprint,
+        report,
+        unverified,
     }
 }
 

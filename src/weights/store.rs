@@ -1,6 +1,7 @@
 //! Named weights, whatever holds them: a mapped cache file or synthetic memory.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::cache::{MappedTensors, MemoryTensors};
 use crate::tensor::{Layout, TensorSpec};
@@ -48,6 +49,7 @@ impl WeightStore {
         }
     }
 
+    /// The same weights, to be verified.
     pub(super) fn unverified(&self) -> Unverified {
         Unverified {
             storage: self.storage.clone(),
@@ -132,16 +134,27 @@ pub enum Verdict {
 }
 
 impl Unverified {
-    /// Stand-in.
-    pub fn verify(self, _stop: &std::sync::atomic::AtomicBool) -> Result<Verdict, Error> {
-        if let Storage::Mapped(tensors) = &*self.storage
-            && let Err(error) = tensors.verify()
-        {
-            let _ = std::fs::rename(
-                tensors.path(),
-                tensors.path().with_extension("safetensors.bad"),
-            );
-            return Err(error.into());
+    /// Reads all values on the calling thread and compares them with their checksums. A damaged file is set
+    /// aside before the error is returned, so that the next one who looks for it makes it anew. `stop` ends
+    /// it after the current tensor.
+    pub fn verify(self, stop: &AtomicBool) -> Result<Verdict, Error> {
+        let Storage::Mapped(tensors) = &*self.storage else {
+            return Ok(Verdict::Sound);
+        };
+        let mut checks = (0..tensors.specs().len()).map(|index| tensors.verify_tensor(index));
+        let checked = loop {
+            if stop.load(Ordering::Relaxed) {
+                return Ok(Verdict::Stopped);
+            }
+            match checks.next() {
+                Some(Ok(())) => {}
+                Some(Err(damage)) => break Err(damage),
+                None => break tensors.verify_padding(),
+            }
+        };
+        if let Err(damage) = checked {
+            tensors.quarantine()?;
+            return Err(damage.into());
         }
         Ok(Verdict::Sound)
     }

@@ -42,7 +42,12 @@ impl Place {
     /// Opens the model; `meanwhile` happens while its header is being judged.
     fn open_while(&self, meanwhile: impl FnOnce(&Path)) -> Result<Loaded, model::Error> {
         let source = ModelSource::Gguf(self.path.clone());
-        weights::open_if(&source, &self.cache(), &(), |metadata, shapes| {
+        let settings = woolly::config::Cache {
+            dir: self.cache(),
+            max_bytes: None,
+            verify: woolly::config::Verify::Full,
+        };
+        weights::open_if(&source, &settings, &(), |metadata, shapes| {
             meanwhile(&self.path);
             model::accept(metadata, shapes)
         })
@@ -102,7 +107,10 @@ fn a_sparse_file_of_a_terabyte_is_not_converted() {
         return;
     }
     match place.error() {
-        model::Error::Weights(Error::Cache(cache::Error::NoSpace { .. })) => {}
+        model::Error::Weights(Error::NoRoom {
+            disk: cache::Error::NoSpace { .. },
+            memory: cache::Error::NoMemory { .. },
+        }) => {}
         other => panic!("{other:?}"),
     }
     place.assert_nothing_left();

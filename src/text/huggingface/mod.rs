@@ -16,13 +16,12 @@ mod file;
 mod vocabulary;
 mod writing;
 
-use tokenizers::Tokenizer as Pipeline;
-
 use crate::weights::Metadata;
 use crate::weights::gguf::Value;
 
 use super::Error;
 use super::bpe::{self, Bpe};
+use super::shared_model::Pipeline;
 use super::vocabulary::Additions;
 
 use file::{File, Merge};
@@ -66,14 +65,18 @@ fn pipeline(file: &File, vocabulary: &Vocabulary) -> Result<Pipeline, Error> {
         Merge::Pair(left, right) => (left.as_str(), right.as_str()),
         Merge::Text(text) => bpe::split_merge(text),
     });
-    let mut builder = bpe::builder(vocabulary, merges, "model.merges of tokenizer.json")?
-        .fuse_unk(model.fuse_unk.unwrap_or(false))
-        .byte_fallback(model.byte_fallback.unwrap_or(false))
-        .ignore_merges(model.ignore_merges.unwrap_or(false));
-    if let Some(unknown) = &model.unk_token {
-        builder = builder.unk_token(unknown.clone());
-    }
-    let mut pipeline = Pipeline::new(builder.build().map_err(bpe::tokenizer_error)?);
+    let key = "model.merges of tokenizer.json";
+    let model = bpe::model(vocabulary, merges, key, |builder| {
+        let builder = builder
+            .fuse_unk(model.fuse_unk.unwrap_or(false))
+            .byte_fallback(model.byte_fallback.unwrap_or(false))
+            .ignore_merges(model.ignore_merges.unwrap_or(false));
+        match &model.unk_token {
+            Some(unknown) => builder.unk_token(unknown.clone()),
+            None => builder,
+        }
+    })?;
+    let mut pipeline = Pipeline::new(model);
     let wrong = |part: &str, error: serde_json::Error| {
         Error::Tokenizer(format!("{part} of tokenizer.json: {error}"))
     };

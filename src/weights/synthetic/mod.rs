@@ -82,7 +82,7 @@ impl Contents for Synthetic {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cache::{Directory, Key, MemoryTensors};
+    use crate::cache::{Check, Directory, Key, MemoryTensors};
     use crate::config::Preset;
 
     /// Odd sizes, so that strips, panels and words end anywhere, and enough of them for many strips.
@@ -122,7 +122,9 @@ mod tests {
             source_bytes: 0,
         };
         let directory = Directory::open(root.path()).unwrap();
-        let found = directory.find_or_build(&key, synthetic, &()).unwrap();
+        let found = directory
+            .find_or_build(&key, synthetic, Check::Header, &())
+            .unwrap();
         assert!(!found.from_cache);
         hash(&synthetic.specs, |name| found.tensors.get(name).unwrap().1)
     }

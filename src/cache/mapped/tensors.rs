@@ -1,87 +1,16 @@
-//! Every file map of the crate: the weights' cache and the GGUF.
-//!
-//! Invariant: files are mapped read-only, and only regular files. Cache files are replaced by rename
-//! and never changed in place, so what is mapped does not change. A file that someone truncates
-//! under the map ends the process with SIGBUS.
-#![allow(
-    unsafe_code,
-    reason = "a file map is unsafe by nature: another process may change the file"
-)]
+//! A mapped cache file: tensors by name.
 
 use std::collections::HashMap;
-use std::fs::{File, OpenOptions};
-use std::io;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use rayon::prelude::*;
-use rustix::fs::OFlags;
 
 use crate::tensor::TensorSpec;
 
-use super::format::{self, Header, Pad};
-use super::{Error, Identity, Key, Problem, read};
-
-/// A whole file mapped read-only.
-pub struct MappedFile {
-    file: File,
-    map: memmap2::Mmap,
-    path: Option<PathBuf>,
-}
-
-impl MappedFile {
-    /// Opens and maps a regular file. Fails on directories, devices, FIFOs and empty files.
-    pub fn open(path: &Path) -> io::Result<Self> {
-        // Without O_NONBLOCK, opening a FIFO would wait for a writer.
-        let flags = OFlags::NONBLOCK.bits().cast_signed();
-        let file = OpenOptions::new()
-            .read(true)
-            .custom_flags(flags)
-            .open(path)?;
-        Ok(MappedFile {
-            path: std::path::absolute(path).ok(),
-            ..Self::map(file)?
-        })
-    }
-
-    /// Maps a file that is already open.
-    pub(super) fn map(file: File) -> io::Result<Self> {
-        let metadata = file.metadata()?;
-        if !metadata.is_file() {
-            return Err(io::Error::new(
-                io::ErrorKind::InvalidInput,
-                "it is not a regular file",
-            ));
-        }
-        if metadata.len() == 0 {
-            return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "it is empty"));
-        }
-        // SAFETY: the map is read-only and shared. The bytes behind it could change only if another
-        // process wrote to the file: cache files have mode 0400 and are replaced, never written; a
-        // source file's identity is compared after it has been read. Values are plain bytes, for
-        // which every bit pattern is valid.
-        let map = unsafe { memmap2::Mmap::map(&file)? };
-        Ok(MappedFile {
-            file,
-            map,
-            path: None,
-        })
-    }
-
-    pub fn bytes(&self) -> &[u8] {
-        &self.map
-    }
-
-    /// The absolute path it was opened by, if it was opened by one.
-    pub(super) fn path(&self) -> Option<&Path> {
-        self.path.as_deref()
-    }
-
-    /// Device, inode, size and times of the open file, asked anew.
-    pub fn identity(&self) -> io::Result<Identity> {
-        Ok(Identity::of(&self.file.metadata()?))
-    }
-}
+use super::MappedFile;
+use crate::cache::format::{self, Header, Pad};
+use crate::cache::place::Place;
+use crate::cache::{Error, Key, Problem, directory, read};
 
 /// A mapped cache file: tensors by name as `&[f32]`.
 pub struct MappedTensors {
@@ -100,14 +29,19 @@ impl std::fmt::Debug for MappedTensors {
 }
 
 impl MappedTensors {
-    /// Maps the cache file at `path` and checks its header and its size; with a `key`, also that it was
-    /// made from that source. Values are not read; see [`MappedTensors::verify`].
+    /// Maps the cache file at `path` if it can be trusted, and checks its header and its size; with a `key`,
+    /// also that it was made from that source. Values are not read; see [`MappedTensors::verify`].
     pub fn open(path: &Path, key: Option<&Key>) -> Result<Self, Error> {
-        let file = MappedFile::open(path).map_err(|source| Error::File {
-            path: path.to_path_buf(),
-            action: "map it",
-            source,
-        })?;
+        Self::open_in(&Place::of(path)?, path, key)
+    }
+
+    /// The same with the directory already open.
+    pub(in crate::cache) fn open_in(
+        place: &Place,
+        path: &Path,
+        key: Option<&Key>,
+    ) -> Result<Self, Error> {
+        let file = place.open(path)?;
         let refuse = |problem| Error::Refused {
             path: path.to_path_buf(),
             problem,
@@ -202,6 +136,17 @@ impl MappedTensors {
             Some(number) => Err(self.damaged(&format!("{}{number}", format::PAD_PREFIX))),
             None => Ok(()),
         }
+    }
+
+    /// Sets the file aside; see [`Directory::quarantine`](crate::cache::Directory::quarantine).
+    pub fn quarantine(&self) -> Result<Option<PathBuf>, Error> {
+        directory::set_aside(&self.path)
+    }
+
+    /// Tells the file system that the file was used, whatever it notes by itself: the files that were not
+    /// used for longest are the first to go.
+    pub(in crate::cache) fn note_use(&self) {
+        self.file.note_use();
     }
 
     fn damaged(&self, tensor: &str) -> Error {

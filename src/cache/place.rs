@@ -1,0 +1,104 @@
+//! The directory of cache files as an open file: what lies in it is opened relative to it, by its bare name.
+
+use std::ffi::OsStr;
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Component, Path};
+use std::sync::Arc;
+
+use rustix::fs::{Mode, OFlags, ResolveFlags};
+use rustix::io::Errno;
+
+use super::{Distrust, Error, MappedFile, trust};
+
+/// An open directory. Cheap to clone.
+#[derive(Debug, Clone)]
+pub(super) struct Place {
+    directory: Arc<File>,
+}
+
+impl Place {
+    /// Opens a directory without a look at who may write there.
+    pub(super) fn at(path: &Path) -> io::Result<Self> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let directory = rustix::fs::open(path, flags, Mode::empty())?;
+        Ok(Place {
+            directory: Arc::new(File::from(directory)),
+        })
+    }
+
+    /// The directory in which `file` lies.
+    pub(super) fn of(file: &Path) -> Result<Self, Error> {
+        let parent = file.parent().filter(|parent| *parent != Path::new(""));
+        Self::at(parent.unwrap_or(Path::new("."))).map_err(|error| unreadable(file, error))
+    }
+
+    /// Whether others than this user and root could put files there.
+    pub(super) fn trust(&self) -> io::Result<Result<(), Distrust>> {
+        Ok(trust::directory(&self.directory.metadata()?, user()))
+    }
+
+    /// Maps the cache file at `path`, of which only the last part is used. A shared lock is held as long as
+    /// it is mapped, so that nobody removes it to make room. Fails on links, on everything that is not a
+    /// regular file, and on what another user could have written.
+    pub(super) fn open(&self, path: &Path) -> Result<MappedFile, Error> {
+        let failed = |error| unreadable(path, error);
+        let untrusted = |problem| Error::Untrusted {
+            path: path.to_path_buf(),
+            problem,
+        };
+        let name = match path.components().next_back() {
+            Some(Component::Normal(name)) => name,
+            _ => return Err(failed(io::ErrorKind::InvalidInput.into())),
+        };
+        let file = match self.open_name(name) {
+            Ok(file) => file,
+            Err(Errno::LOOP) => return Err(untrusted(Distrust::Symlink)),
+            // A socket cannot be opened at all.
+            Err(Errno::NXIO) => return Err(untrusted(Distrust::NotRegular)),
+            Err(error) => return Err(failed(error.into())),
+        };
+        let check = || -> Result<u64, Error> {
+            let metadata = file.metadata().map_err(failed)?;
+            trust::file(&metadata, user()).map_err(untrusted)?;
+            Ok(metadata.nlink())
+        };
+        check()?;
+        file.lock_shared().map_err(failed)?;
+        // Whoever held the lock before may have removed the file.
+        if check()? == 0 {
+            return Err(failed(io::ErrorKind::NotFound.into()));
+        }
+        MappedFile::map(file, path).map_err(failed)
+    }
+
+    fn open_name(&self, name: &OsStr) -> rustix::io::Result<File> {
+        // Without O_NONBLOCK, opening a FIFO would wait for a writer.
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let resolve =
+            ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
+        let opened =
+            match rustix::fs::openat2(&*self.directory, name, flags, Mode::empty(), resolve) {
+                // An older kernel, or a sandbox that does not know the call. A bare name without links
+                // followed is as good.
+                Err(Errno::NOSYS | Errno::PERM | Errno::INVAL) => {
+                    rustix::fs::openat(&*self.directory, name, flags, Mode::empty())
+                }
+                other => other,
+            };
+        opened.map(File::from)
+    }
+}
+
+fn user() -> u32 {
+    rustix::process::geteuid().as_raw()
+}
+
+fn unreadable(path: &Path, source: io::Error) -> Error {
+    Error::File {
+        path: path.to_path_buf(),
+        action: "map it",
+        source,
+    }
+}

@@ -1,0 +1,110 @@
+//! What is left of a daemon that ended because a file went away under its map.
+//!
+//! The `cache` catches the fault and writes it into a marker in the state directory. The next start blames
+//! no job for that end, and sets the damaged cache file aside so that it is made again. A fault in a model's
+//! own file is only told: it is not ours to move, and reading it again shows whether it is whole.
+
+use std::path::{Path, PathBuf};
+
+use crate::cache::fault::{self, Fault};
+use crate::cache::{self, Directory};
+use crate::queue::{Blame, StateDir};
+
+const MARKER: &str = "fault";
+/// Ending of cache files.
+const CACHE_FILE: &str = "safetensors";
+
+/// The marker of the daemon that holds `state_dir`.
+pub(super) fn marker(state_dir: &StateDir) -> PathBuf {
+    state_dir.path().join(MARKER)
+}
+
+/// What the marker said. Read it while holding the directory: its owner may be writing it.
+pub(super) struct Aftermath {
+    fault: Option<Fault>,
+}
+
+impl Aftermath {
+    pub(super) fn read(state_dir: &StateDir) -> Self {
+        let fault = fault::read(&marker(state_dir));
+        if let Some(Fault { file, offset }) = &fault {
+            tracing::warn!(
+                "the daemon before ended because {} could not be read at byte {offset}; no job is to blame",
+                file.display()
+            );
+        }
+        Aftermath { fault }
+    }
+
+    pub(super) fn blame(&self) -> Blame {
+        match self.fault {
+            Some(_) => Blame::Nobody,
+            None => Blame::RunningJobs,
+        }
+    }
+
+    /// Sets the file aside if it is a cache file. When that fails, loading it will, and the marker is not
+    /// needed for that.
+    pub(super) fn clear_away(self, cache_dir: &Path) {
+        let Some(Fault { file, .. }) = self
+            .fault
+            .filter(|fault| is_cache_file(&fault.file, cache_dir))
+        else {
+            return;
+        };
+        match set_aside(&file, cache_dir) {
+            Ok(Some(aside)) => tracing::warn!("the cache file is now {}", aside.display()),
+            Ok(None) => {}
+            Err(error) => tracing::warn!("{error}"),
+        }
+    }
+}
+
+fn set_aside(file: &Path, cache_dir: &Path) -> Result<Option<PathBuf>, cache::Error> {
+    Directory::open(cache_dir)?.quarantine(file)
+}
+
+/// Whether it lies in the cache directory itself, by whatever path either is known.
+fn is_cache_file(file: &Path, cache_dir: &Path) -> bool {
+    let real = |path: Option<&Path>| path?.canonicalize().ok();
+    file.extension()
+        .is_some_and(|extension| extension == CACHE_FILE)
+        && real(file.parent()).is_some_and(|parent| Some(parent) == real(Some(cache_dir)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn after(file: &Path) -> Aftermath {
+        let (file, offset) = (file.to_owned(), 4096);
+        Aftermath {
+            fault: Some(Fault { file, offset }),
+        }
+    }
+
+    #[test]
+    fn a_cache_file_is_set_aside_and_nothing_else_is_touched() {
+        let root = tempfile::tempdir().unwrap();
+        let cache = root.path().join("cache");
+        Directory::open(&cache).unwrap();
+        let inside = cache.join("a.safetensors");
+        let model = root.path().join("model.safetensors");
+        let lock = cache.join("a.lock");
+        for path in [&inside, &model, &lock] {
+            std::fs::write(path, "x").unwrap();
+            after(path).clear_away(&cache);
+        }
+        after(&cache.join("missing.safetensors")).clear_away(&cache);
+        assert!(model.exists() && lock.exists());
+        assert!(!inside.exists() && cache.join("a.safetensors.bad").exists());
+    }
+
+    #[test]
+    fn jobs_are_to_blame_for_everything_else() {
+        let root = tempfile::tempdir().unwrap();
+        let state = StateDir::hold(root.path()).unwrap();
+        assert_eq!(Aftermath::read(&state).blame(), Blame::RunningJobs);
+        assert_eq!(after(root.path()).blame(), Blame::Nobody);
+    }
+}

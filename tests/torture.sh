@@ -1,0 +1,47 @@
+#!/usr/bin/env bash
+# The figures of reliability, as a table: how often each kind of mischief was tried, and what came of it.
+#
+#   tests/torture.sh cache [--long]
+#
+# Takes a few minutes; --long takes larger counts. Needs what run.sh needs; strace is installed where that is
+# possible. As root it also fills real file systems and tries files of other owners. The exit code is 0 only when
+# every trial of every figure was as it should be.
+set -eu
+cd "$(dirname "$0")/.."
+
+usage() {
+    sed -n '2,/^set/s/^# \{0,1\}//p' "$0" >&2
+    exit 2
+}
+[ "${1:-}" = cache ] || usage
+case ${2:-} in
+'') scale=short ;;
+--long) scale=long ;;
+*) usage ;;
+esac
+. tests/support/environment.sh
+need_strace
+
+started=$(date +%s)
+export WOOLLY_TORTURE=$scale
+# One after the other: some figures count what processes of the same machine do.
+cargo test --test main --no-fail-fast --color never -- torture:: --nocapture --test-threads 1 2>&1 |
+    tee "$scratch/log" | grep --line-buffered '^figure|' >&2 || true
+failed=$(grep -cE '^test .* FAILED$' "$scratch/log" || true)
+
+printf '\n%-4s  %-52s  %8s  %8s  %5s  %8s\n' figure what trials detected wrong leftover
+sort -s -t '|' -k 2.2,2n "$scratch/log" | awk -F '|' '$1 == "figure" {
+    printf "%-6s  %-52s  %8d  %8d  %5d  %8d\n", $2, $3, $4, $5, $6, $7
+}'
+grep -hE '^skipped: ' "$scratch/log" | sort -u || true
+printf '\n%s, %d s, commit %s\n' "$scale form" $(($(date +%s) - started)) "$(git rev-parse --short HEAD 2>/dev/null || echo unknown)"
+
+# A run without figures is a build that failed, or a crash of the harness.
+if ! grep -q '^figure|' "$scratch/log" || ! grep -q '^test result: ' "$scratch/log"; then
+    tail -n 40 "$scratch/log" >&2
+    exit 1
+fi
+if [ "$failed" -gt 0 ] || grep -q '^test result: FAILED' "$scratch/log"; then
+    grep -A 12 'went wrong' "$scratch/log" >&2 || true
+    exit 1
+fi
