@@ -2,6 +2,7 @@
 
 use std::time::Instant;
 
+use rustix::time::{ClockId, clock_gettime};
 use serde::Serialize;
 
 /// The middle of several measurements, and how far they went.
@@ -79,6 +80,17 @@ pub(super) fn timed<T>(work: impl FnOnce() -> T) -> (T, f64) {
     let start = Instant::now();
     let result = work();
     (result, start.elapsed().as_secs_f64())
+}
+
+/// The same in seconds that this thread was running: what one core needs, whoever else wants it meanwhile.
+pub(super) fn timed_on_core<T>(work: impl FnOnce() -> T) -> (T, f64) {
+    let now = || {
+        let now = clock_gettime(ClockId::ThreadCPUTime);
+        now.tv_sec as f64 + now.tv_nsec as f64 / 1e9
+    };
+    let start = now();
+    let result = work();
+    (result, now() - start)
 }
 
 #[cfg(test)]

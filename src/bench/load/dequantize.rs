@@ -3,7 +3,7 @@
 use std::convert::Infallible;
 use std::hint::black_box;
 
-use crate::bench::samples::{Spread, Turns, timed};
+use crate::bench::samples::{Spread, Turns, timed_on_core};
 use crate::weights::dequant::TensorType;
 
 use super::Effort;
@@ -26,13 +26,13 @@ fn one(kind: TensorType, out: &mut [f32], turns: usize) -> Dequantization {
     let out = std::cell::RefCell::new(out);
     let dequantize = || {
         let out = &mut **out.borrow_mut();
-        let ((), seconds) = timed(|| kind.dequantize(black_box(&blocks), out));
+        let ((), seconds) = timed_on_core(|| kind.dequantize(black_box(&blocks), out));
         black_box(out);
         Ok::<_, Infallible>(seconds)
     };
     let store = || {
         let out = &mut **out.borrow_mut();
-        let ((), seconds) = timed(|| fill(out));
+        let ((), seconds) = timed_on_core(|| fill(out));
         black_box(out);
         Ok(seconds)
     };

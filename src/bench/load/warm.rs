@@ -4,7 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use crate::bench::Error;
-use crate::bench::samples::{Spread, timed};
+use crate::bench::samples::{Spread, timed_on_core};
 use crate::cache::MappedTensors;
 use crate::config::{self, ModelSource, Verify};
 use crate::model::{self, Times};
@@ -27,7 +27,7 @@ pub(super) fn measure(
         source: std::io::Error::other(problem),
     })?;
     let verify = |_| -> Result<f64, Error> {
-        let (verified, seconds) = timed(|| one.install(|| tensors.verify()));
+        let (verified, seconds) = one.install(|| timed_on_core(|| tensors.verify()));
         verified?;
         Ok(seconds)
     };
