@@ -171,7 +171,7 @@ fn a_layer_norm_needs_its_bias_and_another_norm_has_none() {
     };
     assert_eq!(
         refusal(&rms, &layer),
-        "tensor output_norm.bias: it is missing"
+        "tensor output_norm.bias is missing; expected rows of 64 values"
     );
     assert_eq!(
         refusal(&layer, &rms),

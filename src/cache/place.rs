@@ -10,7 +10,7 @@ use std::sync::Arc;
 use rustix::fs::{Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
 
-use super::{Distrust, Error, MappedFile, trust};
+use super::{Distrust, Error, MappedFile, Problem, trust};
 
 /// An open directory. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -70,7 +70,14 @@ impl Place {
         if check()? == 0 {
             return Err(failed(io::ErrorKind::NotFound.into()));
         }
-        MappedFile::map(file, path).map_err(failed)
+        MappedFile::map(file, path).map_err(|error| match error.kind() {
+            // Nothing can be mapped of it, but it is a damaged file like any other that was cut short.
+            io::ErrorKind::UnexpectedEof => Error::Refused {
+                path: path.to_path_buf(),
+                problem: Problem::TooShort,
+            },
+            _ => failed(error),
+        })
     }
 
     fn open_name(&self, name: &OsStr) -> rustix::io::Result<File> {

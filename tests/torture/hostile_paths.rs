@@ -232,7 +232,10 @@ const OF_ROOT: [Case; 6] = [
 ];
 
 /// Models that are none.
-const MODELS: [(&str, &str, fn(&Path)); 8] = [
+/// Puts something at a path that is no model.
+type Make = fn(&Path);
+
+const MODELS: [(&str, &str, Make); 8] = [
     ("a FIFO", "it is not a regular file", |path| {
         node(path, FileType::Fifo)
     }),
