@@ -170,15 +170,20 @@ pub(super) fn builder<'a>(
     let names = vocabulary.names.iter().cloned();
     let ids: Vocab = names.zip(0..).collect();
     let mut pairs = Vec::with_capacity(merges.size_hint().0);
+    let longest = vocabulary.names.iter().map(String::len).max().unwrap_or(0);
     let mut joined = String::new();
     for (left, right) in merges {
         joined.clear();
-        joined.extend([left, right]);
+        // A merge may be megabytes long.
+        let fits = left.len().saturating_add(right.len()) <= longest;
+        if fits {
+            joined.extend([left, right]);
+        }
         let known = [left, right, &joined].map(|entry| ids.contains_key(entry));
-        if known.contains(&false) {
+        if !fits || known.contains(&false) {
             return Err(Error::Merge {
                 key: key.to_owned(),
-                merge: excerpt(&format!("{left} {right}")),
+                merge: excerpt(&format!("{} {}", excerpt(left), excerpt(right))),
             });
         }
         pairs.push((left.to_owned(), right.to_owned()));
