@@ -192,7 +192,8 @@ pub(super) fn model<'a>(
 fn joins_nothing(key: &str, (left, right): (&str, &str)) -> Error {
     Error::Merge {
         key: key.to_owned(),
-        merge: excerpt(&format!("{left} {right}")),
+        // A merge may be megabytes long.
+        merge: excerpt(&format!("{} {}", excerpt(left), excerpt(right))),
     }
 }
 

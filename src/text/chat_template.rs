@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize};
 use crate::weights::Metadata;
 
 use super::control_guard;
+use super::namespace;
 use super::templates;
 use super::tokenizer::MAX_TEXT_BYTES;
 use super::{Error, Tokenizer};
@@ -32,8 +33,12 @@ pub struct Message {
 const FUEL: u64 = 750_000;
 /// Nested blocks, calls and expressions. The library's own limit inside of one expression is 150.
 const RECURSION: usize = 200;
+/// The library compiles and prints by recursion. A chain of operators is as deep as it is long, and every
+/// level takes up to 1.2 KiB of stack; values are nested up to the levels of recursion times those of one
+/// expression. What is not used of it takes no memory.
+const STACK: usize = 128 << 20;
 /// Longest template; real ones have up to 30,000 bytes.
-const MAX_TEMPLATE_BYTES: usize = 256 << 10;
+const MAX_TEMPLATE_BYTES: usize = 64 << 10;
 const NAME: &str = "chat";
 
 /// A compiled template.
@@ -65,22 +70,7 @@ impl ChatTemplate {
                 limit: MAX_TEMPLATE_BYTES,
             });
         }
-        let mut environment = Environment::new();
-        let whitespace = SyntaxConfig::builder()
-            .trim_blocks(true)
-            .lstrip_blocks(true)
-            .build();
-        environment.set_syntax(whitespace.map_err(|error| refusal(&error))?);
-        environment.set_fuel(Some(FUEL));
-        environment.set_recursion_limit(RECURSION);
-        environment.set_auto_escape_callback(|_| minijinja::AutoEscape::None);
-        environment
-            .set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
-        environment.add_function("raise_exception", raise_exception);
-        environment.add_function("strftime_now", strftime_now);
-        environment
-            .add_template_owned(NAME, source.to_owned())
-            .map_err(|error| refusal(&error))?;
+        let environment = deep(|| compile(source))?;
         Ok(ChatTemplate {
             environment,
             source: source.to_owned(),
@@ -89,19 +79,22 @@ impl ChatTemplate {
 
     /// The prompt as text, generation prompt included.
     pub fn render(&self, tokenizer: &Tokenizer, messages: &[Message]) -> Result<String, Error> {
+        let values = context! {
+            messages => messages.iter().map(message_value).collect::<Value>(),
+            add_generation_prompt => true,
+            bos_token => self::token(tokenizer, tokenizer.bos()),
+            eos_token => self::token(tokenizer, tokenizer.eos()),
+            tools => (),
+            documents => (),
+        };
+        deep(|| self.render_values(values))
+    }
+
+    fn render_values(&self, values: Value) -> Result<String, Error> {
         let template = self
             .environment
             .get_template(NAME)
             .map_err(|error| refusal(&error))?;
-        let token = |id: Option<u32>| id.map_or("", |id| tokenizer.name(id));
-        let values = context! {
-            messages => messages.iter().map(message_value).collect::<Value>(),
-            add_generation_prompt => true,
-            bos_token => token(tokenizer.bos()),
-            eos_token => token(tokenizer.eos()),
-            tools => (),
-            documents => (),
-        };
         let mut output = Bounded::default();
         let rendered = template.render_captured_to(values, &mut output).map(drop);
         if output.full {
@@ -142,6 +135,44 @@ impl ChatTemplate {
     }
 }
 
+/// Runs `work` on a thread with room for what a template may nest.
+fn deep<T: Send>(work: impl FnOnce() -> Result<T, Error> + Send) -> Result<T, Error> {
+    std::thread::scope(|scope| {
+        let thread = std::thread::Builder::new()
+            .name("woolly-template".to_owned())
+            .stack_size(STACK);
+        let thread = thread.spawn_scoped(scope, work);
+        let thread = thread.map_err(|error| Error::Template(error.to_string()))?;
+        thread
+            .join()
+            .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    })
+}
+
+fn compile(source: &str) -> Result<Environment<'static>, Error> {
+    let mut environment = Environment::new();
+    let whitespace = SyntaxConfig::builder()
+        .trim_blocks(true)
+        .lstrip_blocks(true)
+        .build();
+    environment.set_syntax(whitespace.map_err(|error| refusal(&error))?);
+    environment.set_fuel(Some(FUEL));
+    environment.set_recursion_limit(RECURSION);
+    environment.set_auto_escape_callback(|_| minijinja::AutoEscape::None);
+    environment.set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
+    environment.add_function("raise_exception", raise_exception);
+    environment.add_function("strftime_now", strftime_now);
+    namespace::install(&mut environment);
+    environment
+        .add_template_owned(NAME, namespace::rewrite(source))
+        .map_err(|error| refusal(&error))?;
+    Ok(environment)
+}
+
+fn token(tokenizer: &Tokenizer, id: Option<u32>) -> &str {
+    id.map_or("", |id| tokenizer.name(id))
+}
+
 fn message_value(message: &Message) -> Value {
     Value::from_pairs([
         ("role", message.role.as_str()),
@@ -175,7 +206,9 @@ impl io::Write for Bounded {
 fn refusal(error: &minijinja::Error) -> Error {
     // The library has no kind of its own for these two.
     let too_deep = error.detail().is_some_and(|detail| {
-        detail.contains("recursion limit exceeded") || detail.contains("maximum recursion limits")
+        detail.contains("recursion limit exceeded")
+            || detail.contains("maximum recursion limits")
+            || detail == namespace::TOO_DEEP
     });
     match error.kind() {
         ErrorKind::OutOfFuel => Error::TemplateSteps { limit: FUEL },

@@ -103,6 +103,8 @@ fn open_files<E: From<Error>>(
 ) -> Result<Loaded, E> {
     let metadata = Arc::new(std::mem::take(&mut model.metadata));
     accept(&metadata, &model.shapes())?;
+    // What was accepted must be what is in the files still.
+    model.confirm()?;
     let conversion = Conversion::new(&model)?;
     let found = directory(settings).and_then(|directory| {
         let check = check(settings.verify);

@@ -68,11 +68,13 @@ fn offsets(cases: &mut Cases) {
     }
     cases.add(64, "both at 0", at(0, 0).bytes(), elsewhere("b", 0, 32));
     let same = TinyLlama::new(TensorType::Q4_0);
+    // 18 bytes for 32 values, padded.
+    let second = (261 * 256 / 32 * 18_u64).next_multiple_of(32);
     let mut all = same.clone();
     all.tensors
         .iter_mut()
         .for_each(|tensor| tensor.offset = Some(0));
-    let expected = elsewhere("blk.0.attn_norm.weight", 0, 261 * 256 / 32 * 18);
+    let expected = elsewhere("blk.0.attn_norm.weight", 0, second);
     cases.add(64, "all 21 at 0", all.bytes(), expected);
     for offset in [64, 96] {
         let what = format!("second at {offset}");
@@ -80,12 +82,8 @@ fn offsets(cases: &mut Cases) {
     }
     cases.add(66, "descending", at(64, 0).bytes(), elsewhere("a", 64, 0));
     let mut swapped = same;
-    swapped.tensors[1].offset = Some(261 * 256 / 32 * 18 + 1024);
-    let expected = elsewhere(
-        "blk.0.attn_norm.weight",
-        261 * 256 / 32 * 18 + 1024,
-        261 * 256 / 32 * 18,
-    );
+    swapped.tensors[1].offset = Some(second + 1024);
+    let expected = elsewhere("blk.0.attn_norm.weight", second + 1024, second);
     cases.add(66, "one behind its neighbour", swapped.bytes(), expected);
 }
 

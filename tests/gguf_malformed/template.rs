@@ -31,18 +31,33 @@ fn depth(cases: &mut Cases) {
     let around = |open: &str, inside: &str, close: &str, times: usize| {
         [open.repeat(times), inside.to_owned(), close.repeat(times)].concat()
     };
-    for times in [1_000, 50_000] {
-        for (what, open, inside, close) in [
-            ("parentheses", "(", "1", ")"),
-            ("lists", "[", "1", "]"),
-            ("negations", "not ", "1", ""),
-            ("signs", "-", "1", ""),
-        ] {
-            let source = format!("{{{{ {} }}}}", around(open, inside, close, times));
+    for times in [1_000, 30_000] {
+        for (what, open, close) in [("parentheses", "(", ")"), ("lists", "[", "]")] {
+            let source = format!("{{{{ {} }}}}", around(open, "1", close, times));
             let what = format!("{times} {what}");
             cases.add(CLASS, what, file(source), too_deep());
         }
     }
+    // Chains are as deep for the compiler as they are long.
+    for (what, before, link, times) in [
+        ("negations", "not ", "", 15_000),
+        ("signs", "-", "", 60_000),
+        ("sums", "", "+1", 30_000),
+        ("joined texts", "", "~1", 30_000),
+        ("powers", "", "**1", 20_000),
+        ("conditions in a row", "", " if 1 else 1", 5_000),
+        ("filters", "", "|int", 15_000),
+    ] {
+        let source = format!("{{{{ {}1{} }}}}", before.repeat(times), link.repeat(times));
+        cases.add(
+            CLASS,
+            format!("{times} {what}"),
+            file(source),
+            Outcome::Served,
+        );
+    }
+    let source = format!("{{% if 0 %}}{}{{% endif %}}", "{%elif 0%}".repeat(6_000));
+    cases.add(CLASS, "6,000 branches", file(source), Outcome::Served);
     for (what, open, close) in [
         ("conditions", "{% if 1 %}", "{% endif %}"),
         ("loops", "{% for i in [1] %}", "{% endfor %}"),
@@ -64,7 +79,28 @@ fn depth(cases: &mut Cases) {
             "a recursive loop",
             "{% for i in [1] recursive %}{{ loop([1]) }}{% endfor %}",
         ),
-        ("a template that includes itself", "{% include 'chat' %}"),
+        (
+            "a namespace in itself",
+            "{% set ns = namespace() %}{% set ns.x = ns %}{{ ns }}",
+        ),
+        (
+            "a namespace in a list in itself",
+            "{% set ns = namespace(x=1) %}{% set other = ns %}{% set ns.x = [other] %}{{ ns.x }}",
+        ),
+        (
+            "a namespace made of a namespace",
+            "{% set a = namespace() %}{% set b = namespace(x={'y': a}) %}{{ b }}",
+        ),
+        (
+            "lists in lists",
+            "{% set ns = namespace(x=[]) %}{% for i in range(20000) %}{% set ns.x = [ns.x] %}\
+             {% endfor %}{{ ns.x }}",
+        ),
+        (
+            "mappings in mappings",
+            "{% set ns = namespace(x=1) %}{% for i in range(20000) %}{% set ns.x = {'a': ns.x} %}\
+             {% endfor %}{{ ns.x == ns.x }}",
+        ),
     ] {
         cases.add(CLASS, what, file(source), too_deep());
     }
@@ -129,21 +165,21 @@ fn work(cases: &mut Cases) {
 }
 
 fn size(cases: &mut Cases) {
-    for length in [(256 << 10) + 1, 16 << 20] {
+    for length in [(64 << 10) + 1, 16 << 20] {
         let expected = Error::TemplateLength {
             length,
-            limit: 256 << 10,
+            limit: 64 << 10,
         };
         let what = format!("{length} bytes");
         cases.add(CLASS, what, file("x".repeat(length)), expected);
     }
     // As many expressions as the limit allows.
-    let dense = "{{a}}".repeat((256 << 10) / 5);
-    cases.add(CLASS, "52,428 expressions", file(dense), Outcome::Served);
-    let dense = "{%if a%}{%endif%}".repeat((256 << 10) / 17);
-    cases.add(CLASS, "15,420 conditions", file(dense), Outcome::Served);
-    let list = format!("{{{{[{}]|length}}}}", "1,".repeat(100_000));
-    cases.add(CLASS, "a list of 100,000", file(list), Outcome::Served);
+    let dense = "{{a}}".repeat((64 << 10) / 5);
+    cases.add(CLASS, "13,107 expressions", file(dense), Outcome::Served);
+    let dense = "{%if a%}{%endif%}".repeat((64 << 10) / 17);
+    cases.add(CLASS, "3,855 conditions", file(dense), Outcome::Served);
+    let list = format!("{{{{[{}]|length}}}}", "1,".repeat(30_000));
+    cases.add(CLASS, "a list of 30,000", file(list), Outcome::Served);
     cases.add(CLASS, "empty", file(""), Outcome::Served);
     let expected = gguf::Error::NotUtf8 {
         place: gguf::Place::Value(KEY.to_owned()),
@@ -167,6 +203,9 @@ fn size(cases: &mut Cases) {
 
 fn words(cases: &mut Cases) {
     for (source, said) in [
+        ("{% include 'chat' %}", ""),
+        ("{% set ns = namespace() %}{% set ns.x %}y{% endset %}", ""),
+        ("{% set m = {} %}{% set m.x = 1 %}", ""),
         ("{% frobnicate %}", ""),
         ("{{ x | frobnicate }}", ""),
         ("{{ frobnicate() }}", ""),

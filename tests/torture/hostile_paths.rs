@@ -231,10 +231,10 @@ const OF_ROOT: [Case; 6] = [
     }),
 ];
 
-/// Models that are none.
-/// Puts something at a path that is no model.
+/// Puts something at a path.
 type Make = fn(&Path);
 
+/// Models that are none.
 const MODELS: [(&str, &str, Make); 8] = [
     ("a FIFO", "it is not a regular file", |path| {
         node(path, FileType::Fifo)
