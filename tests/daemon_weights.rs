@@ -129,7 +129,14 @@ fn wrong_weights_are_never_seen(home: &Home, tensor: &str, prompts: &[(&str, u32
     let client = daemon.client();
     // A follower that is there before the weights are known to be wrong, or as early as it gets.
     let seen: Vec<_> = ids.iter().map(|id| shown(&client, id)).collect();
-    assert_eq!(seen, golden);
+    for ((events, result), (all_events, right)) in seen.iter().zip(&golden) {
+        // A job that was over before its follower came has no events left, only its result.
+        assert!(
+            events.is_empty() || events == all_events,
+            "a stream differs"
+        );
+        assert!(result == right, "a result differs");
+    }
     assert!(daemon.wait_for("READY=1"), "the engine has started again");
     let health = client.get("/health").expect(200);
     assert_eq!(health["status"], "ok");

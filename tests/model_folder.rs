@@ -528,7 +528,7 @@ fn what_the_model_does_not_compute_is_refused_before_the_conversion() {
         ),
         (
             ("rope_scaling", json!({"type": "yarn", "factor": 4.0})),
-            "model metadata: llama.rope.scaling.type \"yarn\" is not supported (supported: none)",
+            "model metadata: llama.rope.scaling.type is \"yarn\", which is not supported (supported: none)",
         ),
     ] {
         let folder = Folder::tiny();

@@ -80,6 +80,7 @@ impl Failure {
             | ErrorKind::ReadOnlyFilesystem
             | ErrorKind::NotADirectory
             | ErrorKind::IsADirectory
+            | ErrorKind::InvalidFilename
             | ErrorKind::InvalidInput
             | ErrorKind::InvalidData
             | ErrorKind::UnexpectedEof => Failure::configuration(message),

@@ -171,12 +171,22 @@ impl Daemon {
     /// Waits for the end; the exit status and what was written to standard error.
     pub fn end(mut self) -> (ExitStatus, String) {
         let status = self.child.wait().unwrap();
-        let log = self
-            .log
-            .take()
-            .map(|log| log.join().unwrap())
-            .unwrap_or_default();
-        (status, log)
+        (status, self.take_log())
+    }
+
+    /// Standard error of a daemon that has ended. Messages that nobody waited for are read, because the last
+    /// one, of the thread that reads standard error, finds no room otherwise.
+    fn take_log(&mut self) -> String {
+        let Some(log) = self.log.take() else {
+            return String::new();
+        };
+        self.notify.set_nonblocking(true).unwrap();
+        while !log.is_finished() {
+            if self.notify.recv(&mut [0; 4096]).is_err() {
+                std::thread::yield_now();
+            }
+        }
+        log.join().unwrap_or_default()
     }
 
     /// SIGTERM, and a clean end.
@@ -202,11 +212,7 @@ impl Drop for Daemon {
         }
         let _ = self.child.kill();
         let _ = self.child.wait();
-        let log = self
-            .log
-            .take()
-            .and_then(|log| log.join().ok())
-            .unwrap_or_default();
+        let log = self.take_log();
         if std::thread::panicking() {
             eprintln!("--- woollyd wrote:\n{log}");
         }
