@@ -4,8 +4,10 @@
 use std::collections::HashSet;
 use std::fmt;
 
-use safetensors::tensor::TensorInfo;
-use serde::de::{Deserialize, DeserializeOwned, Deserializer, Error as _, MapAccess, Visitor};
+use safetensors::{Dtype, tensor::TensorInfo};
+use serde::de::{
+    Deserialize, DeserializeOwned, Deserializer, Error as _, MapAccess, SeqAccess, Visitor,
+};
 
 use super::{Problem, format};
 
@@ -64,7 +66,17 @@ impl<'de> Deserialize<'de> for Members {
                         pairs.sort();
                         members.metadata = pairs;
                     } else {
-                        members.tensors.push((name, map.next_value()?));
+                        let Info {
+                            dtype,
+                            shape: Dimensions(shape),
+                            data_offsets,
+                        } = map.next_value()?;
+                        let info = TensorInfo {
+                            dtype,
+                            shape,
+                            data_offsets,
+                        };
+                        members.tensors.push((name, info));
                     }
                 }
                 Ok(members)
@@ -72,6 +84,47 @@ impl<'de> Deserialize<'de> for Members {
         }
 
         deserializer.deserialize_map(Object)
+    }
+}
+
+/// A tensor as it is written; the library's own type takes any number of dimensions, of two bytes each in
+/// the file and of eight in memory.
+#[derive(serde::Deserialize)]
+struct Info {
+    dtype: Dtype,
+    shape: Dimensions,
+    data_offsets: (usize, usize),
+}
+
+/// Most dimensions of a tensor.
+const MAX_DIMENSIONS: usize = 8;
+
+struct Dimensions(Vec<usize>);
+
+impl<'de> Deserialize<'de> for Dimensions {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct List;
+
+        impl<'de> Visitor<'de> for List {
+            type Value = Dimensions;
+
+            fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
+                write!(f, "up to {MAX_DIMENSIONS} dimensions")
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Dimensions, A::Error> {
+                let mut dimensions = vec![];
+                while let Some(dimension) = list.next_element()? {
+                    if dimensions.len() == MAX_DIMENSIONS {
+                        return Err(A::Error::invalid_length(MAX_DIMENSIONS + 1, &self));
+                    }
+                    dimensions.push(dimension);
+                }
+                Ok(Dimensions(dimensions))
+            }
+        }
+
+        deserializer.deserialize_seq(List)
     }
 }
 

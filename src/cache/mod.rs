@@ -52,6 +52,7 @@ pub use mapped::{MappedFile, MappedTensors};
 pub use members::Members;
 pub use memory::MemoryTensors;
 pub use prune::{Limits, Reason, prunable};
+pub use read::inspect;
 pub use source::Source;
 pub use survey::{Item, Kind, SourceState};
 pub use trust::Distrust;

@@ -14,8 +14,8 @@ use super::Problem;
 use super::format::{self, Header, Key, Pad, Place, header_checksum};
 use super::members::Members;
 
-/// The longest header that is read: that of a model with a million tensors.
-const MAX_HEADER: u64 = 256 << 20;
+/// The longest header that is read: a tensor takes 400 bytes of it, and a model has up to 65,536.
+const MAX_HEADER: u64 = 64 << 20;
 
 /// Reads and checks the header at the beginning of `file`, which is the whole file.
 pub(super) fn header(file: &[u8]) -> Result<Header, Problem> {
@@ -50,6 +50,12 @@ pub(super) fn header(file: &[u8]) -> Result<Header, Problem> {
         });
     }
     Ok(header)
+}
+
+/// How many tensors the cache file of these bytes has, or why it would be refused. For tests and fuzzing,
+/// which have no file.
+pub fn inspect(file: &[u8]) -> Result<usize, Problem> {
+    header(file).map(|header| header.places.len())
 }
 
 /// The part of the file before the data, its checksum verified.

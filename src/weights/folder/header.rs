@@ -69,6 +69,12 @@ pub(super) struct Entry {
     pub(super) bytes: Range<usize>,
 }
 
+/// How many tensors the safetensors file of these bytes has, or why it would be refused. For tests and
+/// fuzzing, which have no file.
+pub fn inspect(file: &[u8]) -> Result<usize, HeaderError> {
+    read(file).map(|entries| entries.len())
+}
+
 /// Reads the header of `file`, which is the whole file. Tensors come in the order of their data.
 pub(super) fn read(file: &[u8]) -> Result<Vec<Entry>, HeaderError> {
     let size = file.len() as u64;

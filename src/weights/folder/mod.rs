@@ -39,7 +39,7 @@ use super::Metadata;
 use super::files::ModelFiles;
 
 pub use error::Error;
-pub use header::HeaderError;
+pub use header::{HeaderError, inspect};
 
 /// Opens the folder at `path`; every file of it that counts is there and understood.
 pub(super) fn open(path: &Path) -> Result<ModelFiles, super::Error> {
