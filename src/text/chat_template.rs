@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize};
 use crate::weights::Metadata;
 
 use super::control_guard;
+use super::methods;
 use super::namespace;
 use super::templates;
 use super::tokenizer::MAX_TEXT_BYTES;
@@ -159,7 +160,7 @@ fn compile(source: &str) -> Result<Environment<'static>, Error> {
     environment.set_fuel(Some(FUEL));
     environment.set_recursion_limit(RECURSION);
     environment.set_auto_escape_callback(|_| minijinja::AutoEscape::None);
-    environment.set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
+    environment.set_unknown_method_callback(methods::call);
     environment.add_function("raise_exception", raise_exception);
     environment.add_function("strftime_now", strftime_now);
     namespace::install(&mut environment);

@@ -15,6 +15,7 @@ mod control_guard;
 mod end_tokens;
 mod error;
 mod huggingface;
+mod methods;
 mod namespace;
 mod pre_tokenizers;
 mod shared_model;
