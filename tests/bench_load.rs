@@ -80,6 +80,7 @@ fn every_part_of_a_load_is_measured_and_nothing_is_left() {
         .iter()
         .map(|row| {
             is_spread(&row["times_fill"]);
+            is_spread(&row["core_times_fill"]);
             row["memory"].as_str()
         })
         .collect();

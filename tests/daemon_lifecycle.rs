@@ -261,6 +261,15 @@ fn a_start_that_cannot_succeed_says_why_in_one_line() {
         "{sentence}"
     );
 
+    let home = Home::new(&format!("{synthetic}\n{huge}\npersist = true\n"));
+    let (code, sentence) = refused(&home);
+    assert_eq!(code, 78);
+    assert!(
+        sentence.starts_with("woollyd: synthetic weights: cache directory ")
+            && sentence.ends_with("; expected smaller sizes"),
+        "{sentence}"
+    );
+
     let home = Home::new("[workers]\nthread = 2\n");
     let (code, sentence) = refused(&home);
     assert_eq!(code, 78);

@@ -84,13 +84,19 @@ pub(super) fn timed<T>(work: impl FnOnce() -> T) -> (T, f64) {
 
 /// The same in seconds that this thread was running: what one core needs, whoever else wants it meanwhile.
 pub(super) fn timed_on_core<T>(work: impl FnOnce() -> T) -> (T, f64) {
-    let now = || {
-        let now = clock_gettime(ClockId::ThreadCPUTime);
-        now.tv_sec as f64 + now.tv_nsec as f64 / 1e9
-    };
-    let start = now();
+    let start = seconds_of(ClockId::ThreadCPUTime);
     let result = work();
-    (result, now() - start)
+    (result, seconds_of(ClockId::ThreadCPUTime) - start)
+}
+
+/// Seconds that all threads of this process have been running so far.
+pub(super) fn core_seconds() -> f64 {
+    seconds_of(ClockId::ProcessCPUTime)
+}
+
+fn seconds_of(clock: ClockId) -> f64 {
+    let now = clock_gettime(clock);
+    now.tv_sec as f64 + now.tv_nsec as f64 / 1e9
 }
 
 #[cfg(test)]

@@ -82,6 +82,9 @@ pub(super) struct Generation {
     pub(super) gigabytes_per_second: Spread,
     pub(super) fill_gigabytes_per_second: Spread,
     pub(super) times_fill: Spread,
+    /// The same of the seconds that all cores were busy: what is left of the ratio when neighbours take
+    /// cores away.
+    pub(super) core_times_fill: Spread,
 }
 
 /// The largest synthetic model that is ready in time: the shape of `135m` with another number of layers.
@@ -204,7 +207,14 @@ fn start(found: &Start) -> Table {
 }
 
 fn generation(rows: &[Generation]) -> Table {
-    let head = ["memory", "MB", "GB/s", "fill GB/s", "times fill"];
+    let head = [
+        "memory",
+        "MB",
+        "GB/s",
+        "fill GB/s",
+        "times fill",
+        "in core seconds",
+    ];
     let mut table = Table::new("Synthetic weights, all cores", &head);
     table.rows.extend(rows.iter().map(|row| {
         vec![
@@ -213,6 +223,7 @@ fn generation(rows: &[Generation]) -> Table {
             spread(row.gigabytes_per_second),
             spread(row.fill_gigabytes_per_second),
             spread(row.times_fill),
+            spread(row.core_times_fill),
         ]
     }));
     table
@@ -300,6 +311,7 @@ mod tests {
                 gigabytes_per_second: spread(9.0),
                 fill_gigabytes_per_second: spread(10.0),
                 times_fill: spread(1.1),
+                core_times_fill: spread(1.05),
             }],
             largest: vec![
                 Largest {
@@ -334,7 +346,7 @@ mod tests {
             "| peak memory above the mapped source, MB | 20.0 | | |",
             "| verify = \"header\" | 4.00 (2.00-8.00) | 50.0 (25.0-100) | 60.0 (30.0-120) |",
             "| verification, GB/s per core | 8.00 (4.00-16.0) | | |",
-            "| fresh | 538 | 9.00 (4.50-18.0) | 10.0 (5.00-20.0) | 1.10 (0.550-2.20) |",
+            "| fresh | 538 | 9.00 (4.50-18.0) | 10.0 (5.00-20.0) | 1.10 (0.550-2.20) | 1.05 (0.525-2.10) |",
             "| file, verify = \"full\" | 0 | 0 | 0 | | time |",
         ] {
             // How wide the columns are is the table's own affair.

@@ -1,8 +1,8 @@
 //! Synthetic weights against storing one value in as many bytes, both with all threads.
 
 use crate::bench::Error;
-use crate::bench::samples::{Spread, Turns, timed};
-use crate::cache::MemoryTensors;
+use crate::bench::samples::{Spread, Turns, core_seconds, timed};
+use crate::cache::{Contents, MemoryTensors};
 use crate::config::Preset;
 use crate::weights::Synthetic;
 
@@ -19,25 +19,72 @@ pub(super) fn measure(effort: Effort) -> Result<Vec<Generation>, Error> {
     let plain = Plain { bytes };
     let mut yardstick = MemoryTensors::fill(&plain, &())?;
 
-    let touched = Turns::take(
+    let touched = row(
+        ("touched", bytes),
         effort.turns,
-        || Ok::<_, Error>(timed(|| ours.refill(&weights, &())).1),
-        || Ok(timed(|| yardstick.refill(&plain, &())).1),
+        || Ok(clocks(|| ours.refill(&weights, &()))),
+        || Ok(clocks(|| yardstick.refill(&plain, &()))),
     )?;
     drop((ours, yardstick));
-    // What was allocated goes back after the clock has stopped.
-    let fresh = |contents| -> Result<f64, Error> {
-        let (tensors, seconds) = timed(|| MemoryTensors::fill(contents, &()));
-        drop(tensors?);
-        Ok(seconds)
+    // What was allocated goes back after the clocks have stopped.
+    let fill = |contents: &dyn Contents| -> Result<Clocks, Error> {
+        let mut tensors = None;
+        let clocks = clocks(|| tensors = Some(MemoryTensors::fill(contents, &())));
+        tensors.transpose()?;
+        Ok(clocks)
     };
-    let fresh = Turns::take(effort.turns, || fresh(&weights), || fresh(&plain))?;
-    let row = |memory, turns: &Turns| Generation {
+    let fresh = row(
+        ("fresh", bytes),
+        effort.turns,
+        || fill(&weights),
+        || fill(&plain),
+    )?;
+    Ok(vec![fresh, touched])
+}
+
+/// Seconds on the wall's clock, and those that all cores were busy.
+struct Clocks {
+    wall: f64,
+    cores: f64,
+}
+
+fn clocks(work: impl FnOnce()) -> Clocks {
+    let start = core_seconds();
+    let ((), wall) = timed(work);
+    let cores = core_seconds() - start;
+    Clocks { wall, cores }
+}
+
+fn row(
+    (memory, bytes): (&'static str, u64),
+    turns: usize,
+    mut ours: impl FnMut() -> Result<Clocks, Error>,
+    mut yardstick: impl FnMut() -> Result<Clocks, Error>,
+) -> Result<Generation, Error> {
+    let mut cores = Turns {
+        ours: vec![],
+        yardstick: vec![],
+    };
+    let wall = Turns::take(
+        turns,
+        || {
+            let Clocks { wall, cores: busy } = ours()?;
+            cores.ours.push(busy);
+            Ok::<_, Error>(wall)
+        },
+        || {
+            let Clocks { wall, cores: busy } = yardstick()?;
+            cores.yardstick.push(busy);
+            Ok(wall)
+        },
+    )?;
+    let speed = |seconds: &[f64]| Spread::gigabytes_per_second(seconds, bytes as usize);
+    Ok(Generation {
         memory,
         bytes,
-        gigabytes_per_second: Spread::gigabytes_per_second(&turns.ours, bytes as usize),
-        fill_gigabytes_per_second: Spread::gigabytes_per_second(&turns.yardstick, bytes as usize),
-        times_fill: turns.ratio(),
-    };
-    Ok(vec![row("fresh", &fresh), row("touched", &touched)])
+        gigabytes_per_second: speed(&wall.ours),
+        fill_gigabytes_per_second: speed(&wall.yardstick),
+        times_fill: wall.ratio(),
+        core_times_fill: cores.ratio(),
+    })
 }
