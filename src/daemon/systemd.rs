@@ -1,38 +1,43 @@
 //! What the service manager is told, if there is one (`NOTIFY_SOCKET`).
 //!
-//! Protocol: sd_notify(3). A manager that does not listen is no reason to stop, so failures are only logged;
-//! one that does not read is no reason to wait, so a thread of its own does the telling. What it cannot take
-//! in time is dropped.
+//! Protocol: sd_notify(3). A manager that does not listen is no reason to stop, so failures are only logged.
+//! One that does not read is no reason to wait, so a thread of its own does the telling; what it could not
+//! tell yet is replaced by what is newer, and nothing piles up.
 
-use std::sync::OnceLock;
-use std::sync::mpsc::{self, Receiver, SyncSender};
+use std::mem;
+use std::sync::mpsc::{self, SyncSender};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread;
 use std::time::Duration;
 
 use sd_notify::NotifyState;
 
-/// Messages that wait for the manager to read.
-const WAITING: usize = 64;
 /// How long the end of the daemon waits for its last message to be read.
 const LAST_WORD: Duration = Duration::from_secs(1);
 
-enum Word {
-    Ready { status: String },
-    Stopping,
-    MoreTime { micros: u32 },
-    Status(String),
+/// What is to be told.
+#[derive(Default)]
+struct News {
+    ready: bool,
+    stopping: bool,
+    more_time_micros: Option<u32>,
+    status: Option<String>,
+    /// Dropped when all of it has been told.
+    told: Option<SyncSender<()>>,
 }
 
-struct Message {
-    word: Word,
-    /// Dropped when it has been told.
-    told: Option<SyncSender<()>>,
+#[derive(Default)]
+struct Teller {
+    news: Mutex<Option<News>>,
+    came: Condvar,
 }
 
 /// Jobs are being served.
 pub(super) fn ready(model: &str) {
-    let status = format!("serving {model}");
-    tell(Word::Ready { status }, None);
+    tell(|news| {
+        news.ready = true;
+        news.status = Some(format!("serving {model}"));
+    });
 }
 
 /// Nothing else is going on any more.
@@ -43,7 +48,11 @@ pub(super) fn serving(model: &str) {
 /// The daemon is on its way out.
 pub(super) fn stopping() {
     let (told, done) = mpsc::sync_channel(1);
-    tell(Word::Stopping, Some(told));
+    tell(|news| {
+        news.stopping = true;
+        news.status = Some("stopping".to_owned());
+        news.told = Some(told);
+    });
     // The process may end before the thread has its turn.
     let _ = done.recv_timeout(LAST_WORD);
 }
@@ -51,49 +60,59 @@ pub(super) fn stopping() {
 /// The start goes on: the manager's start timeout begins anew, with this length.
 pub(super) fn extend_timeout(by: Duration) {
     let micros = u32::try_from(by.as_micros()).unwrap_or(u32::MAX);
-    tell(Word::MoreTime { micros }, None);
+    tell(|news| news.more_time_micros = Some(micros));
 }
 
 /// One line for `systemctl status`.
 pub(super) fn status(line: &str) {
-    tell(Word::Status(line.to_owned()), None);
+    tell(|news| news.status = Some(line.to_owned()));
 }
 
-fn tell(word: Word, told: Option<SyncSender<()>>) {
-    static TELLER: OnceLock<Option<SyncSender<Message>>> = OnceLock::new();
+fn tell(change: impl FnOnce(&mut News)) {
+    static TELLER: OnceLock<Option<Arc<Teller>>> = OnceLock::new();
     if let Some(teller) = TELLER.get_or_init(start) {
-        let _ = teller.try_send(Message { word, told });
+        change(teller.news().get_or_insert_default());
+        teller.came.notify_one();
     }
 }
 
 /// Starts the thread; `None` without a manager.
-fn start() -> Option<SyncSender<Message>> {
+fn start() -> Option<Arc<Teller>> {
     std::env::var_os("NOTIFY_SOCKET")?;
-    let (sender, messages) = mpsc::sync_channel(WAITING);
+    let teller = Arc::new(Teller::default());
+    let its_own = Arc::clone(&teller);
     thread::Builder::new()
         .name("woolly-notify".to_owned())
-        .spawn(move || notify(&messages))
+        .spawn(move || its_own.run())
         .ok()?;
-    Some(sender)
+    Some(teller)
 }
 
-fn notify(messages: &Receiver<Message>) {
-    while let Ok(Message { word, told }) = messages.recv() {
-        let sent = match &word {
-            Word::Ready { status } => {
-                sd_notify::notify(&[NotifyState::Ready, NotifyState::Status(status)])
+impl Teller {
+    fn run(&self) {
+        loop {
+            let waited = self.came.wait_while(self.news(), |news| news.is_none());
+            let news = mem::take(&mut *waited.unwrap_or_else(PoisonError::into_inner));
+            if let Some(news) = news {
+                news.send();
             }
-            Word::Stopping => {
-                sd_notify::notify(&[NotifyState::Stopping, NotifyState::Status("stopping")])
-            }
-            Word::MoreTime { micros } => {
-                sd_notify::notify(&[NotifyState::ExtendTimeoutUsec(*micros)])
-            }
-            Word::Status(line) => sd_notify::notify(&[NotifyState::Status(line)]),
-        };
-        if let Err(error) = sent {
+        }
+    }
+
+    fn news(&self) -> MutexGuard<'_, Option<News>> {
+        self.news.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl News {
+    fn send(self) {
+        let mut states = Vec::new();
+        states.extend(self.more_time_micros.map(NotifyState::ExtendTimeoutUsec));
+        states.extend(self.ready.then_some(NotifyState::Ready));
+        states.extend(self.stopping.then_some(NotifyState::Stopping));
+        states.extend(self.status.as_deref().map(NotifyState::Status));
+        if let Err(error) = sd_notify::notify(&states) {
             tracing::debug!("the service manager cannot be told: {error}");
         }
-        drop(told);
     }
 }
