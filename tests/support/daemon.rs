@@ -4,6 +4,7 @@ use std::io::Read;
 use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::sync::mpsc::{Receiver, channel};
 use std::thread::JoinHandle;
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -39,6 +40,8 @@ kv_bytes = "64MiB"
 
 const FILE: &str = "woolly.toml";
 const SOCKET: &str = "w.sock";
+/// The last message on the notify socket, by the test itself.
+const GONE: &str = "GONE=1";
 
 /// A directory with a configuration, in which daemons come and go.
 pub struct Home {
@@ -48,7 +51,9 @@ pub struct Home {
 /// A running daemon; dropping it kills it.
 pub struct Daemon {
     child: Child,
-    notify: UnixDatagram,
+    /// What it told the service manager. Taken off the socket as it comes: a manager that does not listen
+    /// would hold the daemon up.
+    told: Receiver<String>,
     socket: PathBuf,
     /// What it wrote to standard error, once it is gone.
     log: Option<JoinHandle<String>>,
@@ -111,6 +116,17 @@ impl Home {
         let notify_path = self.path().join("notify");
         let _ = std::fs::remove_file(&notify_path);
         let notify = UnixDatagram::bind(&notify_path).unwrap();
+        let (teller, told) = channel();
+        std::thread::spawn(move || {
+            let mut message = [0; 4096];
+            loop {
+                let length = notify.recv(&mut message).unwrap();
+                let text = String::from_utf8_lossy(&message[..length]).into_owned();
+                if text == GONE || teller.send(text).is_err() {
+                    return;
+                }
+            }
+        });
         let mut command = self.command(&[]);
         command
             .env("NOTIFY_SOCKET", &notify_path)
@@ -123,12 +139,12 @@ impl Home {
             // Standard error ends with the daemon: whoever waits for a message need not wait longer.
             let _ = UnixDatagram::unbound()
                 .unwrap()
-                .send_to(b"GONE=1", &notify_path);
+                .send_to(GONE.as_bytes(), &notify_path);
             String::from_utf8_lossy(&text).into_owned()
         });
         Daemon {
             child,
-            notify,
+            told,
             socket: self.socket(),
             log: Some(log),
         }
@@ -148,20 +164,16 @@ impl Daemon {
 
     /// The same with all messages before and that one; `None` when the daemon ends first.
     pub fn messages_until(&mut self, word: &str) -> Option<Vec<String>> {
-        let mut message = [0; 4096];
         let mut messages = Vec::new();
-        loop {
-            let length = self.notify.recv(&mut message).unwrap();
-            let text = String::from_utf8_lossy(&message[..length]).into_owned();
-            if text == "GONE=1" {
-                return None;
-            }
+        // The end of the daemon ends the channel.
+        for text in &self.told {
             let found = text.lines().any(|line| line == word);
             messages.push(text);
             if found {
                 return Some(messages);
             }
         }
+        None
     }
 
     pub fn signal(&self, signal: Signal) {
