@@ -175,7 +175,6 @@ fn a_million_members_take_memory_in_proportion() {
     }
     let refused = inspected(&header("", &members));
     assert_eq!(refused, Err(Problem::Shape("0".to_owned())));
-    // Half a million short pairs take a little more than four times their bytes and 16 MiB.
     let pairs: String = (0..200_000)
         .map(|number| format!(r#","{number:x}":"""#))
         .collect();

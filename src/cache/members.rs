@@ -62,8 +62,7 @@ impl<'de> Deserialize<'de> for Members {
                         return Err(A::Error::custom(format_args!("{DUPLICATE}{name}")));
                     }
                     if name == format::METADATA {
-                        let Unique(mut pairs) = map.next_value()?;
-                        pairs.sort();
+                        let Unique(pairs) = map.next_value()?;
                         members.metadata = pairs;
                     } else {
                         let Info {
@@ -128,7 +127,7 @@ impl<'de> Deserialize<'de> for Dimensions {
     }
 }
 
-/// The pairs of an object, each key once.
+/// The pairs of an object sorted by key, each key once.
 struct Unique<T>(Vec<(String, T)>);
 
 impl<'de, T: DeserializeOwned> Deserialize<'de> for Unique<T> {
@@ -144,12 +143,14 @@ impl<'de, T: DeserializeOwned> Deserialize<'de> for Unique<T> {
 
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Unique<T>, A::Error> {
                 let mut pairs: Vec<(String, T)> = vec![];
-                let mut names = HashSet::new();
-                while let Some((name, value)) = map.next_entry::<String, T>()? {
-                    if !names.insert(name.clone()) {
-                        return Err(A::Error::custom(format_args!("{DUPLICATE}{name}")));
-                    }
-                    pairs.push((name, value));
+                while let Some(pair) = map.next_entry()? {
+                    pairs.push(pair);
+                }
+                // Beside each other after sorting; a set of names would take as much again as the pairs.
+                pairs.sort_by(|(a, _), (b, _)| a.cmp(b));
+                if let Some([(name, _), _]) = pairs.array_windows().find(|[(a, _), (b, _)]| a == b)
+                {
+                    return Err(A::Error::custom(format_args!("{DUPLICATE}{name}")));
                 }
                 Ok(Unique(pairs))
             }
