@@ -95,7 +95,9 @@ pub const ROOM: usize = 100;
 /// A pipe with little room left, which holds a program at its first lines: the reading end, and the writing
 /// end.
 pub fn full_pipe() -> (File, Stdio) {
-    let (reader, writer) = rustix::pipe::pipe().unwrap();
+    // Not inherited: the program would keep the reading end open itself.
+    let flags = rustix::pipe::PipeFlags::CLOEXEC;
+    let (reader, writer) = rustix::pipe::pipe_with(flags).unwrap();
     rustix::pipe::fcntl_setpipe_size(&writer, PIPE).unwrap();
     rustix::io::write(&writer, &[b' '; PIPE - ROOM]).unwrap();
     (File::from(reader), writer.into())
