@@ -449,7 +449,10 @@ fn node(path: &Path, kind: FileType) {
 }
 
 fn socket(path: &Path) {
-    drop(UnixListener::bind(path).unwrap());
+    // The name of a cache file is too long for a socket to be bound to.
+    let short = path.with_file_name("s");
+    drop(UnixListener::bind(&short).unwrap());
+    fs::rename(short, path).unwrap();
 }
 
 /// The text of a record with another beginning of its hash.
