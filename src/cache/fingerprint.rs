@@ -80,6 +80,10 @@ pub(super) struct Record {
 impl Record {
     /// `None` when it is missing or makes no sense.
     pub(super) fn read(path: &Path) -> Option<Self> {
+        // A device in its place would have no end.
+        if !fs::symlink_metadata(path).ok()?.is_file() {
+            return None;
+        }
         let record: Record = serde_json::from_slice(&fs::read(path).ok()?).ok()?;
         let is_hash =
             record.blake3.len() == 64 && record.blake3.bytes().all(|byte| byte.is_ascii_hexdigit());
