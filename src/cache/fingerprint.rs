@@ -4,13 +4,15 @@
 //! device, inode, size and times. The time of the last status change is among them because a user can
 //! set the modification time back, but not that one.
 
-use std::fs::{self, Metadata};
+use std::fs::Metadata;
+use std::io::Read;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
 
+use super::place::open_own;
 use super::temporary;
 
 /// A file changed this recently may change again within the same tick of its clock (2 s on FAT), so its
@@ -67,6 +69,9 @@ pub(super) fn hash(bytes: &[u8]) -> String {
 /// Ending of records.
 pub(super) const EXTENSION: &str = "source";
 
+/// Bytes that are read of a record. It has some hundreds and a path, in which JSON may need six bytes for one.
+const LONGEST: u64 = 32 << 10;
+
 /// What a file contained in one state.
 #[derive(Serialize, Deserialize)]
 pub(super) struct Record {
@@ -78,13 +83,13 @@ pub(super) struct Record {
 }
 
 impl Record {
-    /// `None` when it is missing or makes no sense.
+    /// `None` when it is missing, makes no sense, or could be somebody else's: who writes records decides
+    /// which weights are taken for those of a model.
     pub(super) fn read(path: &Path) -> Option<Self> {
-        // A device in its place would have no end.
-        if !fs::symlink_metadata(path).ok()?.is_file() {
-            return None;
-        }
-        let record: Record = serde_json::from_slice(&fs::read(path).ok()?).ok()?;
+        let mut text = Vec::new();
+        let file = open_own(path).ok()?;
+        file.take(LONGEST).read_to_end(&mut text).ok()?;
+        let record: Record = serde_json::from_slice(&text).ok()?;
         let is_hash =
             record.blake3.len() == 64 && record.blake3.bytes().all(|byte| byte.is_ascii_hexdigit());
         is_hash.then_some(record)

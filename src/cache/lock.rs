@@ -5,7 +5,7 @@ use std::io;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::OFlags;
+use super::place::open_regular;
 
 /// An exclusive lock, held until it is dropped; its file goes with it.
 pub(super) struct Lock {
@@ -17,12 +17,14 @@ impl Lock {
     /// Waits for the lock at `path`. The kernel lets go of it when a holder dies.
     pub(super) fn acquire(path: PathBuf) -> io::Result<Self> {
         loop {
-            let file = OpenOptions::new()
-                .write(true)
-                .create(true)
-                .truncate(false)
-                .mode(0o600)
-                .open(&path)?;
+            let file = open_regular(
+                &path,
+                OpenOptions::new()
+                    .write(true)
+                    .create(true)
+                    .truncate(false)
+                    .mode(0o600),
+            )?;
             file.lock()?;
             // The last holder may have removed the file while we waited for it; then a newcomer could
             // lock another file of the same name beside us.
@@ -42,12 +44,7 @@ impl Drop for Lock {
 
 /// The file at `path`, locked until it is dropped; `None` when a process holds a lock of either kind on it.
 pub(super) fn try_hold(path: &Path) -> io::Result<Option<File>> {
-    // Without O_NONBLOCK, opening a FIFO would wait for a writer.
-    let flags = OFlags::NONBLOCK | OFlags::NOFOLLOW;
-    let file = OpenOptions::new()
-        .read(true)
-        .custom_flags(flags.bits().cast_signed())
-        .open(path)?;
+    let file = open_regular(path, OpenOptions::new().read(true))?;
     match file.try_lock() {
         Ok(()) => Ok(Some(file)),
         Err(TryLockError::WouldBlock) => Ok(None),
@@ -63,7 +60,7 @@ pub(super) fn is_held(path: &Path) -> bool {
 /// Whether the name `path` leads to the open `file`.
 pub(super) fn is_still(path: &Path, file: &File) -> io::Result<bool> {
     let ours = file.metadata()?;
-    match fs::metadata(path) {
+    match fs::symlink_metadata(path) {
         Ok(named) => Ok(named.ino() == ours.ino() && named.dev() == ours.dev()),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
         Err(error) => Err(error),

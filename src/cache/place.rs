@@ -1,9 +1,9 @@
 //! The directory of cache files as an open file: what lies in it is opened relative to it, by its bare name.
 
 use std::ffi::OsStr;
-use std::fs::File;
+use std::fs::{File, OpenOptions};
 use std::io;
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Component, Path};
 use std::sync::Arc;
 
@@ -11,6 +11,9 @@ use rustix::fs::{Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
 
 use super::{Distrust, Error, MappedFile, Problem, trust};
+
+/// Flags for opening what may be anything: a link is not followed, and a FIFO does not wait for its other end.
+const CAREFULLY: OFlags = OFlags::NOFOLLOW.union(OFlags::NONBLOCK);
 
 /// An open directory. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -81,8 +84,7 @@ impl Place {
     }
 
     fn open_name(&self, name: &OsStr) -> rustix::io::Result<File> {
-        // Without O_NONBLOCK, opening a FIFO would wait for a writer.
-        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let flags = OFlags::RDONLY | CAREFULLY | OFlags::CLOEXEC;
         let resolve =
             ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
         let opened =
@@ -96,6 +98,25 @@ impl Place {
             };
         opened.map(File::from)
     }
+}
+
+/// Opens the regular file at `path`. Fails on links and on everything else that is no file.
+pub(super) fn open_regular(path: &Path, options: &mut OpenOptions) -> io::Result<File> {
+    options.custom_flags(CAREFULLY.bits().cast_signed());
+    let file = options.open(path)?;
+    if file.metadata()?.is_file() {
+        Ok(file)
+    } else {
+        Err(io::Error::other(Distrust::NotRegular.to_string()))
+    }
+}
+
+/// Opens the file at `path` for reading, unless another user could have written it.
+pub(super) fn open_own(path: &Path) -> io::Result<File> {
+    let file = open_regular(path, OpenOptions::new().read(true))?;
+    trust::file(&file.metadata()?, user())
+        .map_err(|problem| io::Error::other(problem.to_string()))?;
+    Ok(file)
 }
 
 fn user() -> u32 {

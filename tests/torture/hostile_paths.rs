@@ -117,7 +117,7 @@ const DIRECTORIES: [Case; 11] = [
 ];
 
 /// Cases about what lies in the directory.
-const FILES: [Case; 18] = [
+const FILES: [Case; 19] = [
     ("the file is a link to the right file", LINK, |scene| {
         symlink(scene.golden(), scene.at(&scene.file)).unwrap();
     }),
@@ -203,6 +203,13 @@ const FILES: [Case; 18] = [
         Refused(&["cannot create a lock file"]),
         |scene| {
             fs::create_dir(scene.at(&scene.lock)).unwrap();
+        },
+    ),
+    (
+        "the lock is a FIFO",
+        Refused(&["cannot create a lock file"]),
+        |scene| {
+            node(&scene.at(&scene.lock), FileType::Fifo);
         },
     ),
 ];
@@ -340,9 +347,9 @@ impl Scene {
             Served => {
                 let done = said.code == Some(0) && !self.at(&self.file).is_symlink();
                 right(done, || format!("{case}: {said:?}"))?;
-                let found = fs::read(self.at(&self.file)).unwrap();
-                right(found == fs::read(self.golden()).unwrap(), || {
-                    format!("{case}: other weights")
+                let found = fs::read(self.at(&self.file)).ok();
+                right(found == fs::read(self.golden()).ok(), || {
+                    format!("{case}: other weights, or none: {said:?}")
                 })?;
                 // What was used is made of the model, whatever else lies there.
                 let used = said.out.contains(&self.file[..64]);
@@ -353,7 +360,6 @@ impl Scene {
 }
 
 #[test]
-#[ignore = "one of its cases does not end yet on every machine"]
 fn r11_what_somebody_else_put_there_is_not_believed() {
     let scene = Scene::new();
     let mut figure = Figure::new("R11", "hostile cache directories, files, records, locks");
