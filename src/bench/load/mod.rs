@@ -102,16 +102,22 @@ impl Load {
         let say = |what: &str| eprintln!("measuring {what}");
         say("dequantization");
         let dequantization = dequantize::measure(effort);
-        let (conversion, start) = match &model {
-            None => (None, None),
+        let (conversion, start, refused) = match &model {
+            None => (None, None, None),
             Some(model) => {
                 say("conversion");
                 let (conversion, cache_dir) = convert::measure(model, words, &scratch, effort)?;
                 say("start");
                 let source = ModelSource::at(model.clone());
-                let start = warm::measure(source, &scratch.join(&cache_dir), effort)?;
+                let start = warm::measure(source, &scratch.join(&cache_dir), effort);
                 scratch.remove(&cache_dir);
-                (Some(conversion), Some(start))
+                // What this version cannot run can still be converted.
+                let (start, refused) = match start {
+                    Ok(start) => (Some(start), None),
+                    Err(Error::Model(reason)) => (None, Some(reason.to_string())),
+                    Err(other) => return Err(other),
+                };
+                (Some(conversion), start, refused)
             }
         };
         say("synthetic weights");
@@ -123,6 +129,7 @@ impl Load {
             dequantization,
             conversion,
             start,
+            refused,
             generation,
             largest,
         };

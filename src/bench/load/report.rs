@@ -16,6 +16,8 @@ pub(super) struct Report {
     /// Without a model there is nothing to convert.
     pub(super) conversion: Option<Conversion>,
     pub(super) start: Option<Start>,
+    /// Why the model was converted but not started.
+    pub(super) refused: Option<String>,
     pub(super) generation: Vec<Generation>,
     pub(super) largest: Vec<Largest>,
 }
@@ -122,6 +124,7 @@ impl Report {
         let mut tables = vec![dequantization(&self.dequantization)];
         tables.extend(self.conversion.as_ref().map(conversion));
         tables.extend(self.start.as_ref().map(start));
+        tables.extend(self.refused.as_deref().map(refused));
         tables.push(generation(&self.generation));
         tables.push(largest(&self.largest));
         let tables: Vec<String> = tables.iter().map(Table::markdown).collect();
@@ -203,6 +206,12 @@ fn start(found: &Start) -> Table {
         String::new(),
         String::new(),
     ]);
+    table
+}
+
+fn refused(reason: &str) -> Table {
+    let mut table = Table::new("Start with the cache file in memory", &["not measured"]);
+    table.rows.push(vec![reason.to_owned()]);
     table
 }
 
@@ -305,6 +314,7 @@ mod tests {
                 }],
                 verification_gigabytes_per_second: spread(8.0),
             }),
+            refused: Some("unsupported model: architecture \"rwkv\"".to_owned()),
             generation: vec![Generation {
                 memory: "fresh",
                 bytes: 538_000_000,
@@ -346,6 +356,7 @@ mod tests {
             "| peak memory above the mapped source, MB | 20.0 | | |",
             "| verify = \"header\" | 4.00 (2.00-8.00) | 50.0 (25.0-100) | 60.0 (30.0-120) |",
             "| verification, GB/s per core | 8.00 (4.00-16.0) | | |",
+            "| unsupported model: architecture \"rwkv\" |",
             "| fresh | 538 | 9.00 (4.50-18.0) | 10.0 (5.00-20.0) | 1.10 (0.550-2.20) | 1.05 (0.525-2.10) |",
             "| file, verify = \"full\" | 0 | 0 | 0 | | time |",
         ] {
