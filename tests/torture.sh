@@ -25,7 +25,7 @@ need_strace
 started=$(date +%s)
 export WOOLLY_TORTURE=$scale
 # One after the other: some figures count what processes of the same machine do.
-cargo test --test main --no-fail-fast --color never -- torture:: --nocapture --test-threads 1 2>&1 |
+cargo test --test main --no-fail-fast --color never -- torture:: gguf_malformed:: gguf_mutants:: --nocapture --test-threads 1 2>&1 |
     tee "$scratch/log" | grep --line-buffered '^figure|' >&2 || true
 failed=$(grep -cE '^test .* FAILED$' "$scratch/log" || true)
 

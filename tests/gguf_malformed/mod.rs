@@ -24,6 +24,7 @@ use woolly::weights::Shape;
 use woolly::weights::gguf::{self, Header};
 
 use crate::support::meter::peak_of;
+use crate::torture::{Fault, Figure, right};
 
 /// Most heap bytes that reading any of the files may take.
 const BUDGET: usize = 64 << 20;
@@ -130,11 +131,11 @@ pub(crate) fn serve(bytes: &[u8]) -> Result<(), Refusal> {
 
 /// Runs every case and prints what the group took.
 #[track_caller]
-fn check(group: &str, cases: Cases) {
+fn check(group: &'static str, cases: Cases) {
     let Cases(cases) = cases;
     let mut slowest = (Duration::ZERO, String::new());
     let mut largest = (0, String::new());
-    let mut wrong = vec![];
+    let mut figure = Figure::new("R12", group);
     for case in &cases {
         let name = format!("class {}, {}", case.class, case.what);
         let start = Instant::now();
@@ -144,16 +145,16 @@ fn check(group: &str, cases: Cases) {
             Ok(()) => Outcome::Served,
             Err(refusal) => Outcome::Refused(refusal),
         };
-        if found.to_string() != case.expected.to_string() {
-            wrong.push(format!(
-                "{name}:\n  found    {found}\n  expected {}",
-                case.expected
-            ));
-        }
         // Or what its own size allows, where that is more.
-        if peak > BUDGET.max(4 * case.bytes.len() + (16 << 20)) {
-            wrong.push(format!("{name}: takes {peak} bytes"));
-        }
+        let budget = BUDGET.max(4 * case.bytes.len() + (16 << 20));
+        figure.count(if found.to_string() != case.expected.to_string() {
+            let expected = &case.expected;
+            Err(Fault::Unnoticed(format!(
+                "{name}: found {found}, expected {expected}"
+            )))
+        } else {
+            right(peak <= budget, || format!("{name}: takes {peak} bytes"))
+        });
         slowest = slowest.max((time, name.clone()));
         largest = largest.max((peak, name));
     }
@@ -165,52 +166,47 @@ fn check(group: &str, cases: Cases) {
         largest.0 >> 10,
         largest.1
     );
-    assert!(
-        wrong.is_empty(),
-        "{} wrong:\n{}",
-        wrong.len(),
-        wrong.join("\n")
-    );
+    figure.finish(cases.len());
 }
 
 #[test]
 fn headers() {
-    check("classes 1 to 12", header::cases());
+    check("malformed files, classes 1 to 12", header::cases());
 }
 
 #[test]
 fn keys_and_strings() {
-    check("classes 13 to 26", keys::cases());
+    check("malformed files, classes 13 to 26", keys::cases());
 }
 
 #[test]
 fn arrays_and_alignment() {
-    check("classes 27 to 43", values::cases());
+    check("malformed files, classes 27 to 43", values::cases());
 }
 
 #[test]
 fn tensor_descriptions() {
-    check("classes 44 to 59", tensors::cases());
+    check("malformed files, classes 44 to 59", tensors::cases());
 }
 
 #[test]
 fn data_sections() {
-    check("classes 60 to 68", data::cases());
+    check("malformed files, classes 60 to 68", data::cases());
 }
 
 #[test]
 fn hyper_parameters_and_tensors() {
-    check("classes 72 to 77", hyper::cases());
+    check("malformed files, classes 72 to 77", hyper::cases());
 }
 
 #[test]
 fn tokenizers() {
-    check("class 78", text::cases());
+    check("malformed files, class 78", text::cases());
 }
 
 #[test]
 fn chat_templates() {
-    check("class 79", template::cases());
+    check("malformed files, class 79", template::cases());
 }
 
 #[test]
