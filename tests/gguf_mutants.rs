@@ -22,6 +22,8 @@ use crate::torture::{Figure, pick, right};
 const SEED: u64 = 1;
 /// Heap bytes beyond four times the file.
 const BUDGET: usize = 64 << 20;
+/// Longer prompts are not encoded: that takes some 150 bytes for each of theirs, whoever wrote the file.
+const ENCODED: usize = 128 << 10;
 
 /// How far the mutants came.
 #[derive(Debug, Default)]
@@ -114,7 +116,15 @@ fn serve(bytes: &[u8], reached: &mut Reached) {
         role: "user".to_owned(),
         content: "hello </s> \u{fdd0}".to_owned(),
     };
-    let Ok(ids) = template.encode(&tokenizer, &[message]) else {
+    let messages = [message];
+    let Ok(text) = template.render(&tokenizer, &messages) else {
+        return;
+    };
+    reached.prompt += 1;
+    if text.len() > ENCODED {
+        return;
+    }
+    let Ok(ids) = template.encode(&tokenizer, &messages) else {
         return;
     };
     assert!(ids.iter().all(|&id| (id as usize) < tokenizer.vocab_size()));
@@ -123,7 +133,6 @@ fn serve(bytes: &[u8], reached: &mut Reached) {
         ends.iter()
             .all(|&id| (id as usize) < tokenizer.vocab_size())
     );
-    reached.prompt += 1;
 }
 
 /// Ranges lie in the file, in order, without overlap, each as long as its values need.
@@ -173,10 +182,9 @@ fn change_key(model: &mut TinyLlama, random: &mut impl Rng) {
         3 => pairs[at].1 = pairs[other].1.clone(),
         4 => pairs[at].0 = "k".repeat(random.random_range(0..100)),
         _ => {
-            let position = random.random_range(0..=pairs[at].0.len());
-            pairs[at]
-                .0
-                .insert(position, ['\0', 'x', 'ä', '/'][position % 4]);
+            let key = &mut pairs[at].0;
+            let position = key.floor_char_boundary(random.random_range(0..=key.len()));
+            key.insert(position, ['\0', 'x', 'ä', '/'][position % 4]);
         }
     }
 }

@@ -42,6 +42,6 @@ if ! grep -q '^figure|' "$scratch/log" || ! grep -q '^test result: ' "$scratch/l
     exit 1
 fi
 if [ "$failed" -gt 0 ] || grep -q '^test result: FAILED' "$scratch/log"; then
-    grep -A 12 'went wrong' "$scratch/log" >&2 || true
+    grep -A 12 -E 'went wrong|panicked at' "$scratch/log" >&2 || true
     exit 1
 fi
