@@ -151,3 +151,29 @@ fn an_interrupted_run_leaves_nothing() {
     assert_eq!(child.wait().unwrap().code(), Some(130));
     assert_eq!(entries(dir.path()), 0);
 }
+
+#[test]
+fn the_limits_of_the_machine_are_measured_with_one_thread_and_with_all() {
+    let said = say(command(BENCHMARK, &["roofline", "--quick", "--json"])).ends_with(0);
+    let [report] = &said.json_lines()[..] else {
+        panic!("{said:?}");
+    };
+    let cpus = report["machine"]["cpus"].as_u64().unwrap();
+    let limits = report["limits"].as_array().unwrap();
+    let threads: Vec<u64> = limits
+        .iter()
+        .map(|row| {
+            for name in [
+                "read_gigabytes_per_second",
+                "gigaflops",
+                "phases_per_second",
+                "fresh_gigabytes_per_second",
+            ] {
+                is_spread(&row[name]);
+            }
+            row["threads"].as_u64().unwrap()
+        })
+        .collect();
+    let expected = if cpus == 1 { vec![1] } else { vec![1, cpus] };
+    assert_eq!(threads, expected);
+}

@@ -7,6 +7,7 @@
 //! - `verb`: what can be asked for, for `woollyctl bench` and `fast_fp32_benchmark` alike.
 //! - `samples`: turns, medians, ratios; `table`: rows for people.
 //! - `scratch`: a directory that is gone at the end, whatever the end is.
+//! - `machine`: which machine it was; `roofline`: its limits.
 //! - `load`: everything between a model's file and a model that could answer.
 //!
 //! Invariant: measures what the daemon runs, through the same entry points; nothing here is a second
@@ -14,6 +15,8 @@
 
 mod error;
 mod load;
+mod machine;
+mod roofline;
 mod samples;
 mod scratch;
 mod table;

@@ -15,6 +15,7 @@ pub mod lanes;
 pub mod math;
 pub mod matmul;
 pub mod panel;
+pub mod peak;
 pub mod reference;
 mod team;
 #[cfg(target_arch = "x86_64")]

@@ -27,8 +27,9 @@ use crate::cache::Directory;
 use crate::config::{Config, ModelSource};
 
 use super::Error;
+use super::machine::Machine;
 use super::scratch::Scratch;
-use report::{Machine, Report};
+use report::Report;
 
 #[derive(Debug, Args)]
 #[command(after_help = "Example:

@@ -2,10 +2,9 @@
 
 use serde::Serialize;
 
+use crate::bench::machine::Machine;
 use crate::bench::samples::Spread;
 use crate::bench::table::{Table, millions, milliseconds, spread};
-use crate::cache::available_memory;
-use crate::compute::Isa;
 
 use super::resident::Resident;
 
@@ -20,14 +19,6 @@ pub(super) struct Report {
     pub(super) refused: Option<String>,
     pub(super) generation: Vec<Generation>,
     pub(super) largest: Vec<Largest>,
-}
-
-#[derive(Debug, Serialize)]
-pub(super) struct Machine {
-    /// That this process may use.
-    pub(super) cpus: usize,
-    pub(super) isa: &'static str,
-    pub(super) available_memory: Option<u64>,
 }
 
 /// One core, one type.
@@ -102,16 +93,6 @@ pub(super) struct Largest {
     pub(super) seconds: Option<Spread>,
     /// What kept a larger one from being found: "time", or "room" in memory or on the disk.
     pub(super) limit: &'static str,
-}
-
-impl Machine {
-    pub(super) fn this() -> Machine {
-        Machine {
-            cpus: rayon::current_num_threads(),
-            isa: Isa::best().name(),
-            available_memory: available_memory(),
-        }
-    }
 }
 
 impl Report {
