@@ -4,6 +4,7 @@ use std::env;
 use std::fs::{self, OpenOptions};
 use std::path::Path;
 use std::process::Command;
+use std::sync::Barrier;
 
 use woolly::cache::MappedFile;
 use woolly::cache::fault::{self, Fault, Guard};
@@ -11,6 +12,7 @@ use woolly::cache::fault::{self, Fault, Guard};
 /// Where the child finds its files; without it the child's test does nothing.
 const DIRECTORY: &str = "WOOLLY_TEST_FAULT_DIRECTORY";
 const PAGE: usize = 4096;
+const THREADS: usize = 16;
 
 /// Not a test by itself: the process that meets the fault.
 #[test]
@@ -32,7 +34,16 @@ fn child() {
     file.set_len(PAGE as u64).unwrap();
     // The first page is still there.
     assert_eq!(later.bytes()[PAGE - 1], 7);
-    println!("{}", later.bytes()[2 * PAGE + 5]);
+    // As the threads of a step do: all at once.
+    let start = Barrier::new(THREADS);
+    std::thread::scope(|scope| {
+        for _ in 0..THREADS {
+            scope.spawn(|| {
+                start.wait();
+                println!("{}", later.bytes()[2 * PAGE + 5]);
+            });
+        }
+    });
 }
 
 #[test]
@@ -53,6 +64,7 @@ fn the_process_ends_with_a_note() {
         let file = directory.path().join("mapped");
         let sentence = format!("error: file {}: a part of it", file.display());
         assert!(stderr.contains(&sentence), "{stderr}");
+        assert_eq!(stderr.matches("error: ").count(), 1, "{stderr}");
         let offset = 2 * PAGE as u64 + 5;
         let expected = wants_note.then_some(Fault { file, offset });
         assert_eq!(fault::read(&marker), expected);

@@ -243,6 +243,13 @@ fn a_limit_is_kept_by_removing_what_nobody_uses() {
     let build = |name: &str| limited.find_or_build(&key(name), &Ones, Check::Header, &());
     let there = |name: &str| limited.file_path(&key(name)).exists();
 
+    // What is larger than the limit itself costs nobody a file.
+    let small = Directory::open(root.path())
+        .unwrap()
+        .limited_to(Some(bytes - 1));
+    let refused = small.find_or_build(&key("ee"), &Ones, Check::Header, &());
+    assert!(matches!(refused, Err(Error::OverLimit { .. })));
+    assert!(there("5a"));
     drop(build("aa").unwrap());
     // A third file: the oldest goes.
     let mapped = build("bb").unwrap();

@@ -6,6 +6,7 @@ use serde_json::json;
 
 use super::support::cli::{Said, WOOLLY, WOOLLYCTL, command, say};
 use super::support::folder::Folder;
+use super::support::models::file_name;
 
 fn cache(arguments: &[&str]) -> Said {
     say(command(WOOLLYCTL, &[&["cache"], arguments].concat()))
@@ -41,7 +42,7 @@ fn the_directory_comes_from_a_configuration_without_a_model() {
     let config = place.path().join("woolly.toml");
     std::fs::write(&config, "[cache]\ndir = \"here\"\n").unwrap();
     std::fs::create_dir(place.path().join("here")).unwrap();
-    std::fs::write(place.path().join("here/foreign.safetensors"), "no tensors").unwrap();
+    std::fs::write(place.path().join("here").join(file_name(0)), "no tensors").unwrap();
     let listed = cache(&["list", "--json", "--config", config.to_str().unwrap()])
         .ends_with(0)
         .json_lines();
@@ -107,12 +108,15 @@ fn a_folder_is_warmed_and_run_like_a_file() {
 #[test]
 fn a_file_that_would_be_refused_is_listed_with_the_reason_below() {
     let dir = tempfile::tempdir().unwrap();
-    std::fs::write(dir.path().join("x.safetensors"), "short").unwrap();
+    let name = file_name(1);
+    std::fs::write(dir.path().join(&name), "short").unwrap();
+    // A model that somebody keeps there is none of the cache's.
+    std::fs::write(dir.path().join("model.safetensors"), "short").unwrap();
     let said = cache(&["list", "--dir", dir.path().to_str().unwrap()]).ends_with(0);
     let lines: Vec<&str> = said.out.lines().collect();
     assert_eq!(lines.len(), 3, "{}", said.out);
     assert!(lines[1].contains("refused"), "{}", said.out);
-    assert!(lines[2].contains("x.safetensors: "), "{}", said.out);
+    assert!(lines[2].contains(&format!("{name}: ")), "{}", said.out);
 }
 
 #[test]

@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 
 use super::support::cli::{PIPE, ROOM, Said, WOOLLYCTL, command, full_pipe, interrupt, say};
 use super::support::gguf_file::{self, tensor};
+use super::support::models::file_name;
 use super::support::models::fixture;
 
 /// A cache directory with the file of the tiny model in it.
@@ -174,22 +175,22 @@ fn a_file_whose_model_is_not_known_is_set_aside() {
 #[test]
 fn what_is_of_no_use_is_removed_and_what_is_mapped_stays() {
     let cache = Cache::warm();
-    for name in [
-        "x.safetensors",
-        "y.safetensors.bad",
-        "z.lock",
-        ".building-4294967295-0",
-    ] {
+    let aside = format!("{}.bad", file_name(1));
+    let lock = format!("{:032x}.lock", 7);
+    for name in [&file_name(0), &aside, &lock, ".building-4294967295-0"] {
         fs::write(cache.path(name), "12345").unwrap();
     }
-    fs::write(cache.path("notes.txt"), "not of the cache").unwrap();
+    let foreign = ["Cargo.lock", "model.safetensors", "old.safetensors.bad"];
+    for name in foreign {
+        fs::write(cache.path(name), "not of the cache").unwrap();
+    }
     let before = cache.names();
     let dry = cache.call(&["prune", "--dry-run"]).ends_with(0);
     assert_eq!(cache.names(), before);
     assert_eq!(dry.out.lines().count(), 5, "{}", dry.out);
     assert!(dry.out.contains("would give 20 B of room"), "{}", dry.out);
 
-    let user = File::open(cache.path("y.safetensors.bad")).unwrap();
+    let user = File::open(cache.path(&aside)).unwrap();
     user.lock_shared().unwrap();
     let lines = cache.call(&["prune", "--json"]).ends_with(0).json_lines();
     assert_eq!(lines.len(), 4);
@@ -201,13 +202,16 @@ fn what_is_of_no_use_is_removed_and_what_is_mapped_stays() {
     let said = cache.call(&["prune"]).ends_with(0);
     assert!(
         said.out
-            .contains("y.safetensors.bad: 5 B, it was set aside as damaged\n"),
+            .contains(&format!("{aside}: 5 B, it was set aside as damaged\n")),
         "{}",
         said.out
     );
     let rest = cache.names();
     let record = rest.iter().filter(|name| name.ends_with(".source")).count();
-    assert_eq!((rest.len(), record), (3, 1), "{rest:?}");
+    assert_eq!((rest.len(), record), (5, 1), "{rest:?}");
+    for name in foreign {
+        assert!(cache.path(name).exists(), "{name}");
+    }
 }
 
 #[test]
@@ -314,6 +318,8 @@ fn a_conversion_that_is_broken_off_leaves_nothing() {
     let said = String::from_utf8_lossy(&said[PIPE - ROOM..]).into_owned();
     assert_eq!(child.wait().unwrap().code(), Some(1), "{said}");
     assert!(said.ends_with("woollyctl: interrupted\n"), "{said}");
+    // It did not go on to the end first.
+    assert!(!said.contains("converting large.gguf: 100%"), "{said}");
     assert_eq!(fs::read_dir(&dir).unwrap().count(), 0);
 }
 

@@ -12,7 +12,7 @@ use woolly::tensor::Layout;
 use woolly::weights::{self, Loaded};
 
 use crate::support::gguf_file::{File, U32, tensor};
-use crate::support::models::fixture;
+use crate::support::models::{file_name, fixture};
 
 const MODEL: &[u8] = include_bytes!("fixtures/llama-gqa.gguf");
 
@@ -162,9 +162,12 @@ fn a_listing_says_what_the_files_are() {
     let model = Model::new();
     let loaded = model.open().unwrap();
     let directory = Directory::open(&model.cache()).unwrap();
-    fs::write(directory.path().join("other.safetensors"), "foreign").unwrap();
+    let other = file_name(0);
+    let aside = format!("{}.bad", file_name(1));
+    fs::write(directory.path().join(&other), "foreign").unwrap();
     fs::write(directory.path().join("notes.txt"), "x").unwrap();
-    fs::write(directory.path().join("old.bad"), "damaged").unwrap();
+    fs::write(directory.path().join("model.safetensors"), "x").unwrap();
+    fs::write(directory.path().join(&aside), "damaged").unwrap();
     fs::write(directory.path().join(".building-4294967295-0"), "x").unwrap();
     let items = directory.survey().unwrap();
     let find = |name: &str| items.iter().find(|item| item.name == name).unwrap();
@@ -183,11 +186,15 @@ fn a_listing_says_what_the_files_are() {
     );
     let hour_ago = SystemTime::now() - Duration::from_secs(3_600);
     assert!(file.modified > hour_ago && file.used > hour_ago);
-    assert!(matches!(find("other.safetensors").kind, Kind::Refused(_)));
-    assert!(matches!(find("old.bad").kind, Kind::Quarantined));
+    assert!(matches!(find(&other).kind, Kind::Refused(_)));
+    assert!(matches!(find(&aside).kind, Kind::Quarantined));
     let left = find(".building-4294967295-0");
     assert!(matches!(left.kind, Kind::Temporary) && !left.in_use);
-    assert_eq!(items.len(), 4, "notes are none of the cache's: {items:?}");
+    assert_eq!(
+        items.len(),
+        4,
+        "notes and models are none of the cache's: {items:?}"
+    );
 }
 
 #[test]

@@ -42,10 +42,13 @@ impl Drop for Lock {
     }
 }
 
-/// The file at `path`, locked until it is dropped; `None` when a process holds a lock of either kind on it.
+/// The file at `path`, locked until it is dropped; `None` when a process holds a lock of either kind on it, or when
+/// the name has just gone to another file.
 pub(super) fn try_hold(path: &Path) -> io::Result<Option<File>> {
     let file = open_regular(path, OpenOptions::new().read(true))?;
     match file.try_lock() {
+        // Its name may have gone to another file while it was being opened.
+        Ok(()) if !is_still(path, &file)? => Ok(None),
         Ok(()) => Ok(Some(file)),
         Err(TryLockError::WouldBlock) => Ok(None),
         Err(TryLockError::Error(error)) => Err(error),

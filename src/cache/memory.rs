@@ -31,6 +31,10 @@ impl MemoryTensors {
     pub fn fill(contents: &dyn Contents, progress: &dyn Progress) -> Result<Self, Error> {
         let mut tensors = Self::allocate(contents.specs())?;
         tensors.refill(contents, progress);
+        // Some strips may be missing then.
+        if progress.is_stopped() {
+            return Err(Error::Stopped);
+        }
         Ok(tensors)
     }
 
@@ -76,7 +80,7 @@ impl MemoryTensors {
         Ok(MemoryTensors { map, places, index })
     }
 
-    /// Computes all values anew, where they are. `contents` must have the tensors that these were made of.
+    /// Computes all values anew, where they are, unless it is stopped. `contents` must have the tensors that these were made of.
     pub fn refill(&mut self, contents: &dyn Contents, progress: &dyn Progress) {
         let places = &self.places;
         progress.begin(self.value_bytes());
@@ -84,6 +88,9 @@ impl MemoryTensors {
             .into_par_iter()
             .with_max_len(1)
             .for_each(|(strip, out)| {
+                if progress.is_stopped() {
+                    return;
+                }
                 contents.fill(&places[strip.tensor].0, &strip.part, out);
                 progress.advance(size_of_val(out) as u64);
             });

@@ -8,6 +8,7 @@
 //! - [`mapped`] and `memory`: tensors by name in a mapped file or in anonymous memory; `available`: how
 //!   much memory there is for them.
 //! - `directory`: finding and building cache files; one builder at a time.
+//! - `names`: which files of a directory are the cache's own.
 //! - `place` and `trust`: opening what lies there, unless another user could have put it there.
 //! - [`fault`]: what happens when a page of a mapped file cannot be read.
 //! - `survey`: everything that lies in a directory; `prune`: what of it goes; `room`: what goes for a new file.
@@ -31,6 +32,7 @@ mod lock;
 pub mod mapped;
 mod members;
 mod memory;
+mod names;
 mod place;
 mod prune;
 mod read;
@@ -51,6 +53,7 @@ pub use format::{FORMAT_VERSION, Key, LAYOUT};
 pub use mapped::{MappedFile, MappedTensors};
 pub use members::Members;
 pub use memory::MemoryTensors;
+pub use names::{Named, named};
 pub use prune::{Limits, Reason, prunable};
 pub use read::inspect;
 pub use source::Source;

@@ -10,8 +10,7 @@ use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 use super::lock::try_hold;
-use super::survey::LOCK;
-use super::{Directory, Error, Item, Kind, SourceState, Summary, temporary};
+use super::{Directory, Error, Item, Kind, Named, SourceState, Summary, named};
 
 /// How much may stay.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -137,8 +136,8 @@ impl Directory {
     pub(super) fn sweep(&self) {
         for file in fs::read_dir(self.path()).into_iter().flatten().flatten() {
             let (path, name) = (file.path(), file.file_name());
-            let is_lock = path.extension().is_some_and(|found| found == LOCK);
-            if (is_lock || name.to_str().is_some_and(temporary::is_name))
+            let found = name.to_str().and_then(named);
+            if matches!(found, Some(Named::Lock | Named::Temporary))
                 && let Ok(Some(_held)) = try_hold(&path)
             {
                 let _ = fs::remove_file(&path);
@@ -343,17 +342,13 @@ mod tests {
     fn only_what_killed_processes_left_is_swept() {
         let root = tempfile::tempdir().unwrap();
         let directory = Directory::open(root.path()).unwrap();
-        for name in [
-            ".building-1-0",
-            ".building-2-0",
-            "a.lock",
-            "b.lock",
-            "c.bad",
-            "d",
-        ] {
+        let [dead, alive] = [0, 1].map(|number| format!("{number:032x}.lock"));
+        let rest = ["Cargo.lock", "d"];
+        let names = [".building-1-0", ".building-2-0", &dead, &alive];
+        for name in names.iter().chain(&rest) {
             fs::write(root.path().join(name), "x").unwrap();
         }
-        let held = [".building-2-0", "b.lock"].map(|name| {
+        let held = [".building-2-0", &alive].map(|name| {
             let file = fs::File::open(root.path().join(name)).unwrap();
             file.lock_shared().unwrap();
             file
@@ -364,7 +359,7 @@ mod tests {
             .map(|file| file.unwrap().file_name().into_string().unwrap())
             .collect();
         names.sort();
-        assert_eq!(names, [".building-2-0", "b.lock", "c.bad", "d"]);
+        assert_eq!(names, [".building-2-0", &alive, rest[0], rest[1]]);
         drop(held);
     }
 
@@ -372,7 +367,7 @@ mod tests {
     fn a_file_that_came_into_use_meanwhile_is_not_removed() {
         let root = tempfile::tempdir().unwrap();
         let directory = Directory::open(root.path()).unwrap();
-        let path = root.path().join("x.bad");
+        let path = root.path().join(format!("{}.lock", "0".repeat(32)));
         fs::write(&path, "x").unwrap();
         let items = directory.survey().unwrap();
         let user = fs::File::open(&path).unwrap();

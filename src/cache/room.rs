@@ -28,10 +28,19 @@ impl Directory {
         }
     }
 
-    /// Removes what was never finished, and with a limit what is set aside and the least recently used files,
-    /// until a file of so many bytes fits under it. Files that a process has mapped stay.
+    /// Removes what was never finished, what is set aside where the disk is too full otherwise, and with a
+    /// limit what is set aside and the least recently used files, until a file of so many bytes fits under
+    /// it. Files that a process has mapped stay; nothing goes when it could never fit.
     pub(super) fn make_room(&self, bytes: u64) -> Result<(), Error> {
         let items = self.survey()?;
+        let cached = |item: &&Item| matches!(item.kind, Kind::Cache(_));
+        // Before anything goes: what cannot fit in the end must not cost others their files.
+        self.under_limit(
+            bytes,
+            items.iter().filter(|item| item.in_use).filter(cached),
+        )?;
+        // Damage that was set aside must not keep the disk too full for its own repair.
+        let crowded = free_bytes(self.path()).is_some_and(|free| free < bytes);
         let limits = Limits {
             max_bytes: self.max_bytes().map(|limit| limit.saturating_sub(bytes)),
             ..Limits::default()
@@ -39,26 +48,36 @@ impl Directory {
         for (item, reason) in prunable(&items, limits, SystemTime::now()) {
             let goes = match reason {
                 Reason::Unfinished => true,
-                Reason::Quarantined | Reason::NoRoom => self.max_bytes().is_some(),
+                Reason::Quarantined => crowded || self.max_bytes().is_some(),
+                Reason::NoRoom => self.max_bytes().is_some(),
                 _ => false,
             };
             if goes {
                 self.remove(item)?;
             }
         }
-        let Some(limit) = self.max_bytes() else {
-            return Ok(());
-        };
-        let stays = |item: &&Item| matches!(item.kind, Kind::Cache(_)) && item.path.exists();
-        let in_use: u64 = items.iter().filter(stays).map(|item| item.bytes).sum();
-        if in_use.saturating_add(bytes) > limit {
-            return Err(Error::OverLimit {
+        let left = items
+            .iter()
+            .filter(cached)
+            .filter(|item| item.path.exists());
+        self.under_limit(bytes, left)
+    }
+
+    /// Fails when a file of so many bytes beside those that `stay` is over the limit.
+    fn under_limit<'a>(
+        &self,
+        bytes: u64,
+        stay: impl Iterator<Item = &'a Item>,
+    ) -> Result<(), Error> {
+        let in_use: u64 = stay.map(|item| item.bytes).sum();
+        match self.max_bytes() {
+            Some(limit) if in_use.saturating_add(bytes) > limit => Err(Error::OverLimit {
                 path: self.path().to_path_buf(),
                 bytes,
                 limit,
                 in_use,
-            });
+            }),
+            _ => Ok(()),
         }
-        Ok(())
     }
 }

@@ -6,12 +6,8 @@ use std::fs::{self, DirEntry, Metadata};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use super::directory::{EXTENSION, QUARANTINED};
-use super::fingerprint::{self, Record};
-use super::{Directory, Error, Identity, MappedTensors, Summary, lock, temporary};
-
-/// Ending of lock files.
-pub(super) const LOCK: &str = "lock";
+use super::fingerprint::Record;
+use super::{Directory, Error, Identity, MappedTensors, Named, Summary, lock, named};
 
 /// One file of the directory.
 #[derive(Debug)]
@@ -102,30 +98,27 @@ fn used(metadata: &Metadata) -> SystemTime {
 
 /// `None` for a file that is none of the cache's.
 fn kind(path: &Path, name: &str) -> Option<Kind> {
-    if temporary::is_name(name) {
-        return Some(Kind::Temporary);
-    }
-    match path.extension()?.to_str()? {
-        EXTENSION => Some(match MappedTensors::open(path, None) {
+    Some(match named(name)? {
+        Named::Temporary => Kind::Temporary,
+        Named::Cache => match MappedTensors::open(path, None) {
             Ok(tensors) => Kind::Cache(Summary::of(&tensors)),
             Err(error) => Kind::Refused(error),
-        }),
-        QUARANTINED => Some(Kind::Quarantined),
-        LOCK => Some(Kind::Lock),
-        fingerprint::EXTENSION => {
+        },
+        Named::Quarantined => Kind::Quarantined,
+        Named::Lock => Kind::Lock,
+        Named::Record => {
             // A record that cannot be read serves nobody, like one whose file is gone.
             let record = Record::read(path);
             let state = record.as_ref().map_or(SourceState::Gone, state);
             let (source, blake3) =
                 record.map_or((None, String::new()), |record| (record.path, record.blake3));
-            Some(Kind::Record {
+            Kind::Record {
                 source,
                 blake3,
                 state,
-            })
+            }
         }
-        _ => None,
-    }
+    })
 }
 
 fn state(record: &Record) -> SourceState {

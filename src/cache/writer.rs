@@ -51,6 +51,7 @@ pub(super) fn build(
     progress.begin(header.places.iter().map(|place| place.bytes).sum());
     let checksums = write_tensors(temporary.file(), &header, contents, progress)
         .map_err(failed("write a cache file"))?;
+    go_on(progress)?;
     for (place, checksum) in header.places.iter_mut().zip(checksums) {
         place.checksum = checksum;
     }
@@ -116,6 +117,10 @@ fn write_tensors(
             let watch = Abandon::unless_complete(&checksums);
             let mut buffer = vec![0.0; STRIP_VALUES];
             while let Some(strip) = strips.get(next.fetch_add(1, Ordering::Relaxed)) {
+                if progress.is_stopped() {
+                    // Not complete: whoever waits for this strip's turn is woken. `build` asks again.
+                    return Ok(());
+                }
                 if !write(strip, &mut buffer)? {
                     // Another thread has failed, and tells why.
                     break;

@@ -7,12 +7,10 @@
 use std::path::{Path, PathBuf};
 
 use crate::cache::fault::{self, Fault};
-use crate::cache::{self, Directory};
+use crate::cache::{self, Directory, Named};
 use crate::queue::{Blame, StateDir};
 
 const MARKER: &str = "fault";
-/// Ending of cache files.
-const CACHE_FILE: &str = "safetensors";
 
 /// The marker of the daemon that holds `state_dir`.
 pub(super) fn marker(state_dir: &StateDir) -> PathBuf {
@@ -67,8 +65,8 @@ fn set_aside(file: &Path, cache_dir: &Path) -> Result<Option<PathBuf>, cache::Er
 /// Whether it lies in the cache directory itself, by whatever path either is known.
 fn is_cache_file(file: &Path, cache_dir: &Path) -> bool {
     let real = |path: Option<&Path>| path?.canonicalize().ok();
-    file.extension()
-        .is_some_and(|extension| extension == CACHE_FILE)
+    let name = file.file_name().and_then(|name| name.to_str());
+    name.and_then(cache::named) == Some(Named::Cache)
         && real(file.parent()).is_some_and(|parent| Some(parent) == real(Some(cache_dir)))
 }
 
@@ -88,16 +86,18 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         let cache = root.path().join("cache");
         Directory::open(&cache).unwrap();
-        let inside = cache.join("a.safetensors");
+        let name = format!("{}-f32-panels16-v1.safetensors", "0".repeat(64));
+        let inside = cache.join(&name);
+        let shard = cache.join("model.safetensors");
         let model = root.path().join("model.safetensors");
         let lock = cache.join("a.lock");
-        for path in [&inside, &model, &lock] {
+        for path in [&inside, &shard, &model, &lock] {
             std::fs::write(path, "x").unwrap();
             after(path).clear_away(&cache);
         }
-        after(&cache.join("missing.safetensors")).clear_away(&cache);
-        assert!(model.exists() && lock.exists());
-        assert!(!inside.exists() && cache.join("a.safetensors.bad").exists());
+        after(&inside).clear_away(&cache);
+        assert!(model.exists() && shard.exists() && lock.exists());
+        assert!(!inside.exists() && cache.join(format!("{name}.bad")).exists());
     }
 
     #[test]

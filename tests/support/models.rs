@@ -67,3 +67,8 @@ pub fn smollm2() -> Option<&'static LoadedModel> {
     }
     model.as_ref()
 }
+
+/// A name that the cache gives, of weights that no model has.
+pub fn file_name(number: u32) -> String {
+    format!("{number:064x}-f32-panels16-v1.safetensors")
+}

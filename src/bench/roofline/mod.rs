@@ -13,6 +13,7 @@ use report::Report;
 
 #[derive(Debug, Args)]
 #[command(after_help = "Example:
+  woollyctl bench roofline
   fast_fp32_benchmark roofline
 
 Neighbours on the machine take their part of the bandwidth: compare only with what was measured in the same minute.")]

@@ -3,14 +3,14 @@
 //! wrong weights.
 //!
 //! Invariant: after a fault nothing runs but calls that are safe in a signal handler (`write`, `_exit`,
-//! `sigaction`), on memory that was prepared before.
+//! `pause`, `sigaction`), on memory that was prepared before.
 
 use std::ffi::c_int;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::ptr;
-use std::sync::atomic::{AtomicI32, AtomicPtr, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicPtr, AtomicUsize, Ordering};
 
 /// `EX_IOERR` of sysexits: a restart may help.
 const EXIT_IO: c_int = 74;
@@ -38,6 +38,9 @@ static SLOTS: [Slot; MAX_WATCHED] = [const {
 
 /// Where the note is written; negative while nobody wants one.
 static MARKER: AtomicI32 = AtomicI32::new(-1);
+
+/// A thread is writing the note.
+static ENDING: AtomicBool = AtomicBool::new(false);
 
 /// Watches a map until it is dropped.
 pub(in crate::cache) struct Watch {
@@ -122,6 +125,11 @@ extern "C" fn on_fault(_: c_int, info: *mut libc::siginfo_t, _: *mut libc::c_voi
 
 /// Writes the note and a sentence, and ends the process.
 fn end(path: &[u8], offset: usize) -> ! {
+    // All threads of a step read the same file: without this their notes would run into each other.
+    while ENDING.swap(true, Ordering::AcqRel) {
+        // SAFETY: waits for a signal, and the first thread's `_exit`, without touching any state.
+        unsafe { libc::pause() };
+    }
     let mut digits = [b'0'; OFFSET_DIGITS];
     let mut rest = offset;
     for digit in digits.iter_mut().rev() {

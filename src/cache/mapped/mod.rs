@@ -19,6 +19,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{OFlags, Timespec, Timestamps, UTIME_NOW, UTIME_OMIT};
 
 use super::Identity;
+use super::lock;
 
 pub use tensors::MappedTensors;
 
@@ -91,6 +92,11 @@ impl MappedFile {
             },
         };
         let _ = rustix::fs::futimens(&self.file, &times);
+    }
+
+    /// Whether `path` leads to this file.
+    fn is_still_at(&self, path: &Path) -> bool {
+        lock::is_still(path, &self.file).unwrap_or(false)
     }
 
     /// Device, inode, size and times of the open file, asked anew.

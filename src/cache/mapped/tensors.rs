@@ -138,9 +138,14 @@ impl MappedTensors {
         }
     }
 
-    /// Sets the file aside; see [`Directory::quarantine`](crate::cache::Directory::quarantine).
+    /// Sets the file aside; see [`Directory::quarantine`](crate::cache::Directory::quarantine). Nothing is done
+    /// when its name leads to another file by now: somebody else met the same damage, and has repaired it.
     pub fn quarantine(&self) -> Result<Option<PathBuf>, Error> {
-        directory::set_aside(&self.path)
+        if self.file.is_still_at(&self.path) {
+            directory::set_aside(&self.path)
+        } else {
+            Ok(None)
+        }
     }
 
     /// Tells the file system that the file was used, whatever it notes by itself: the files that were not

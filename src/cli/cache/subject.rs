@@ -4,10 +4,8 @@ use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
+use crate::cache::{self, Named};
 use crate::cli::Error;
-
-/// Ending of cache files.
-const EXTENSION: &str = "safetensors";
 
 /// The cache file that `text` means. Fails when there is none, or more than one.
 pub(super) fn cache_file(text: &Path, dir: &Path) -> Result<PathBuf, Error> {
@@ -21,7 +19,8 @@ pub(super) fn cache_file(text: &Path, dir: &Path) -> Result<PathBuf, Error> {
             name.as_encoded_bytes()
                 .starts_with(text.as_os_str().as_encoded_bytes())
         });
-        begins && path.extension().is_some_and(|found| found == EXTENSION)
+        let name = path.file_name().and_then(|name| name.to_str());
+        begins && name.and_then(cache::named) == Some(Named::Cache)
     });
     let mut names: Vec<PathBuf> = names.collect();
     names.sort();
@@ -54,20 +53,23 @@ mod tests {
     #[test]
     fn a_name_may_be_cut_short_while_it_is_the_only_one() {
         let dir = tempfile::tempdir().unwrap();
-        for name in [
-            "ab1.safetensors",
-            "ab2.safetensors",
-            "cd.safetensors",
-            "ce.source",
-        ] {
+        let named = |begin: &str| {
+            format!(
+                "{begin}{}-f32-panels16-v1.safetensors",
+                &"0".repeat(64)[begin.len()..]
+            )
+        };
+        let names = ["ab1", "ab2", "cd"].map(named);
+        let foreign = "ce.safetensors".to_owned();
+        for name in names.iter().chain([&foreign]) {
             fs::write(dir.path().join(name), "").unwrap();
         }
         let find = |text: &str| cache_file(Path::new(text), dir.path());
-        assert_eq!(find("ab1").unwrap(), dir.path().join("ab1.safetensors"));
-        assert_eq!(find("c").unwrap(), dir.path().join("cd.safetensors"));
+        assert_eq!(find("ab1").unwrap(), dir.path().join(&names[0]));
+        assert_eq!(find("c").unwrap(), dir.path().join(&names[2]));
         assert_eq!(find("ab").unwrap_err().code(), 2);
         assert_eq!(find("ce").unwrap_err().code(), 1);
-        let path = dir.path().join("ab2.safetensors");
+        let path = dir.path().join(&names[1]);
         assert_eq!(cache_file(&path, Path::new("/nowhere")).unwrap(), path);
     }
 

@@ -1,0 +1,94 @@
+//! Which files of a directory are the cache's own, by their names.
+//!
+//! A directory may hold other files: a user may keep models there, or point the cache at a project with lock
+//! files of its own. What has no name that this module knows is never listed, moved or removed.
+
+use super::directory::{EXTENSION, QUARANTINED};
+use super::{fingerprint, temporary};
+
+/// Ending of lock files.
+pub(super) const LOCK: &str = "lock";
+
+/// What a name says of its file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Named {
+    Cache,
+    Quarantined,
+    Temporary,
+    Lock,
+    Record,
+}
+
+/// `None` for a file that is none of the cache's.
+pub fn named(name: &str) -> Option<Named> {
+    if temporary::is_name(name) {
+        return Some(Named::Temporary);
+    }
+    let (stem, extension) = name.rsplit_once('.')?;
+    match extension {
+        EXTENSION => is_stem(stem).then_some(Named::Cache),
+        QUARANTINED => (named(stem) == Some(Named::Cache)).then_some(Named::Quarantined),
+        // Of a file's state, or of a source that is no file.
+        LOCK => (is_hex(stem) && [32, 64].contains(&stem.len())).then_some(Named::Lock),
+        fingerprint::EXTENSION => {
+            let (device, inode) = stem.split_once('-')?;
+            (is_hex(device) && is_hex(inode)).then_some(Named::Record)
+        }
+        _ => None,
+    }
+}
+
+/// `<64 digits>-<layout>-v<number>`, of this version or another.
+fn is_stem(stem: &str) -> bool {
+    let Some((source, rest)) = stem.split_once('-') else {
+        return false;
+    };
+    let version = rest.rsplit_once("-v").map_or("", |(_, version)| version);
+    source.len() == 64
+        && is_hex(source)
+        && !version.is_empty()
+        && version.bytes().all(|byte| byte.is_ascii_digit())
+}
+
+fn is_hex(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_hexdigit())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_names_that_the_cache_gives_are_its_own() {
+        let hash = "5a".repeat(32);
+        let file = crate::cache::Key {
+            source: hash.clone(),
+            source_bytes: 1,
+        }
+        .file_name();
+        for (name, expected) in [
+            (file.clone(), Some(Named::Cache)),
+            (
+                format!("{hash}-f16-rows-v12.safetensors"),
+                Some(Named::Cache),
+            ),
+            (format!("{file}.bad"), Some(Named::Quarantined)),
+            (format!("{hash}.lock"), Some(Named::Lock)),
+            (format!("{}.lock", &hash[..32]), Some(Named::Lock)),
+            ("fe00-9a2095.source".to_owned(), Some(Named::Record)),
+            (".building-12-0".to_owned(), Some(Named::Temporary)),
+            ("model.safetensors".to_owned(), None),
+            ("model-00001-of-00002.safetensors".to_owned(), None),
+            (format!("{hash}.safetensors"), None),
+            (format!("{hash}-v.safetensors"), None),
+            ("model.safetensors.bad".to_owned(), None),
+            ("Cargo.lock".to_owned(), None),
+            ("poetry.lock".to_owned(), None),
+            ("abc.lock".to_owned(), None),
+            ("open.source".to_owned(), None),
+            ("x".to_owned(), None),
+        ] {
+            assert_eq!(named(&name), expected, "{name}");
+        }
+    }
+}
