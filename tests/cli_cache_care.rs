@@ -333,3 +333,38 @@ fn a_directory_that_is_not_there_needs_no_care() {
         assert!(!Path::new(&dir).exists());
     }
 }
+
+#[test]
+fn what_is_no_cache_file_is_not_set_aside() {
+    let cache = Cache::warm();
+    let shard = cache.path("model-00001-of-00002.safetensors");
+    fs::write(&shard, "not of the cache").unwrap();
+    let said = cache
+        .call(&["verify", "--repair", shard.to_str().unwrap()])
+        .ends_with(1);
+    assert!(
+        said.err.contains("does not have the name of a cache file"),
+        "{}",
+        said.err
+    );
+    assert_eq!(fs::read(&shard).unwrap(), b"not of the cache");
+}
+
+#[test]
+fn a_fifo_is_not_waited_for() {
+    let cache = Cache::warm();
+    let fifo = cache.path("fifo");
+    let mode = rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR;
+    rustix::fs::mkfifoat(rustix::fs::CWD, &fifo, mode).unwrap();
+    let out = cache.path("out.safetensors");
+    let said = cache
+        .call(&[
+            "unpack",
+            fifo.to_str().unwrap(),
+            "-o",
+            out.to_str().unwrap(),
+        ])
+        .ends_with(1);
+    assert!(said.err.contains("regular file"), "{}", said.err);
+    assert!(!out.exists());
+}

@@ -135,7 +135,11 @@ impl Directory {
         check: Check,
         progress: &dyn Progress,
     ) -> Result<Found, Error> {
-        self.find_or_build_at(SystemTime::now(), source, contents, check, progress)
+        let found = self.find_or_build_at(SystemTime::now(), source, contents, check, progress)?;
+        // Also where nothing was built: what the source contained when it was hashed must be what `contents`
+        // has seen of it, or the metadata of one model would meet the weights of another.
+        contents.confirm().map_err(Error::Source)?;
+        Ok(found)
     }
 
     fn find_or_build_at(

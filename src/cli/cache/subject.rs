@@ -39,8 +39,10 @@ pub(super) fn cache_file(text: &Path, dir: &Path) -> Result<PathBuf, Error> {
 /// Whether `path` is a model rather than a cache file: a GGUF file, or a folder.
 pub(super) fn is_model(path: &Path) -> bool {
     let mut magic = [0; 4];
+    // Opening a FIFO would wait for a writer.
     path.is_dir()
-        || File::open(path).is_ok_and(|mut file| file.read_exact(&mut magic).is_ok())
+        || path.is_file()
+            && File::open(path).is_ok_and(|mut file| file.read_exact(&mut magic).is_ok())
             && magic == *b"GGUF"
 }
 
