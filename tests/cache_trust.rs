@@ -251,6 +251,16 @@ fn a_limit_is_kept_by_removing_what_nobody_uses() {
     assert!(matches!(refused, Err(Error::OverLimit { .. })));
     assert!(there("5a"));
     drop(build("aa").unwrap());
+    // A file that would be refused counts, and goes first.
+    let old = root
+        .path()
+        .join(format!("{}-f32-v0.safetensors", "0".repeat(64)));
+    fs::write(&old, vec![0; bytes as usize]).unwrap();
+    set_mode(&old, 0o400);
+    drop(build("ff").unwrap());
+    assert!(!old.exists());
+    fs::remove_file(limited.file_path(&key("ff"))).unwrap();
+    drop((open(root.path()).unwrap(), build("aa").unwrap()));
     // A third file: the oldest goes.
     let mapped = build("bb").unwrap();
     assert_eq!((there("5a"), there("aa"), there("bb")), (false, true, true));

@@ -33,7 +33,7 @@ impl Directory {
     /// it. Files that a process has mapped stay; nothing goes when it could never fit.
     pub(super) fn make_room(&self, bytes: u64) -> Result<(), Error> {
         let items = self.survey()?;
-        let cached = |item: &&Item| matches!(item.kind, Kind::Cache(_));
+        let cached = |item: &&Item| matches!(item.kind, Kind::Cache(_) | Kind::Refused(_));
         // Before anything goes: what cannot fit in the end must not cost others their files.
         self.under_limit(
             bytes,
@@ -49,6 +49,11 @@ impl Directory {
             let goes = match reason {
                 Reason::Unfinished => true,
                 Reason::Quarantined => crowded || self.max_bytes().is_some(),
+                // Files of an older format count too. What is not ours to trust is not ours to remove.
+                Reason::Refused => {
+                    self.max_bytes().is_some()
+                        && matches!(item.kind, Kind::Refused(Error::Refused { .. }))
+                }
                 Reason::NoRoom => self.max_bytes().is_some(),
                 _ => false,
             };
