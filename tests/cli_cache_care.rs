@@ -9,8 +9,7 @@ use serde_json::{Value, json};
 
 use super::support::cli::{PIPE, ROOM, Said, WOOLLYCTL, command, full_pipe, interrupt, say};
 use super::support::gguf_file::{self, tensor};
-use super::support::models::file_name;
-use super::support::models::fixture;
+use super::support::models::{file_name, fixture};
 
 /// A cache directory with the file of the tiny model in it.
 struct Cache {

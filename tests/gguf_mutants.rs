@@ -19,6 +19,7 @@ use crate::support::meter::peak_of;
 use crate::support::tiny_llama::{Raw, TinyLlama};
 use crate::torture::{Figure, pick, right};
 
+const MUTANTS: u64 = 10_000;
 const SEED: u64 = 1;
 /// Heap bytes beyond four times the file.
 const BUDGET: usize = 64 << 20;
@@ -42,7 +43,10 @@ fn mutants_are_refused_or_are_what_they_say() {
         Err(_) => otherwise,
     };
     let first = number("WOOLLY_MUTANT_SEED", SEED);
-    let count = number("WOOLLY_MUTANTS", pick(10_000, 100_000, 1_000_000) as u64);
+    let count = number(
+        "WOOLLY_MUTANTS",
+        pick(MUTANTS as usize, 100_000, 1_000_000) as u64,
+    );
     let bases: Vec<TinyLlama> = [
         TensorType::I8,
         TensorType::Q8_0,
@@ -68,7 +72,7 @@ fn mutants_are_refused_or_are_what_they_say() {
     }
     figure.finish(count as usize);
     println!("{count} mutants from seed {first}: {reached:?}");
-    if count >= 10_000 {
+    if count >= MUTANTS {
         // Mutants that all fail at once would prove nothing.
         assert!(
             reached.header > count / 20 && reached.sizes > count / 50,
@@ -120,7 +124,6 @@ fn serve(bytes: &[u8], reached: &mut Reached) {
     let Ok(text) = template.render(&tokenizer, &messages) else {
         return;
     };
-    reached.prompt += 1;
     if text.len() > ENCODED {
         return;
     }
@@ -133,6 +136,7 @@ fn serve(bytes: &[u8], reached: &mut Reached) {
         ends.iter()
             .all(|&id| (id as usize) < tokenizer.vocab_size())
     );
+    reached.prompt += 1;
 }
 
 /// Ranges lie in the file, in order, without overlap, each as long as its values need.

@@ -47,18 +47,6 @@ pub struct Found {
     pub values_checked: bool,
 }
 
-/// What a header says about its file.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Summary {
-    /// BLAKE3 of the source, in hex.
-    pub source: String,
-    pub source_bytes: u64,
-    pub layout: &'static str,
-    pub tensors: usize,
-    /// Values, panel padding not counted.
-    pub parameters: u64,
-}
-
 impl Directory {
     /// Creates the directory, readable by its owner only, unless it exists. Fails on a directory in which
     /// another user could put files.
@@ -287,22 +275,6 @@ pub(super) fn set_aside(file: &Path) -> Result<Option<PathBuf>, Error> {
             ))
         }
         _ => Ok(None),
-    }
-}
-
-impl Summary {
-    pub(super) fn of(tensors: &MappedTensors) -> Self {
-        let specs = tensors.specs();
-        Summary {
-            source: tensors.key().source.clone(),
-            source_bytes: tensors.key().source_bytes,
-            layout: super::LAYOUT,
-            tensors: specs.len(),
-            parameters: specs
-                .iter()
-                .map(|spec| (spec.rows * spec.cols) as u64)
-                .sum(),
-        }
     }
 }
 

@@ -3,6 +3,8 @@
 //! A directory may hold other files: a user may keep models there, or point the cache at a project with lock
 //! files of its own. What has no name that this module knows is never listed, moved or removed.
 
+use std::path::Path;
+
 use super::directory::{EXTENSION, QUARANTINED};
 use super::{fingerprint, temporary};
 
@@ -11,7 +13,7 @@ pub(super) const LOCK: &str = "lock";
 
 /// What a name says of its file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Named {
+pub(super) enum Named {
     Cache,
     Quarantined,
     Temporary,
@@ -19,8 +21,14 @@ pub enum Named {
     Record,
 }
 
+/// Whether the last part of `path` is the name of a cache file.
+pub fn is_cache_file_name(path: &Path) -> bool {
+    let name = path.file_name().and_then(|name| name.to_str());
+    name.and_then(named) == Some(Named::Cache)
+}
+
 /// `None` for a file that is none of the cache's.
-pub fn named(name: &str) -> Option<Named> {
+pub(super) fn named(name: &str) -> Option<Named> {
     if temporary::is_name(name) {
         return Some(Named::Temporary);
     }
@@ -89,6 +97,8 @@ mod tests {
             ("x".to_owned(), None),
         ] {
             assert_eq!(named(&name), expected, "{name}");
+            let path = Path::new("/model.safetensors").join(&name);
+            assert_eq!(is_cache_file_name(&path), expected == Some(Named::Cache));
         }
     }
 }

@@ -10,7 +10,8 @@ use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 use super::lock::try_hold;
-use super::{Directory, Error, Item, Kind, Named, SourceState, Summary, named};
+use super::names::{Named, named};
+use super::{Directory, Error, Item, Kind, SourceState, Summary};
 
 /// How much may stay.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

@@ -37,12 +37,6 @@ impl Source<'_> {
         }
     }
 
-    /// The key; reads all files.
-    pub fn read_key(&self) -> Key {
-        let hash = |file: &MappedFile| fingerprint::hash(file.bytes());
-        self.key(&self.files.iter().map(hash).collect::<Vec<_>>())
-    }
-
     /// A name for the state of all files and the recipe, fit for file names.
     pub(super) fn digest(&self, identities: &[Identity]) -> String {
         match identities {

@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use super::fingerprint::Record;
-use super::{Directory, Error, Identity, MappedTensors, Named, Summary, lock, named};
+use super::names::{Named, named};
+use super::{Directory, Error, Identity, LAYOUT, MappedTensors, lock};
 
 /// One file of the directory.
 #[derive(Debug)]
@@ -43,6 +44,18 @@ pub enum Kind {
     },
 }
 
+/// What a header says about its file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Summary {
+    /// BLAKE3 of the source, in hex.
+    pub source: String,
+    pub source_bytes: u64,
+    pub layout: &'static str,
+    pub tensors: usize,
+    /// Values, panel padding not counted.
+    pub parameters: u64,
+}
+
 /// A source file as it is now, compared with its record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SourceState {
@@ -68,6 +81,22 @@ impl Directory {
         }
         items.sort_by(|a: &Item, b| a.name.cmp(&b.name));
         Ok(items)
+    }
+}
+
+impl Summary {
+    fn of(tensors: &MappedTensors) -> Self {
+        let specs = tensors.specs();
+        Summary {
+            source: tensors.key().source.clone(),
+            source_bytes: tensors.key().source_bytes,
+            layout: LAYOUT,
+            tensors: specs.len(),
+            parameters: specs
+                .iter()
+                .map(|spec| (spec.rows * spec.cols) as u64)
+                .sum(),
+        }
     }
 }
 

@@ -9,15 +9,20 @@ use super::Isa;
 /// Runs `rounds` rounds of independent chains that live in registers, on the calling thread. The number of
 /// floating-point operations, two for each multiply-add.
 pub fn fused_multiply_adds(isa: Isa, rounds: usize) -> u64 {
-    let (sum, per_round) = match isa {
+    let (sum, per_round) = chains(isa, rounds);
+    black_box(sum);
+    2 * rounds as u64 * per_round as u64
+}
+
+/// The sum of all chains, and how many values go through one round.
+fn chains(isa: Isa, rounds: usize) -> (f32, usize) {
+    match isa {
         Isa::Portable => portable(rounds),
         #[cfg(target_arch = "x86_64")]
         Isa::Avx2(token) => token.chains(rounds),
         #[cfg(target_arch = "x86_64")]
         Isa::Avx512(token) => token.chains(rounds),
-    };
-    black_box(sum);
-    2 * rounds as u64 * per_round as u64
+    }
 }
 
 /// Factor and summand of the chains: values that stay normal, and that the compiler does not know.
@@ -53,16 +58,10 @@ mod tests {
     fn every_isa_runs_the_same_chain() {
         let (factor, summand) = operands();
         let chain = (0..7).fold(0.0f32, |chain, _| chain.mul_add(factor, summand));
-        let (sum, chains) = portable(7);
-        assert_eq!(sum, (0..chains).map(|_| chain).sum::<f32>());
+        let (sum, count) = portable(7);
+        assert_eq!(sum, (0..count).map(|_| chain).sum::<f32>());
         for isa in Isa::all() {
-            let (sum, chains) = match isa {
-                Isa::Portable => continue,
-                #[cfg(target_arch = "x86_64")]
-                Isa::Avx2(token) => token.chains(7),
-                #[cfg(target_arch = "x86_64")]
-                Isa::Avx512(token) => token.chains(7),
-            };
+            let (sum, chains) = chains(isa, 7);
             let mean = f64::from(sum) / chains as f64;
             assert!(
                 (mean - f64::from(chain)).abs() < 1e-7,

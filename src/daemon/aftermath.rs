@@ -7,7 +7,7 @@
 use std::path::{Path, PathBuf};
 
 use crate::cache::fault::{self, Fault};
-use crate::cache::{self, Directory, Named};
+use crate::cache::{self, Directory};
 use crate::queue::{Blame, StateDir};
 
 const MARKER: &str = "fault";
@@ -65,8 +65,7 @@ fn set_aside(file: &Path, cache_dir: &Path) -> Result<Option<PathBuf>, cache::Er
 /// Whether it lies in the cache directory itself, by whatever path either is known.
 fn is_cache_file(file: &Path, cache_dir: &Path) -> bool {
     let real = |path: Option<&Path>| path?.canonicalize().ok();
-    let name = file.file_name().and_then(|name| name.to_str());
-    name.and_then(cache::named) == Some(Named::Cache)
+    cache::is_cache_file_name(file)
         && real(file.parent()).is_some_and(|parent| Some(parent) == real(Some(cache_dir)))
 }
 

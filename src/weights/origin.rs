@@ -17,7 +17,7 @@ impl Origin {
     pub fn of(source: &ModelSource) -> Result<Option<Self>, Error> {
         let model = files::open(source)?;
         Ok(model.map(|model| Origin {
-            key: model.source().read_key(),
+            key: model.source().content_key(),
             metadata: model.metadata,
         }))
     }

@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use crate::bench::Error;
 use crate::bench::samples::{Spread, Turns, timed};
 use crate::bench::scratch::Scratch;
+use crate::cache;
 use crate::config::ModelSource;
 use crate::weights;
 
@@ -133,7 +134,7 @@ pub(super) fn cache_file(dir: &Path) -> Result<PathBuf, Error> {
     let failed = Error::file("read", dir);
     for entry in dir.read_dir().map_err(&failed)? {
         let path = entry.map_err(&failed)?.path();
-        if path.extension().is_some_and(|end| end == "safetensors") {
+        if cache::is_cache_file_name(&path) {
             return Ok(path);
         }
     }

@@ -9,7 +9,7 @@ use crate::compute::{Isa, Kernel, Team, peak};
 use super::Effort;
 use super::report::Limits;
 
-/// Values that a thread reads at once: 1 MiB, as long as a strip of a matrix.
+/// Values that a thread reads at once: 1 MiB, long enough that taking it costs nothing.
 const PIECE: usize = (1 << 20) / size_of::<f32>();
 /// Bytes of a page without the help of huge ones.
 const PAGE: usize = 4096;
@@ -21,66 +21,46 @@ pub(super) fn measure(threads: usize, effort: Effort) -> Result<Limits, Error> {
         values,
         rounds,
     } = effort;
-    let per_second = |amount: f64, mut turn: Box<dyn FnMut() -> f64 + '_>| -> Spread {
-        // The first turn wakes threads and touches pages.
-        turn();
-        let speeds: Vec<f64> = (0..turns).map(|_| amount / turn()).collect();
-        Spread::of(&speeds)
-    };
-
     let mut memory = vec![1.0f32; values];
     let bytes = size_of_val(&memory[..]) as f64;
-    let read = per_second(
-        bytes / 1e9,
-        Box::new(|| {
-            let work = || team.chunks(&mut memory, PIECE, |_, piece| read(piece));
-            timed(|| team.step(work)).1
-        }),
-    );
+    let read = per_second(turns, bytes / 1e9, || {
+        let work = || team.chunks(&mut memory, PIECE, |_, piece| read(piece));
+        timed(|| team.step(work)).1
+    });
     drop(memory);
 
     let isa = Isa::best();
     let operations = peak::fused_multiply_adds(isa, rounds) as f64 * threads as f64;
-    let multiply = per_second(
-        operations / 1e9,
-        Box::new(|| {
-            let mut slots = vec![0u64; threads];
-            let work = || {
-                team.chunks(&mut slots, 1, |_, slot| {
-                    slot[0] = peak::fused_multiply_adds(isa, rounds);
-                });
-            };
-            timed(|| team.step(work)).1
-        }),
-    );
-
     let mut slots = vec![0u64; threads];
-    let phases = per_second(
-        rounds as f64,
-        Box::new(|| {
-            let work = || {
-                for _ in 0..rounds {
-                    team.chunks(&mut slots, 1, |_, slot| slot[0] += 1);
-                }
-            };
-            timed(|| team.step(work)).1
-        }),
-    );
+    let multiply = per_second(turns, operations / 1e9, || {
+        let work = || {
+            team.chunks(&mut slots, 1, |_, slot| {
+                slot[0] = peak::fused_multiply_adds(isa, rounds);
+            });
+        };
+        timed(|| team.step(work)).1
+    });
 
-    let fresh = per_second(
-        bytes / 1e9,
-        Box::new(|| {
-            // Zeros that nobody has touched come from the system without a page behind them.
-            let mut memory = vec![0u8; values * size_of::<f32>()];
-            let touch = |_: usize, piece: &mut [u8]| {
-                piece.iter_mut().step_by(PAGE).for_each(|byte| *byte = 1);
-            };
-            let piece = PIECE * size_of::<f32>();
-            let ((), seconds) = timed(|| team.step(|| team.chunks(&mut memory, piece, touch)));
-            black_box(&memory);
-            seconds
-        }),
-    );
+    let phases = per_second(turns, rounds as f64, || {
+        let work = || {
+            for _ in 0..rounds {
+                team.chunks(&mut slots, 1, |_, slot| slot[0] += 1);
+            }
+        };
+        timed(|| team.step(work)).1
+    });
+
+    let fresh = per_second(turns, bytes / 1e9, || {
+        // Zeros that nobody has touched come from the system without a page behind them.
+        let mut memory = vec![0u8; values * size_of::<f32>()];
+        let touch = |_: usize, piece: &mut [u8]| {
+            piece.iter_mut().step_by(PAGE).for_each(|byte| *byte = 1);
+        };
+        let piece = PIECE * size_of::<f32>();
+        let ((), seconds) = timed(|| team.step(|| team.chunks(&mut memory, piece, touch)));
+        black_box(&memory);
+        seconds
+    });
     Ok(Limits {
         threads,
         read_gigabytes_per_second: read,
@@ -88,6 +68,14 @@ pub(super) fn measure(threads: usize, effort: Effort) -> Result<Limits, Error> {
         phases_per_second: phases,
         fresh_gigabytes_per_second: fresh,
     })
+}
+
+/// How often `amount` was done in a second. A turn says how many seconds it took; the first, which wakes
+/// threads and touches pages, does not count.
+fn per_second(turns: usize, amount: f64, mut turn: impl FnMut() -> f64) -> Spread {
+    turn();
+    let speeds: Vec<f64> = (0..turns).map(|_| amount / turn()).collect();
+    Spread::of(&speeds)
 }
 
 /// Loads every value. The bits are joined by `or`, whose order is free: the compiler takes the widest loads

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
-use crate::cache::{self, Directory, Kind, Named, SourceState};
+use crate::cache::{self, Directory, Kind, SourceState};
 use crate::cli::Error;
 use crate::cli::interrupt::Interrupt;
 use crate::config;
@@ -60,8 +60,7 @@ pub(super) fn repair(
     model: Option<&Path>,
     cache: &config::Cache,
 ) -> Result<Repaired, Error> {
-    let name = path.file_name().and_then(|name| name.to_str());
-    if name.and_then(cache::named) != Some(Named::Cache) {
+    if !cache::is_cache_file_name(path) {
         return Err(Error::Failed(format!(
             "{} does not have the name of a cache file, so it is left as it is",
             path.display()

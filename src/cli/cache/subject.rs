@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use crate::cache::{self, Named};
+use crate::cache;
 use crate::cli::Error;
 
 /// The cache file that `text` means. Fails when there is none, or more than one.
@@ -19,8 +19,7 @@ pub(super) fn cache_file(text: &Path, dir: &Path) -> Result<PathBuf, Error> {
             name.as_encoded_bytes()
                 .starts_with(text.as_os_str().as_encoded_bytes())
         });
-        let name = path.file_name().and_then(|name| name.to_str());
-        begins && name.and_then(cache::named) == Some(Named::Cache)
+        begins && cache::is_cache_file_name(path)
     });
     let mut names: Vec<PathBuf> = names.collect();
     names.sort();
