@@ -7,7 +7,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use woolly::cache::{
-    Check, Contents, Directory, Error, Found, Key, MappedFile, MappedTensors, Part, Progress,
+    Check, Contents, Directory, Error, Found, Key, MappedFile, MappedTensors, Part, Progress, Work,
 };
 use woolly::tensor::{Layout, TensorSpec};
 
@@ -115,7 +115,7 @@ fn every_layout_comes_back_aligned_and_in_place() {
         );
         assert_eq!(values.as_ptr().addr() % 64, 0, "{}", spec.name);
     }
-    found.tensors.verify().unwrap();
+    found.tensors.verify(&()).unwrap();
     assert!(build(directory.path()).from_cache);
     let mode = fs::metadata(found.tensors.path())
         .unwrap()
@@ -221,7 +221,7 @@ fn verification_finds_any_changed_value_and_any_changed_padding() {
         file.write_all_at(&[good[position] ^ 0x10], position as u64)
             .unwrap();
         let tensors = MappedTensors::open(&path, Some(&key())).unwrap();
-        let error = tensors.verify().unwrap_err();
+        let error = tensors.verify(&()).unwrap_err();
         assert!(
             error.to_string().contains("do not match their checksum"),
             "{error}"
@@ -229,7 +229,10 @@ fn verification_finds_any_changed_value_and_any_changed_padding() {
         file.write_all_at(&good[position..=position], position as u64)
             .unwrap();
     }
-    MappedTensors::open(&path, None).unwrap().verify().unwrap();
+    MappedTensors::open(&path, None)
+        .unwrap()
+        .verify(&())
+        .unwrap();
 }
 
 #[test]
@@ -314,7 +317,8 @@ fn builders_that_start_at_once_build_once() {
     #[derive(Default)]
     struct Builds(AtomicUsize, AtomicU64, AtomicUsize);
     impl Progress for Builds {
-        fn begin(&self, _: u64) {
+        fn begin(&self, work: Work, _: u64) {
+            assert_eq!(work, Work::Making);
             self.0.fetch_add(1, Ordering::Relaxed);
         }
         fn advance(&self, bytes: u64) {
@@ -330,7 +334,7 @@ fn builders_that_start_at_once_build_once() {
         let start = || {
             let cache = Directory::open(directory.path()).unwrap();
             cache
-                .find_or_build(&key(), &Counting::mixed(), Check::Values, &builds)
+                .find_or_build(&key(), &Counting::mixed(), Check::Header, &builds)
                 .unwrap()
         };
         let threads: Vec<_> = (0..4).map(|_| scope.spawn(start)).collect();

@@ -12,7 +12,7 @@ use woolly::weights::{self, Loaded};
 use crate::reference::check_completions;
 use crate::support::folder::GGUF;
 use crate::support::gguf_file::{STRING, U32, key, tensor, text};
-use crate::support::models::{Silent, reference};
+use crate::support::models::reference;
 
 const U16: u32 = 2;
 const I32: u32 = 5;
@@ -139,7 +139,7 @@ impl Place {
             max_bytes: None,
             verify: Verify::Full,
         };
-        model::load(&model, &cache, &Silent).unwrap()
+        model::load(&model, &cache, &()).unwrap()
     }
 }
 

@@ -12,7 +12,7 @@ use woolly::weights::{self, Loaded, folder};
 
 use crate::reference::check_completions;
 use crate::support::folder::{FIRST, Folder, GGUF, INDEX, Piece, SECOND, safetensors, with_header};
-use crate::support::models::{Silent, fixture, reference};
+use crate::support::models::{fixture, reference};
 
 fn open(folder: &Folder) -> Result<Loaded, weights::Error> {
     let source = ModelSource::at(folder.path());
@@ -33,7 +33,7 @@ fn load(folder: &Folder) -> Result<LoadedModel, model::Error> {
         max_bytes: None,
         verify: Verify::Full,
     };
-    model::load(&model, &cache, &Silent)
+    model::load(&model, &cache, &())
 }
 
 /// Asserts that every tensor is the one of the GGUF file after `change` of its values.

@@ -46,7 +46,8 @@ pub struct ModelSlot {
 #[derive(Default)]
 struct Shared {
     served: RwLock<Option<Arc<Served>>>,
-    making: AtomicBool,
+    /// What is being done to the model, while that is known.
+    work: RwLock<Option<&'static str>>,
     verifying: AtomicBool,
     total_bytes: AtomicU64,
     done_bytes: AtomicU64,
@@ -70,13 +71,13 @@ impl ModelSlot {
         self.put(None);
     }
 
-    /// A conversion of this many bytes begins.
-    pub fn begin(&self, total_bytes: u64) {
+    /// A `work` over this many bytes begins: "the weights are being made".
+    pub fn begin(&self, work: &'static str, total_bytes: u64) {
         self.shared.done_bytes.store(0, Ordering::Relaxed);
         self.shared
             .total_bytes
             .store(total_bytes, Ordering::Relaxed);
-        self.shared.making.store(true, Ordering::Relaxed);
+        self.set_work(Some(work));
     }
 
     /// So many more bytes are done; returns how far it is, in percent.
@@ -85,9 +86,17 @@ impl ModelSlot {
         self.percent()
     }
 
-    /// The conversion is done, and the rest of the model follows.
+    /// It is done, and the rest of the model follows.
     pub fn finish(&self) {
-        self.shared.making.store(false, Ordering::Relaxed);
+        self.set_work(None);
+    }
+
+    fn set_work(&self, work: Option<&'static str>) {
+        *self
+            .shared
+            .work
+            .write()
+            .unwrap_or_else(PoisonError::into_inner) = work;
     }
 
     /// 0 while nothing is known.
@@ -105,18 +114,21 @@ impl ModelSlot {
 
     /// What there is to say of the model right now, in one sentence.
     pub(super) fn remark(&self) -> Option<String> {
-        let is = |flag: &AtomicBool| flag.load(Ordering::Relaxed);
-        let sentence = match self.get() {
-            None if is(&self.shared.making) => {
-                "the weights are being made; jobs are accepted and wait"
+        match self.get() {
+            None => {
+                let work = *self
+                    .shared
+                    .work
+                    .read()
+                    .unwrap_or_else(PoisonError::into_inner);
+                let work = work.unwrap_or("the model is being loaded");
+                Some(format!("{work}; jobs are accepted and wait"))
             }
-            None => "the model is being loaded; jobs are accepted and wait",
-            Some(_) if is(&self.shared.verifying) => {
-                "the weights are being verified; jobs run, and their output waits"
+            Some(_) if self.shared.verifying.load(Ordering::Relaxed) => {
+                Some("the weights are being verified; jobs run, and their output waits".to_owned())
             }
-            Some(served) => return served.warning.clone(),
-        };
-        Some(sentence.to_owned())
+            Some(served) => served.warning.clone(),
+        }
     }
 
     fn put(&self, served: Option<Arc<Served>>) {
@@ -133,7 +145,7 @@ mod tests {
     fn progress_is_a_share_of_the_bytes() {
         let slot = ModelSlot::default();
         assert_eq!(slot.percent(), 0);
-        slot.begin(400);
+        slot.begin("it is made", 400);
         assert_eq!(slot.advance(100), 25);
         assert_eq!(slot.advance(1000), 100);
         slot.empty();
@@ -144,11 +156,14 @@ mod tests {
     #[test]
     fn a_cold_model_is_being_loaded_or_made() {
         let slot = ModelSlot::default();
-        let says = |word: &str| slot.remark().unwrap().contains(word);
-        assert!(says("loaded"));
-        slot.begin(1);
-        assert!(says("made"));
+        let says = |begin: &str| {
+            let sentence = format!("{begin}; jobs are accepted and wait");
+            assert_eq!(slot.remark(), Some(sentence));
+        };
+        says("the model is being loaded");
+        slot.begin("the weights are being made", 1);
+        says("the weights are being made");
         slot.finish();
-        assert!(says("loaded"));
+        says("the model is being loaded");
     }
 }

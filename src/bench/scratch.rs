@@ -1,7 +1,7 @@
 //! A directory for a benchmark's files, and the one child process that writes there. Both are gone when the
-//! benchmark ends, fails or is told to stop; only a process that is killed outright leaves its directory.
+//! benchmark ends, fails or is told to stop; what a process leaves that is killed outright, the next one removes.
 
-use std::fs::{self, DirBuilder};
+use std::fs::{self, DirBuilder, File};
 use std::io;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
@@ -17,10 +17,14 @@ use super::Error;
 /// How often a running child is looked at.
 const GLANCE: Duration = Duration::from_millis(2);
 
-/// `bench-<pid>` below the directory that was asked for.
+/// Beginning of the names of these directories. Each is locked as long as its process lives.
+const PREFIX: &str = "bench-";
+
+/// `bench-<pid>-<number>` below the directory that was asked for.
 pub(super) struct Scratch {
     path: PathBuf,
     child: ChildSlot,
+    _lock: File,
 }
 
 type ChildSlot = Arc<Mutex<Option<Child>>>;
@@ -28,15 +32,11 @@ type ChildSlot = Arc<Mutex<Option<Child>>>;
 impl Scratch {
     /// Makes the directory, and sees to it that SIGINT, SIGTERM and SIGHUP remove it.
     pub(super) fn create(parent: &Path) -> Result<Scratch, Error> {
-        let path = parent.join(format!("bench-{}", std::process::id()));
-        DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(&path)
-            .map_err(Error::file("create the directory", &path))?;
+        let (path, held) = fresh(parent)?;
         let scratch = Scratch {
             path,
             child: ChildSlot::default(),
+            _lock: held,
         };
         let mut signals =
             Signals::new([SIGINT, SIGTERM, SIGHUP]).map_err(Error::system("listen for signals"))?;
@@ -119,6 +119,52 @@ impl Drop for Scratch {
     }
 }
 
+/// A directory that was not there before, locked; leftovers beside it are gone.
+fn fresh(parent: &Path) -> Result<(PathBuf, File), Error> {
+    let mut private = DirBuilder::new();
+    private.mode(0o700);
+    let made = private.recursive(true).create(parent);
+    made.map_err(Error::file("create the directory", parent))?;
+    sweep(parent);
+    private.recursive(false);
+    let mut number = 0;
+    loop {
+        let path = parent.join(format!("{PREFIX}{}-{number}", std::process::id()));
+        match private.create(&path) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => number += 1,
+            made => {
+                let opened = made.and_then(|()| File::open(&path));
+                let lock = opened.map_err(Error::file("create the directory", &path))?;
+                // Where there are no locks, it is swept by nobody either.
+                let _ = lock.try_lock();
+                return Ok((path, lock));
+            }
+        }
+    }
+}
+
+/// Removes what killed benchmarks left.
+fn sweep(parent: &Path) {
+    for entry in fs::read_dir(parent).into_iter().flatten().flatten() {
+        let name = entry.file_name();
+        let ours = name
+            .to_str()
+            .and_then(|name| name.strip_prefix(PREFIX))
+            .is_some_and(|rest| {
+                rest.split('-')
+                    .all(|part| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit()))
+            });
+        let is_directory = entry.file_type().is_ok_and(|kind| kind.is_dir());
+        if ours
+            && is_directory
+            && let Ok(directory) = File::open(entry.path())
+            && directory.try_lock().is_ok()
+        {
+            remove(&entry.path());
+        }
+    }
+}
+
 /// Nobody panics while the lock is held; were it otherwise, the child would still have to be ended.
 fn lock(slot: &Mutex<Option<Child>>) -> MutexGuard<'_, Option<Child>> {
     slot.lock().unwrap_or_else(PoisonError::into_inner)
@@ -155,6 +201,31 @@ mod tests {
         assert!(scratch.join("file").exists() && !scratch.join("cache").exists());
         drop(scratch);
         assert_eq!(fs::read_dir(root.path().join("deep")).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn what_a_killed_process_left_goes_and_what_is_in_use_stays() {
+        let root = tempfile::tempdir().unwrap();
+        for name in ["bench-1", "bench-1-0", "bench-press", "bench-2-0"] {
+            fs::create_dir(root.path().join(name)).unwrap();
+            fs::write(root.path().join(name).join("file"), "x").unwrap();
+        }
+        let held = File::open(root.path().join("bench-2-0")).unwrap();
+        held.lock().unwrap();
+        // Of this very process id, by chance.
+        let (path, lock) = fresh(root.path()).unwrap();
+        lock.unlock().unwrap();
+        fs::write(path.join("old"), "x").unwrap();
+        let scratch = Scratch::create(root.path()).unwrap();
+        assert!(!scratch.join("old").exists());
+        let mut names: Vec<_> = fs::read_dir(root.path())
+            .unwrap()
+            .map(|entry| entry.unwrap().path())
+            .filter(|path| *path != scratch.path)
+            .map(|path| path.file_name().unwrap().to_owned())
+            .collect();
+        names.sort();
+        assert_eq!(names, ["bench-2-0", "bench-press"]);
     }
 
     #[test]

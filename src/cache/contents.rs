@@ -32,16 +32,29 @@ pub trait Contents: Sync {
     }
 }
 
-/// Watches a conversion. Methods are called from several threads; none is called when a valid file is
-/// found.
+/// What takes long.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Work {
+    /// A model is read, to know which one it is.
+    Reading,
+    /// Tensors are computed, into a cache file or memory.
+    Making,
+    /// The values of a cache file are compared with their checksums.
+    Verifying,
+    /// The tensors of a cache file are written as rows.
+    Unpacking,
+}
+
+/// Watches the long works on the way to weights, one after the other. Methods are called from several threads;
+/// none is called when a valid file is found that needs no look at its values.
 pub trait Progress: Sync {
-    /// A conversion of this many output bytes begins.
-    fn begin(&self, total_bytes: u64);
+    /// A work over this many bytes begins.
+    fn begin(&self, work: Work, total_bytes: u64);
     fn advance(&self, bytes: u64);
-    /// The conversion succeeded. Not called when it fails.
+    /// The work succeeded. Not called when it fails.
     fn finish(&self);
 
-    /// Asked before each piece of work: once it is true, the conversion fails with
+    /// Asked before each piece of work: once it is true, it fails with
     /// [`Error::Stopped`](super::Error::Stopped) and leaves nothing behind.
     fn is_stopped(&self) -> bool {
         false
@@ -50,7 +63,7 @@ pub trait Progress: Sync {
 
 /// Nobody watches.
 impl Progress for () {
-    fn begin(&self, _total_bytes: u64) {}
+    fn begin(&self, _work: Work, _total_bytes: u64) {}
     fn advance(&self, _bytes: u64) {}
     fn finish(&self) {}
 }

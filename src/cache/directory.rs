@@ -1,6 +1,6 @@
 //! The directory of cache files: finding and building.
 
-use std::fs::{self, DirBuilder};
+use std::fs::{self, DirBuilder, Metadata};
 use std::io;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
@@ -8,9 +8,13 @@ use std::time::SystemTime;
 
 use super::format::Header;
 use super::lock::Lock;
+use super::names::{LOCK, source_of};
 use super::place::Place;
 use super::room::planned_bytes;
-use super::{Contents, Error, Key, MappedTensors, Progress, Source, fingerprint, writer};
+use super::{
+    Contents, Error, Identity, Key, MappedFile, MappedTensors, Progress, Source, fingerprint,
+    writer,
+};
 
 /// Ending of cache files.
 pub(super) const EXTENSION: &str = "safetensors";
@@ -106,9 +110,10 @@ impl Directory {
         progress: &dyn Progress,
     ) -> Result<Found, Error> {
         self.sweep();
-        if let Some(Ok(tensors)) = self.find(key, check) {
+        if let Some(Ok(tensors)) = self.find(key, check, progress) {
             return Ok(Found::there(tensors, check));
         }
+        self.could_hold(planned_bytes(contents)?)?;
         let _lock = self.lock(&key.source)?;
         self.find_or_build_locked(key, contents, check, progress)
     }
@@ -142,50 +147,78 @@ impl Directory {
         let identities = source
             .identities()
             .map_err(|error| self.unreadable(error))?;
-        let recall = |identity| fingerprint::recall(&self.path, identity);
-        let remembered: Option<Vec<String>> = identities.iter().map(recall).collect();
-        if let Some(hashes) = remembered
-            && let Some(Ok(tensors)) = self.find(&source.key(&hashes), check)
+        let recall = || -> Vec<Option<String>> {
+            let recall = |identity| fingerprint::recall(&self.path, identity);
+            identities.iter().map(recall).collect()
+        };
+        if let Some(hashes) = recall().into_iter().collect::<Option<Vec<String>>>()
+            && let Some(Ok(tensors)) = self.find(&source.key(&hashes), check, progress)
         {
             return Ok(Found::there(tensors, check));
         }
         // Reading a source that is larger than the whole disk would be in vain.
         self.could_hold(planned_bytes(contents)?)?;
-        // The lock has the name of the files' state: their content is not known yet.
-        let lock = self.lock(&source.digest(&identities));
-        let files = source.files.iter().zip(&identities);
-        let hashes: Vec<String> = files
-            .map(|(file, identity)| {
-                recall(identity).unwrap_or_else(|| fingerprint::hash(file.bytes()))
-            })
-            .collect();
+        // This lock has the name of the files' state: their content is not known yet.
+        let state = source.digest(&identities);
+        let reading = self.lock(&state);
+        let hashes = source.hashes(recall(), progress)?;
         let key = source.key(&hashes);
-        if lock.is_err()
-            && let Some(Ok(tensors)) = self.find(&key, check)
-        {
-            return Ok(Found::there(tensors, check));
-        }
-        let _lock = lock?;
-        let found = self.find_or_build_locked(&key, contents, check, progress)?;
-        let unchanged = source.identities().is_ok_and(|now| now == identities);
-        if unchanged {
-            for ((file, identity), hash) in source.files.iter().zip(&identities).zip(&hashes) {
-                fingerprint::remember(&self.path, identity, Some(file.path()), hash, now);
+        let _reading = match reading {
+            Ok(lock) => lock,
+            Err(unwritable) => {
+                return match self.find(&key, check, progress) {
+                    Some(found) => found.map(|tensors| Found::there(tensors, check)),
+                    None => Err(unwritable),
+                };
             }
+        };
+        // And this one the name of their content, which others may have under another name.
+        let _building = self.lock(&key.source)?;
+        let found = self.find_or_build_locked(&key, contents, check, progress)?;
+        if source.identities().is_ok_and(|now| now == identities) {
+            self.remember(source, &identities, &hashes, &key, now);
         }
         Ok(found)
     }
 
-    /// Sets a damaged file aside, so that it is built again and can be looked at; its new path.
-    pub fn quarantine(&self, file: &Path) -> Result<Option<PathBuf>, Error> {
-        set_aside(file)
+    /// So that the next start reads nothing, and so that it is known which model to convert again.
+    fn remember(
+        &self,
+        source: Source<'_>,
+        identities: &[Identity],
+        hashes: &[String],
+        key: &Key,
+        now: SystemTime,
+    ) {
+        let files = || source.files.iter().map(MappedFile::path).zip(identities);
+        for ((path, identity), hash) in files().zip(hashes) {
+            fingerprint::remember(&self.path, path, identity, hash, now);
+        }
+        if hashes != [key.source.as_str()] {
+            fingerprint::remember_model(&self.path, source.path, files(), &key.source, now);
+        }
+    }
+
+    /// Sets a damaged file aside, so that it is built again and can be looked at; its new path. Nothing is
+    /// done unless the file of this name is `still` the damaged one: somebody else may have built it again.
+    pub fn quarantine(
+        &self,
+        file: &Path,
+        still: impl FnOnce(&Metadata) -> bool,
+    ) -> Result<Option<PathBuf>, Error> {
+        set_aside_if(file, still)
     }
 
     /// `None` without a file of that name; its error when it is refused.
-    fn find(&self, key: &Key, check: Check) -> Option<Result<MappedTensors, Error>> {
+    fn find(
+        &self,
+        key: &Key,
+        check: Check,
+        progress: &dyn Progress,
+    ) -> Option<Result<MappedTensors, Error>> {
         let found = self.open_file(key).and_then(|tensors| {
             if check == Check::Values {
-                tensors.verify()?;
+                tensors.verify(progress)?;
             }
             tensors.note_use();
             Ok(tensors)
@@ -200,6 +233,7 @@ impl Directory {
         MappedTensors::open_in(&self.place, &self.file_path(key), Some(key))
     }
 
+    /// Whoever calls it holds the lock of the key.
     fn find_or_build_locked(
         &self,
         key: &Key,
@@ -207,7 +241,7 @@ impl Directory {
         check: Check,
         progress: &dyn Progress,
     ) -> Result<Found, Error> {
-        let replaced = match self.find(key, check) {
+        let replaced = match self.find(key, check, progress) {
             Some(Ok(tensors)) => return Ok(Found::there(tensors, check)),
             // Damage is repaired. What someone else may have put there, or what cannot be opened, is not
             // ours to replace.
@@ -221,17 +255,24 @@ impl Directory {
         }
         let header = Header::plan(key.clone(), contents.specs())?;
         self.make_room(header.file_bytes)?;
-        writer::build(&self.path, header, contents, progress)?;
-        Ok(Found {
-            tensors: self.open_file(key)?,
-            from_cache: false,
-            replaced,
-            values_checked: true,
-        })
+        if writer::build(&self.path, header, contents, progress)? {
+            return Ok(Found {
+                tensors: self.open_file(key)?,
+                from_cache: false,
+                replaced,
+                values_checked: true,
+            });
+        }
+        // Somebody who does not know of locks has put a file there.
+        let tensors = self.open_file(key)?;
+        if check == Check::Values {
+            tensors.verify(progress)?;
+        }
+        Ok(Found::there(tensors, check))
     }
 
     fn lock(&self, name: &str) -> Result<Lock, Error> {
-        Lock::acquire(self.path.join(format!("{name}.lock")))
+        Lock::acquire(lock_path(&self.path, name))
             .map_err(|error| Error::writing(&self.path, "create a lock file", 0, error))
     }
 
@@ -255,8 +296,32 @@ impl Found {
     }
 }
 
+/// Sets the file aside if it is `still` the damaged one. The lock of its key is held meanwhile, so that none is
+/// moved that was just built; in a directory where no lock can be made nothing can be moved either.
+pub(super) fn set_aside_if(
+    file: &Path,
+    still: impl FnOnce(&Metadata) -> bool,
+) -> Result<Option<PathBuf>, Error> {
+    let directory = file.parent().unwrap_or(Path::new("."));
+    let failed = |error| Error::writing(directory, "set a damaged file aside", 0, error);
+    let _lock = match source_of(file) {
+        Some(source) => Some(Lock::acquire(lock_path(directory, source)).map_err(failed)?),
+        None => None,
+    };
+    match fs::symlink_metadata(file) {
+        Ok(metadata) if still(&metadata) => set_aside(file),
+        Ok(_) => Ok(None),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(failed(error)),
+    }
+}
+
+fn lock_path(directory: &Path, name: &str) -> PathBuf {
+    directory.join(format!("{name}.{LOCK}"))
+}
+
 /// Renames a damaged file. One that cannot be renamed is removed: it must not be found again.
-pub(super) fn set_aside(file: &Path) -> Result<Option<PathBuf>, Error> {
+fn set_aside(file: &Path) -> Result<Option<PathBuf>, Error> {
     let mut name = file.as_os_str().to_owned();
     name.push(".");
     name.push(QUARANTINED);
@@ -285,9 +350,12 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::cache::MappedFile;
     use crate::cache::Part;
     use crate::tensor::{Layout, TensorSpec};
+
+    fn hash(bytes: &[u8]) -> String {
+        fingerprint::hash(bytes, &()).unwrap()
+    }
 
     /// One vector, whose only value is the first byte of the source.
     struct FirstByte<'a>(&'a MappedFile);
@@ -320,6 +388,7 @@ mod tests {
         let open = || {
             let files = [MappedFile::open(&path).unwrap()];
             let source = Source {
+                path: &path,
                 files: &files,
                 recipe: "",
             };
@@ -333,7 +402,7 @@ mod tests {
         let (from_cache, value, identity) = open();
         assert_eq!((from_cache, value), (false, 7.0));
         let remembered = fingerprint::recall(directory.path(), &identity);
-        assert_eq!(remembered, Some(fingerprint::hash(&[7; 100])));
+        assert_eq!(remembered, Some(hash(&[7; 100])));
 
         // Another content in the same inode, with the same size and modification time.
         let file = OpenOptions::new().write(true).open(&path).unwrap();
@@ -343,13 +412,7 @@ mod tests {
         assert_eq!((from_cache, value), (false, 8.0));
 
         // That the record is believed shows when it lies.
-        fingerprint::remember(
-            directory.path(),
-            &identity,
-            None,
-            &fingerprint::hash(&[7; 100]),
-            now,
-        );
+        fingerprint::remember(directory.path(), &path, &identity, &hash(&[7; 100]), now);
         let (from_cache, value, _) = open();
         assert_eq!((from_cache, value), (true, 7.0));
     }
@@ -365,7 +428,11 @@ mod tests {
         let directory = Directory::open(&root.path().join("cache")).unwrap();
         let now = SystemTime::now() + Duration::from_secs(3_600);
         let build = |files: &[MappedFile], recipe: &str| {
-            let source = Source { files, recipe };
+            let source = Source {
+                path: root.path(),
+                files,
+                recipe,
+            };
             let found =
                 directory.find_or_build_at(now, source, &FirstByte(&files[0]), Check::Values, &());
             let found = found.unwrap();
@@ -373,7 +440,7 @@ mod tests {
         };
 
         let one = [open("a", b"1")];
-        assert_eq!(build(&one, "").1.source, fingerprint::hash(b"1"));
+        assert_eq!(build(&one, "").1.source, hash(b"1"));
         let two = [open("a", b"1"), open("b", b"22")];
         let (from_cache, key) = build(&two, "");
         assert_eq!((from_cache, key.source_bytes), (false, 3));

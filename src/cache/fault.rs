@@ -5,13 +5,15 @@
 
 use std::ffi::OsStr;
 use std::fs::{self, File, OpenOptions};
-use std::io;
+use std::io::{self, Read};
 use std::os::fd::AsRawFd;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use super::mapped::guard;
+use super::place::open_regular;
 
 /// Which page could not be read.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -19,6 +21,8 @@ pub struct Fault {
     pub file: PathBuf,
     /// From the beginning of the file.
     pub offset: u64,
+    /// When it was noted. A file that is younger is not the one that failed.
+    pub noted: SystemTime,
 }
 
 /// While it lives, an unreadable page of a mapped file ends the process with a sentence and exit code 74.
@@ -34,12 +38,9 @@ impl Guard {
     /// empty until then, and goes away with the guard.
     pub fn install(marker: Option<&Path>) -> io::Result<Guard> {
         let open = |path: &Path| {
-            let file = OpenOptions::new()
-                .write(true)
-                .create(true)
-                .truncate(true)
-                .mode(0o600)
-                .open(path)?;
+            let mut options = OpenOptions::new();
+            options.write(true).create(true).truncate(true).mode(0o600);
+            let file = open_regular(path, &mut options)?;
             io::Result::Ok((path.to_path_buf(), file))
         };
         let marker = marker.map(open).transpose()?;
@@ -60,7 +61,13 @@ impl Drop for Guard {
 
 /// The fault that an earlier process noted. A marker that is missing, empty or damaged tells of none.
 pub fn read(marker: &Path) -> Option<Fault> {
-    let note = fs::read(marker).ok()?;
+    let mut note = Vec::new();
+    let mut file = open_regular(marker, OpenOptions::new().read(true)).ok()?;
+    let noted = file
+        .metadata()
+        .and_then(|metadata| metadata.modified())
+        .ok()?;
+    file.read_to_end(&mut note).ok()?;
     let line = note.strip_suffix(b"\n")?;
     let (digits, path) = line.split_at_checked(guard::OFFSET_DIGITS)?;
     let digits = std::str::from_utf8(digits).ok()?;
@@ -68,6 +75,7 @@ pub fn read(marker: &Path) -> Option<Fault> {
     Some(Fault {
         file: PathBuf::from(OsStr::from_bytes(path)),
         offset: u64::from_str_radix(digits, 16).ok()?,
+        noted,
     })
 }
 
@@ -84,12 +92,12 @@ mod tests {
             fs::write(&marker, note).unwrap();
             read(&marker)
         };
+        let noted = fault("0000000000012000 /a b\nc\n").unwrap();
+        assert_eq!(noted.file, Path::new("/a b\nc"));
+        assert_eq!(noted.offset, 0x12000);
         assert_eq!(
-            fault("0000000000012000 /a b\nc\n"),
-            Some(Fault {
-                file: PathBuf::from("/a b\nc"),
-                offset: 0x12000,
-            })
+            noted.noted,
+            fs::metadata(&marker).unwrap().modified().unwrap()
         );
         for damaged in [
             "",

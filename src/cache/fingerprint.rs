@@ -13,7 +13,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use serde::{Deserialize, Serialize};
 
 use super::place::open_own;
-use super::temporary;
+use super::{Error, Progress, temporary};
 
 /// A file changed this recently may change again within the same tick of its clock (2 s on FAT), so its
 /// record would not notice.
@@ -57,29 +57,47 @@ impl Identity {
     }
 }
 
-/// BLAKE3 of `bytes` in hex, computed on all threads of the current rayon pool.
-pub(super) fn hash(bytes: &[u8]) -> String {
-    blake3::Hasher::new()
-        .update_rayon(bytes)
-        .finalize()
-        .to_hex()
-        .to_string()
+/// Bytes that are hashed between two signs of progress: so many that all threads are kept busy.
+const STRIDE: usize = 64 << 20;
+
+/// BLAKE3 of `bytes` in hex, computed on all threads of the current rayon pool. The caller begins and finishes
+/// the work that `progress` watches.
+pub(super) fn hash(bytes: &[u8], progress: &dyn Progress) -> Result<String, Error> {
+    let mut hasher = blake3::Hasher::new();
+    for part in bytes.chunks(STRIDE) {
+        if progress.is_stopped() {
+            return Err(Error::Stopped);
+        }
+        hasher.update_rayon(part);
+        progress.advance(part.len() as u64);
+    }
+    Ok(hasher.finalize().to_hex().to_string())
 }
 
 /// Ending of records.
 pub(super) const EXTENSION: &str = "source";
 
-/// Bytes that are read of a record. It has some hundreds and a path, in which JSON may need six bytes for one.
-const LONGEST: u64 = 32 << 10;
+/// Bytes that are read of a record. One file takes some hundreds and a path, in which JSON may need six bytes
+/// for one; a model may have hundreds of files.
+const LONGEST: u64 = 4 << 20;
 
-/// What a file contained in one state.
+/// What a file, or a model of several files, contained in one state.
 #[derive(Serialize, Deserialize)]
 pub(super) struct Record {
-    pub(super) identity: Identity,
     pub(super) blake3: String,
-    /// Where the file was, for people and for building again; it identifies nothing.
+    /// Where the model was, for people and for building again; it identifies nothing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) path: Option<PathBuf>,
+    /// At least one.
+    pub(super) files: Vec<RecordedFile>,
+}
+
+/// A file of a record, in the state that it tells of.
+#[derive(Serialize, Deserialize)]
+pub(super) struct RecordedFile {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) path: Option<PathBuf>,
+    pub(super) identity: Identity,
 }
 
 impl Record {
@@ -92,37 +110,72 @@ impl Record {
         let record: Record = serde_json::from_slice(&text).ok()?;
         let is_hash =
             record.blake3.len() == 64 && record.blake3.bytes().all(|byte| byte.is_ascii_hexdigit());
-        is_hash.then_some(record)
+        (is_hash && !record.files.is_empty()).then_some(record)
+    }
+
+    /// Of files that may still change within one tick of the clock nothing is remembered.
+    fn write(&self, path: &Path, now: SystemTime) {
+        if self.files.iter().all(|file| file.identity.is_settled(now))
+            && let Ok(text) = serde_json::to_vec(self)
+        {
+            let _ = temporary::replace(path, &text);
+        }
     }
 }
 
 /// The remembered hash of the file in this state. A missing or unreadable record is no record.
 pub(super) fn recall(directory: &Path, identity: &Identity) -> Option<String> {
     let record = Record::read(&record_path(directory, identity))?;
-    (record.identity == *identity).then_some(record.blake3)
+    match record.files.as_slice() {
+        [file] if file.identity == *identity => Some(record.blake3),
+        _ => None,
+    }
 }
 
-/// Remembers a hash. Best effort: without the record, the next start reads the file again.
+/// Remembers the hash of a file. Best effort: without the record, the next start reads the file again.
 pub(super) fn remember(
     directory: &Path,
+    path: &Path,
     identity: &Identity,
-    path: Option<&Path>,
     blake3: &str,
     now: SystemTime,
 ) {
     let record = Record {
-        identity: *identity,
         blake3: blake3.to_owned(),
-        // JSON has no words for a name that is not UTF-8.
-        path: path
-            .filter(|path| path.to_str().is_some())
-            .map(Path::to_path_buf),
+        path: utf8(path),
+        files: vec![RecordedFile {
+            path: utf8(path),
+            identity: *identity,
+        }],
     };
-    if identity.is_settled(now)
-        && let Ok(text) = serde_json::to_vec(&record)
-    {
-        let _ = temporary::replace(&record_path(directory, identity), &text);
-    }
+    record.write(&record_path(directory, identity), now);
+}
+
+/// Remembers of which model the source `blake3` was, when that is not the hash of a file. Best effort: without
+/// it nobody knows what to convert again.
+pub(super) fn remember_model<'a>(
+    directory: &Path,
+    path: &Path,
+    files: impl Iterator<Item = (&'a Path, &'a Identity)>,
+    blake3: &str,
+    now: SystemTime,
+) {
+    let files = files.map(|(path, identity)| RecordedFile {
+        path: utf8(path),
+        identity: *identity,
+    });
+    let path = std::path::absolute(path).ok();
+    let record = Record {
+        blake3: blake3.to_owned(),
+        path: path.as_deref().and_then(utf8),
+        files: files.collect(),
+    };
+    record.write(&directory.join(format!("{blake3}.{EXTENSION}")), now);
+}
+
+/// JSON has no words for a name that is not UTF-8.
+fn utf8(path: &Path) -> Option<PathBuf> {
+    path.to_str().map(PathBuf::from)
 }
 
 /// One record per inode, so that a changed file replaces its own.
@@ -152,8 +205,9 @@ mod tests {
     #[test]
     fn a_record_holds_for_one_state_of_the_file_only() {
         let directory = tempfile::tempdir().unwrap();
-        let blake3 = hash(b"model");
-        remember(directory.path(), &identity(), None, &blake3, after(8));
+        let blake3 = hash(b"model", &()).unwrap();
+        let path = Path::new("/m");
+        remember(directory.path(), path, &identity(), &blake3, after(8));
         assert_eq!(recall(directory.path(), &identity()), Some(blake3));
 
         for changed in [
@@ -179,9 +233,9 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         remember(
             directory.path(),
+            Path::new("/m"),
             &identity(),
-            None,
-            &hash(b"model"),
+            &hash(b"model", &()).unwrap(),
             after(6),
         );
         assert_eq!(recall(directory.path(), &identity()), None);
@@ -192,8 +246,8 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         remember(
             directory.path(),
+            Path::new("/m"),
             &identity(),
-            None,
             "../../etc/passwd",
             after(8),
         );

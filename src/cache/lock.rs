@@ -42,22 +42,42 @@ impl Drop for Lock {
     }
 }
 
-/// The file at `path`, locked until it is dropped; `None` when a process holds a lock of either kind on it, or when
-/// the name has just gone to another file.
-pub(super) fn try_hold(path: &Path) -> io::Result<Option<File>> {
-    let file = open_regular(path, OpenOptions::new().read(true))?;
+/// Whether a file is in use, as far as locks tell.
+#[derive(Debug)]
+pub(super) enum Hold {
+    /// Nobody uses it, and nobody begins to until this is dropped.
+    Ours(File),
+    /// A process holds a lock of either kind on it, or its name has just gone to another file.
+    Theirs,
+    /// It is a link, a FIFO or another thing that cannot be a mapped file.
+    NoFile,
+}
+
+/// Locks the file at `path` if nobody else has. Fails where that cannot be told: a file that cannot be opened
+/// now, or locked on this file system (NFS has no exclusive locks for who may not write), may be in use.
+pub(super) fn try_hold(path: &Path) -> io::Result<Hold> {
+    let file = match open_regular(path, OpenOptions::new().read(true)) {
+        Ok(file) => file,
+        Err(_) if fs::symlink_metadata(path).is_ok_and(|found| !found.is_file()) => {
+            return Ok(Hold::NoFile);
+        }
+        Err(error) => return Err(error),
+    };
     match file.try_lock() {
         // Its name may have gone to another file while it was being opened.
-        Ok(()) if !is_still(path, &file)? => Ok(None),
-        Ok(()) => Ok(Some(file)),
-        Err(TryLockError::WouldBlock) => Ok(None),
+        Ok(()) if !is_still(path, &file)? => Ok(Hold::Theirs),
+        Ok(()) => Ok(Hold::Ours(file)),
+        Err(TryLockError::WouldBlock) => Ok(Hold::Theirs),
         Err(TryLockError::Error(error)) => Err(error),
     }
 }
 
-/// Whether a process holds a lock on the file at `path`, shared or exclusive.
+/// Whether a process holds a lock on the file at `path`, shared or exclusive, or may hold one.
 pub(super) fn is_held(path: &Path) -> bool {
-    matches!(try_hold(path), Ok(None))
+    match try_hold(path) {
+        Ok(hold) => matches!(hold, Hold::Theirs),
+        Err(error) => error.kind() != io::ErrorKind::NotFound,
+    }
 }
 
 /// Whether the name `path` leads to the open `file`.
@@ -93,6 +113,19 @@ mod tests {
             }
         });
         assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn what_cannot_be_told_counts_as_held_and_what_is_no_file_does_not() {
+        let directory = tempfile::tempdir().unwrap();
+        let link = directory.path().join("link");
+        std::os::unix::fs::symlink("nowhere", &link).unwrap();
+        assert!(matches!(try_hold(&link), Ok(Hold::NoFile)));
+        assert!(!is_held(&link));
+        // A name too long cannot be opened, as a file cannot when a process has too many open.
+        let unknown = directory.path().join("x".repeat(300));
+        assert!(try_hold(&unknown).is_err());
+        assert!(is_held(&unknown));
     }
 
     #[test]

@@ -10,7 +10,7 @@ use crate::tensor::TensorSpec;
 use super::available::{available_memory, check_memory};
 use super::format::TENSOR_ALIGNMENT;
 use super::strip::{Strip, strips};
-use super::{Contents, Error, Progress, format};
+use super::{Contents, Error, Progress, Work, format};
 
 /// Values per strip: 2 MiB, one large page, so that two threads seldom fault the same page.
 const STRIP_VALUES: usize = (2 << 20) / size_of::<f32>();
@@ -83,7 +83,7 @@ impl MemoryTensors {
     /// Computes all values anew, where they are, unless it is stopped. `contents` must have the tensors that these were made of.
     pub fn refill(&mut self, contents: &dyn Contents, progress: &dyn Progress) {
         let places = &self.places;
-        progress.begin(self.value_bytes());
+        progress.begin(Work::Making, self.value_bytes());
         carve(bytemuck::cast_slice_mut(&mut self.map), places)
             .into_par_iter()
             .with_max_len(1)

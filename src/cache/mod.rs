@@ -45,7 +45,7 @@ mod trust;
 mod writer;
 
 pub use available::available_memory;
-pub use contents::{COLUMN_STEP, Contents, Part, Progress};
+pub use contents::{COLUMN_STEP, Contents, Part, Progress, Work};
 pub use directory::{Check, Directory, Found};
 pub use error::{Error, Problem};
 pub use fingerprint::Identity;
@@ -53,7 +53,8 @@ pub use format::{FORMAT_VERSION, Key, LAYOUT};
 pub use mapped::{MappedFile, MappedTensors};
 pub use members::Members;
 pub use memory::MemoryTensors;
-pub use names::is_cache_file_name;
+pub use names::{is_cache_file_name, source_of};
+pub use place::{open_regular, trust_directory};
 pub use prune::{Limits, Reason, prunable};
 pub use read::inspect;
 pub use source::Source;

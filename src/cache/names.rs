@@ -8,6 +8,9 @@ use std::path::Path;
 use super::directory::{EXTENSION, QUARANTINED};
 use super::{fingerprint, temporary};
 
+/// Hex digits of the hash of a source.
+const HASH_DIGITS: usize = 64;
+
 /// Ending of lock files.
 pub(super) const LOCK: &str = "lock";
 
@@ -27,6 +30,12 @@ pub fn is_cache_file_name(path: &Path) -> bool {
     name.and_then(named) == Some(Named::Cache)
 }
 
+/// The hash of the source in the name of a cache file; the header of a damaged one cannot be asked.
+pub fn source_of(path: &Path) -> Option<&str> {
+    let name = path.file_name()?.to_str()?;
+    is_cache_file_name(path).then(|| name.get(..HASH_DIGITS))?
+}
+
 /// `None` for a file that is none of the cache's.
 pub(super) fn named(name: &str) -> Option<Named> {
     if temporary::is_name(name) {
@@ -37,10 +46,14 @@ pub(super) fn named(name: &str) -> Option<Named> {
         EXTENSION => is_stem(stem).then_some(Named::Cache),
         QUARANTINED => (named(stem) == Some(Named::Cache)).then_some(Named::Quarantined),
         // Of a file's state, or of a source that is no file.
-        LOCK => (is_hex(stem) && [32, 64].contains(&stem.len())).then_some(Named::Lock),
+        LOCK => (is_hex(stem) && [32, HASH_DIGITS].contains(&stem.len())).then_some(Named::Lock),
+        // Of one file, or of a model of several.
         fingerprint::EXTENSION => {
-            let (device, inode) = stem.split_once('-')?;
-            (is_hex(device) && is_hex(inode)).then_some(Named::Record)
+            let of_file = stem
+                .split_once('-')
+                .is_some_and(|(device, inode)| is_hex(device) && is_hex(inode));
+            let of_model = is_hex(stem) && stem.len() == HASH_DIGITS;
+            (of_file || of_model).then_some(Named::Record)
         }
         _ => None,
     }
@@ -52,7 +65,7 @@ fn is_stem(stem: &str) -> bool {
         return false;
     };
     let version = rest.rsplit_once("-v").map_or("", |(_, version)| version);
-    source.len() == 64
+    source.len() == HASH_DIGITS
         && is_hex(source)
         && !version.is_empty()
         && version.bytes().all(|byte| byte.is_ascii_digit())
@@ -84,6 +97,8 @@ mod tests {
             (format!("{hash}.lock"), Some(Named::Lock)),
             (format!("{}.lock", &hash[..32]), Some(Named::Lock)),
             ("fe00-9a2095.source".to_owned(), Some(Named::Record)),
+            (format!("{hash}.source"), Some(Named::Record)),
+            (format!("{}.source", &hash[1..]), None),
             (".building-12-0".to_owned(), Some(Named::Temporary)),
             ("model.safetensors".to_owned(), None),
             ("model-00001-of-00002.safetensors".to_owned(), None),
@@ -99,6 +114,8 @@ mod tests {
             assert_eq!(named(&name), expected, "{name}");
             let path = Path::new("/model.safetensors").join(&name);
             assert_eq!(is_cache_file_name(&path), expected == Some(Named::Cache));
+            let source = is_cache_file_name(&path).then_some(hash.as_str());
+            assert_eq!(source_of(&path), source);
         }
     }
 }

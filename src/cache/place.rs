@@ -1,11 +1,12 @@
 //! The directory of cache files as an open file: what lies in it is opened relative to it, by its bare name.
 
 use std::ffi::OsStr;
-use std::fs::{File, OpenOptions};
+use std::fs::{File, OpenOptions, TryLockError};
 use std::io;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Component, Path};
 use std::sync::Arc;
+use std::time::Duration;
 
 use rustix::fs::{Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
@@ -68,7 +69,7 @@ impl Place {
             Ok(metadata.nlink())
         };
         check()?;
-        file.lock_shared().map_err(failed)?;
+        lock_shared(&file).map_err(failed)?;
         // Whoever held the lock before may have removed the file.
         if check()? == 0 {
             return Err(failed(io::ErrorKind::NotFound.into()));
@@ -85,6 +86,15 @@ impl Place {
 
     fn open_name(&self, name: &OsStr) -> rustix::io::Result<File> {
         let flags = OFlags::RDONLY | CAREFULLY | OFlags::CLOEXEC;
+        // Looking is not using: a survey must not make every file look used. Whoever uses a file notes it.
+        match self.open_with(name, flags | OFlags::NOATIME) {
+            // Only the owner may ask for that.
+            Err(Errno::PERM) => self.open_with(name, flags),
+            other => other,
+        }
+    }
+
+    fn open_with(&self, name: &OsStr, flags: OFlags) -> rustix::io::Result<File> {
         let resolve =
             ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
         let opened =
@@ -100,8 +110,33 @@ impl Place {
     }
 }
 
+/// How often a lock is asked for, and what is waited in between: one that only tells whether the file may go is
+/// held for microseconds.
+const LOCK_ATTEMPTS: u32 = 100;
+const LOCK_PAUSE: Duration = Duration::from_millis(10);
+
+/// Waits for a shared lock, but not for ever: where others may read the file, they can lock it too.
+fn lock_shared(file: &File) -> io::Result<()> {
+    for _ in 0..LOCK_ATTEMPTS {
+        match file.try_lock_shared() {
+            Ok(()) => return Ok(()),
+            Err(TryLockError::WouldBlock) => std::thread::sleep(LOCK_PAUSE),
+            Err(TryLockError::Error(error)) => return Err(error),
+        }
+    }
+    Err(io::Error::new(
+        io::ErrorKind::ResourceBusy,
+        "another process keeps it locked",
+    ))
+}
+
+/// Whether others than this user and root could put files into the directory at `path`.
+pub fn trust_directory(path: &Path) -> io::Result<Result<(), Distrust>> {
+    Place::at(path)?.trust()
+}
+
 /// Opens the regular file at `path`. Fails on links and on everything else that is no file.
-pub(super) fn open_regular(path: &Path, options: &mut OpenOptions) -> io::Result<File> {
+pub fn open_regular(path: &Path, options: &mut OpenOptions) -> io::Result<File> {
     options.custom_flags(CAREFULLY.bits().cast_signed());
     let file = options.open(path)?;
     if file.metadata()?.is_file() {

@@ -9,7 +9,7 @@ use std::io;
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
-use super::lock::try_hold;
+use super::lock::{Hold, try_hold};
 use super::names::{Named, named};
 use super::{Directory, Error, Item, Kind, SourceState, Summary};
 
@@ -59,7 +59,7 @@ pub fn prunable(items: &[Item], limits: Limits, now: SystemTime) -> Vec<(&Item, 
     let gone: HashSet<&Path> = going.iter().map(|(item, _)| item.path.as_path()).collect();
     let mut staying: Vec<&Item> = items
         .iter()
-        .filter(|item| matches!(item.kind, Kind::Cache(_)) && !gone.contains(item.path.as_path()))
+        .filter(|item| item.is_cache_file() && !gone.contains(item.path.as_path()))
         .collect();
     staying.sort_by_key(|item| item.used);
     let mut total: u64 = staying.iter().map(|item| item.bytes).sum();
@@ -67,7 +67,7 @@ pub fn prunable(items: &[Item], limits: Limits, now: SystemTime) -> Vec<(&Item, 
         if limits.max_bytes.is_none_or(|max| total <= max) {
             break;
         }
-        if !item.in_use {
+        if !item.in_use && matches!(item.kind, Kind::Cache(_)) {
             total -= item.bytes;
             going.push((item, Reason::NoRoom));
         }
@@ -139,23 +139,23 @@ impl Directory {
             let (path, name) = (file.path(), file.file_name());
             let found = name.to_str().and_then(named);
             if matches!(found, Some(Named::Lock | Named::Temporary))
-                && let Ok(Some(_held)) = try_hold(&path)
+                && let Ok(Hold::Ours(_held)) = try_hold(&path)
             {
                 let _ = fs::remove_file(&path);
             }
         }
     }
 
-    /// Removes a file unless a process uses it; whether it is gone.
+    /// Removes a file unless a process uses it; whether it is gone. Fails where it cannot be told whether one
+    /// does.
     pub fn remove(&self, item: &Item) -> Result<bool, Error> {
         let failed = |error| Error::writing(self.path(), "remove a file", 0, error);
         // Held until the name is gone, so that nobody begins to use the file in between.
-        let _lock = match try_hold(&item.path) {
-            Ok(Some(file)) => file,
-            Ok(None) => return Ok(false),
+        let _held = match try_hold(&item.path) {
+            Ok(Hold::Theirs) => return Ok(false),
+            Ok(hold) => hold,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(true),
-            // What cannot be opened, a socket or a dangling link, cannot be mapped either.
-            Err(_) => return fs::remove_file(&item.path).map(|()| true).map_err(failed),
+            Err(error) => return Err(failed(error)),
         };
         fs::remove_file(&item.path).map_err(failed)?;
         Ok(true)
@@ -165,50 +165,7 @@ impl Directory {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    const NOW: u64 = 1_000_000;
-
-    fn at(seconds: u64) -> SystemTime {
-        SystemTime::UNIX_EPOCH + Duration::from_secs(seconds)
-    }
-
-    fn item(name: &str, kind: Kind) -> Item {
-        Item {
-            name: name.to_owned(),
-            path: name.into(),
-            bytes: 10,
-            modified: at(0),
-            used: at(NOW),
-            in_use: false,
-            kind,
-        }
-    }
-
-    fn cache(source: &str) -> Item {
-        let summary = Summary {
-            source: source.to_owned(),
-            source_bytes: 1,
-            layout: "",
-            tensors: 1,
-            parameters: 1,
-        };
-        item(source, Kind::Cache(summary))
-    }
-
-    fn record(name: &str, path: &str, blake3: &str, state: SourceState) -> Item {
-        let kind = Kind::Record {
-            source: (!path.is_empty()).then(|| path.into()),
-            blake3: blake3.to_owned(),
-            state,
-        };
-        item(name, kind)
-    }
-
-    fn refused(name: &str) -> Item {
-        let problem = super::super::Problem::TooShort;
-        let path = name.into();
-        item(name, Kind::Refused(Error::Refused { path, problem }))
-    }
+    use crate::cache::survey::samples::{NOW, at, cache, item, record, refused};
 
     fn chosen(items: &[Item], limits: Limits) -> Vec<(&str, Reason)> {
         let chosen = prunable(items, limits, at(NOW));

@@ -6,7 +6,7 @@ use std::fs::{self, DirEntry, Metadata};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use super::fingerprint::Record;
+use super::fingerprint::{Record, RecordedFile};
 use super::names::{Named, named};
 use super::{Directory, Error, Identity, LAYOUT, MappedTensors, lock};
 
@@ -24,6 +24,13 @@ pub struct Item {
     pub kind: Kind,
 }
 
+impl Item {
+    /// Whether it takes of what cache files may have together, sound or not.
+    pub(super) fn is_cache_file(&self) -> bool {
+        matches!(self.kind, Kind::Cache(_) | Kind::Refused(_))
+    }
+}
+
 /// What a file of the directory is.
 #[derive(Debug)]
 pub enum Kind {
@@ -36,7 +43,7 @@ pub enum Kind {
     /// A file that was never finished.
     Temporary,
     Lock,
-    /// What the file `source` contained in one state.
+    /// What the model `source` contained in one state.
     Record {
         source: Option<PathBuf>,
         blake3: String,
@@ -56,7 +63,7 @@ pub struct Summary {
     pub parameters: u64,
 }
 
-/// A source file as it is now, compared with its record.
+/// The files of a source as they are now, compared with their record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SourceState {
     Unchanged,
@@ -150,14 +157,92 @@ fn kind(path: &Path, name: &str) -> Option<Kind> {
     })
 }
 
+/// Of the files of a record, what is lost of any is lost of the model.
 fn state(record: &Record) -> SourceState {
-    let Some(path) = &record.path else {
+    let mut states: Vec<SourceState> = record.files.iter().map(file_state).collect();
+    // With a folder its files are gone.
+    states.extend(record.path.as_deref().map(presence));
+    let worst = [
+        SourceState::Gone,
+        SourceState::Changed,
+        SourceState::Unknown,
+    ];
+    let found = worst.into_iter().find(|state| states.contains(state));
+    found.unwrap_or(SourceState::Unchanged)
+}
+
+fn file_state(file: &RecordedFile) -> SourceState {
+    let Some(path) = &file.path else {
         return SourceState::Unknown;
     };
     match fs::metadata(path) {
-        Ok(metadata) if Identity::of(&metadata) == record.identity => SourceState::Unchanged,
-        Ok(_) => SourceState::Changed,
+        Ok(metadata) if Identity::of(&metadata) != file.identity => SourceState::Changed,
+        _ => presence(path),
+    }
+}
+
+/// What can be told of a path without a look at what it leads to.
+fn presence(path: &Path) -> SourceState {
+    match fs::metadata(path) {
+        Ok(_) => SourceState::Unchanged,
         Err(_) if path.parent().is_some_and(Path::is_dir) => SourceState::Gone,
         Err(_) => SourceState::Unknown,
+    }
+}
+
+/// Items that nobody has to put on a disk.
+#[cfg(test)]
+pub(super) mod samples {
+    use std::time::Duration;
+
+    use super::*;
+
+    pub(in crate::cache) const NOW: u64 = 1_000_000;
+
+    pub(in crate::cache) fn at(seconds: u64) -> SystemTime {
+        SystemTime::UNIX_EPOCH + Duration::from_secs(seconds)
+    }
+
+    pub(in crate::cache) fn item(name: &str, kind: Kind) -> Item {
+        Item {
+            name: name.to_owned(),
+            path: name.into(),
+            bytes: 10,
+            modified: at(0),
+            used: at(NOW),
+            in_use: false,
+            kind,
+        }
+    }
+
+    pub(in crate::cache) fn cache(source: &str) -> Item {
+        let summary = Summary {
+            source: source.to_owned(),
+            source_bytes: 1,
+            layout: "",
+            tensors: 1,
+            parameters: 1,
+        };
+        item(source, Kind::Cache(summary))
+    }
+
+    pub(in crate::cache) fn record(
+        name: &str,
+        path: &str,
+        blake3: &str,
+        state: SourceState,
+    ) -> Item {
+        let kind = Kind::Record {
+            source: (!path.is_empty()).then(|| path.into()),
+            blake3: blake3.to_owned(),
+            state,
+        };
+        item(name, kind)
+    }
+
+    pub(in crate::cache) fn refused(name: &str) -> Item {
+        let problem = crate::cache::Problem::TooShort;
+        let path = name.into();
+        item(name, Kind::Refused(Error::Refused { path, problem }))
     }
 }

@@ -3,22 +3,29 @@
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::os::fd::AsRawFd;
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{AtFlags, CWD, Mode, OFlags};
+use rustix::fs::{AtFlags, CWD, Mode, OFlags, RenameFlags};
+use rustix::io::Errno;
 
 use super::lock;
 
-/// Mode of published files: nobody writes to a file that may be mapped.
-const MODE: u32 = 0o400;
+/// Nobody writes to a file that may be mapped, and whoever may read its directory may read it.
+fn mode(directory: &Path) -> io::Result<Mode> {
+    let readers = fs::metadata(directory)?.mode() & 0o044;
+    Ok(Mode::from_raw_mode(0o400 | readers))
+}
 
 /// Beginning of the names of files that are not finished. Whoever writes one holds a lock on it.
 const PREFIX: &str = ".building-";
 
 /// Whether a file of this name was never finished, or is not yet.
 pub(super) fn is_name(name: &str) -> bool {
-    name.starts_with(PREFIX)
+    let is_number = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    name.strip_prefix(PREFIX)
+        .and_then(|rest| rest.split_once('-'))
+        .is_some_and(|(process, number)| is_number(process) && is_number(number))
 }
 
 /// A new file in the directory of its final name. Dropped unpublished, it leaves nothing behind; a
@@ -43,7 +50,7 @@ impl Temporary {
 
     fn nameless(directory: &Path) -> io::Result<Self> {
         let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
-        let file = rustix::fs::open(directory, flags, Mode::from_raw_mode(MODE))?;
+        let file = rustix::fs::open(directory, flags, mode(directory)?)?;
         Ok(Temporary {
             file: File::from(file),
             path: None,
@@ -62,28 +69,24 @@ impl Temporary {
         &self.file
     }
 
-    /// Gives the file its final name, after its bytes are on disk, and makes the name durable. A file
-    /// that has the name already stays, and this one goes.
-    pub(super) fn publish(mut self, name: &Path) -> io::Result<()> {
+    /// Gives the file its final name, after its bytes are on disk, and makes the name durable. False when a
+    /// file has the name already: that one stays, and this one goes.
+    pub(super) fn publish(mut self, name: &Path) -> io::Result<bool> {
         self.file.sync_all()?;
-        match self.path.take() {
+        let named = match &self.path {
             None => {
                 let own = format!("/proc/self/fd/{}", self.file.as_raw_fd());
-                let linked = rustix::fs::linkat(CWD, own, CWD, name, AtFlags::SYMLINK_FOLLOW);
-                match linked {
-                    Err(rustix::io::Errno::EXIST) => {}
-                    other => other?,
-                }
+                rustix::fs::linkat(CWD, own, CWD, name, AtFlags::SYMLINK_FOLLOW)
             }
-            Some(path) => {
-                let renamed = fs::rename(&path, name);
-                if renamed.is_err() {
-                    self.path = Some(path);
-                }
-                renamed?;
-            }
+            Some(path) => rename_to_free(path, name),
+        };
+        match named {
+            Ok(()) => self.path = None,
+            Err(Errno::EXIST) => return Ok(false),
+            Err(error) => return Err(error.into()),
         }
-        sync_directory(name)
+        sync_directory(name)?;
+        Ok(true)
     }
 }
 
@@ -93,6 +96,18 @@ impl Drop for Temporary {
             // The failure that led here is reported; a leftover name is only untidy.
             let _ = fs::remove_file(path);
         }
+    }
+}
+
+/// Renames unless the new name is taken. Where the file system cannot do that in one step, the builder's lock
+/// keeps other builders away between the two.
+fn rename_to_free(from: &Path, to: &Path) -> rustix::io::Result<()> {
+    match rustix::fs::renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE) {
+        Err(Errno::INVAL | Errno::NOSYS) => match fs::symlink_metadata(to) {
+            Ok(_) => Err(Errno::EXIST),
+            Err(_) => rustix::fs::rename(from, to),
+        },
+        other => other,
     }
 }
 
@@ -114,13 +129,14 @@ pub(super) fn replace(name: &Path, bytes: &[u8]) -> io::Result<()> {
 
 /// A new file `.building-<pid>-<n>`, locked so that nobody takes it for a leftover.
 fn create(directory: &Path) -> io::Result<(File, PathBuf)> {
+    let mode = mode(directory)?;
     for number in 0..u32::MAX {
         let path = directory.join(format!("{PREFIX}{}-{number}", std::process::id()));
         let options = OpenOptions::new()
             .read(true)
             .write(true)
             .create_new(true)
-            .mode(MODE)
+            .mode(mode.as_raw_mode())
             .open(&path);
         match options {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
@@ -139,6 +155,8 @@ fn create(directory: &Path) -> io::Result<(File, PathBuf)> {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
     use super::*;
 
     #[test]
@@ -149,7 +167,7 @@ mod tests {
             let temporary = create(directory.path()).unwrap();
             temporary.file().write_all(b"content").unwrap();
             assert!(!name.exists());
-            temporary.publish(&name).unwrap();
+            assert!(temporary.publish(&name).unwrap());
             assert_eq!(fs::read(&name).unwrap(), b"content");
             assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1);
 
@@ -167,20 +185,39 @@ mod tests {
         assert!(lock::is_held(&path));
         drop(temporary);
         assert!(!path.exists() && !lock::is_held(&path));
-        for name in ["building-1-0", ".profile"] {
+        for name in [
+            "building-1-0",
+            ".profile",
+            ".building-site",
+            ".building-1-x",
+        ] {
             assert!(!is_name(name), "{name}");
         }
     }
 
     #[test]
     fn a_name_that_is_taken_keeps_its_file() {
-        let directory = tempfile::tempdir().unwrap();
-        let name = directory.path().join("name");
-        fs::write(&name, "first").unwrap();
-        let Ok(temporary) = Temporary::nameless(directory.path()) else {
-            return eprintln!("skipped: this file system has no nameless files");
-        };
-        temporary.publish(&name).unwrap();
-        assert_eq!(fs::read(&name).unwrap(), b"first");
+        for create in [Temporary::create, Temporary::named] {
+            let directory = tempfile::tempdir().unwrap();
+            let name = directory.path().join("name");
+            fs::write(&name, "first").unwrap();
+            assert!(!create(directory.path()).unwrap().publish(&name).unwrap());
+            assert_eq!(fs::read(&name).unwrap(), b"first");
+            assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1);
+        }
+    }
+
+    #[test]
+    fn who_may_read_the_directory_may_read_its_files() {
+        for (directory_mode, expected) in [(0o700, 0o400), (0o750, 0o440), (0o755, 0o444)] {
+            let directory = tempfile::tempdir().unwrap();
+            fs::set_permissions(directory.path(), PermissionsExt::from_mode(directory_mode))
+                .unwrap();
+            for create in [Temporary::create, Temporary::named] {
+                let temporary = create(directory.path()).unwrap();
+                let mode = temporary.file().metadata().unwrap().mode();
+                assert_eq!(mode & 0o777, expected);
+            }
+        }
     }
 }

@@ -16,7 +16,9 @@ pub enum Distrust {
     NotRegular,
     #[error("it is a symbolic link")]
     Symlink,
-    #[error("it belongs to user {owner}, expected user {expected} or root")]
+    #[error(
+        "it belongs to user {owner}, and this process to user {expected}, which uses only its own files and root's (to act as its owner: sudo -u '#{owner}')"
+    )]
     Owner { owner: u32, expected: u32 },
     #[error("others can write to it: its mode is {mode:04o}")]
     Writable { mode: u32 },

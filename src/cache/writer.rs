@@ -20,18 +20,19 @@ use super::error::free_bytes;
 use super::format::Header;
 use super::strip::{Strip, strips};
 use super::temporary::Temporary;
-use super::{Contents, Error, Progress};
+use super::{Contents, Error, Progress, Work};
 
 /// Values per strip: 512 KiB stay in a core's second-level cache from filling to writing.
 const STRIP_VALUES: usize = (512 << 10) / size_of::<f32>();
 
-/// Builds the planned file in `directory` on the threads of the current rayon pool.
+/// Builds the planned file in `directory` on the threads of the current rayon pool. False when a file of its name
+/// has appeared meanwhile, which stays.
 pub(super) fn build(
     directory: &Path,
     mut header: Header,
     contents: &dyn Contents,
     progress: &dyn Progress,
-) -> Result<(), Error> {
+) -> Result<bool, Error> {
     let name = header.key.file_name();
     let bytes = header.file_bytes;
     match free_bytes(directory) {
@@ -48,7 +49,10 @@ pub(super) fn build(
 
     let temporary = Temporary::create(directory).map_err(failed("create a cache file"))?;
     reserve(temporary.file(), bytes).map_err(failed("reserve room for a cache file"))?;
-    progress.begin(header.places.iter().map(|place| place.bytes).sum());
+    progress.begin(
+        Work::Making,
+        header.places.iter().map(|place| place.bytes).sum(),
+    );
     let checksums = write_tensors(temporary.file(), &header, contents, progress)
         .map_err(failed("write a cache file"))?;
     go_on(progress)?;
@@ -61,11 +65,11 @@ pub(super) fn build(
         .map_err(failed("write the header of a cache file"))?;
     contents.confirm().map_err(Error::Source)?;
     go_on(progress)?;
-    temporary
+    let published = temporary
         .publish(&directory.join(name))
         .map_err(failed("give a cache file its name"))?;
     progress.finish();
-    Ok(())
+    Ok(published)
 }
 
 fn go_on(progress: &dyn Progress) -> Result<(), Error> {

@@ -2,11 +2,11 @@
 
 use std::io::IsTerminal;
 use std::path::Path;
-use std::sync::{Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use indicatif::{HumanBytes, HumanDuration, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-use crate::weights;
+use crate::weights::{self, Work};
 
 use super::interrupt::Interrupt;
 use super::render;
@@ -115,11 +115,11 @@ fn next_step(last: u64, done: u64, total: u64) -> Option<u64> {
     (percent / STEP_PERCENT > last / STEP_PERCENT).then_some(percent)
 }
 
-/// The conversion of a model into its cache file; shows nothing when the file is there already.
+/// The long works on the way to a model's weights; shows nothing when there are none.
 pub(super) struct Conversion {
-    /// `None` keeps silent.
+    /// The model, or what is made; `None` keeps silent.
     what: Option<String>,
-    meter: OnceLock<Meter>,
+    meter: Mutex<Option<Arc<Meter>>>,
     /// Stops it when it has come.
     interrupt: Option<Interrupt>,
 }
@@ -127,15 +127,9 @@ pub(super) struct Conversion {
 impl Conversion {
     pub(super) fn of(model: &Path) -> Self {
         let name = model.file_name().unwrap_or(model.as_os_str());
-        Self::titled(format!("converting {}", name.display()))
-    }
-
-    /// Another long work on weights.
-    pub(super) fn titled(what: String) -> Self {
         Conversion {
-            what: Some(what),
-            meter: OnceLock::new(),
-            interrupt: None,
+            what: Some(name.display().to_string()),
+            ..Self::silent()
         }
     }
 
@@ -150,28 +144,39 @@ impl Conversion {
     pub(super) fn silent() -> Self {
         Conversion {
             what: None,
-            meter: OnceLock::new(),
+            meter: Mutex::default(),
             interrupt: None,
         }
+    }
+
+    fn meter(&self) -> MutexGuard<'_, Option<Arc<Meter>>> {
+        self.meter.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl weights::Progress for Conversion {
-    fn begin(&self, total_bytes: u64) {
+    fn begin(&self, work: Work, total_bytes: u64) {
         if let Some(what) = &self.what {
-            self.meter
-                .get_or_init(|| Meter::new(what, Unit::Bytes, total_bytes));
+            let verb = match work {
+                Work::Reading => "reading",
+                Work::Making => "converting",
+                Work::Verifying => "verifying",
+                Work::Unpacking => "writing",
+            };
+            let meter = Meter::new(&format!("{verb} {what}"), Unit::Bytes, total_bytes);
+            *self.meter() = Some(Arc::new(meter));
         }
     }
 
     fn advance(&self, bytes: u64) {
-        if let Some(meter) = self.meter.get() {
+        let meter = self.meter().clone();
+        if let Some(meter) = meter {
             meter.advance(bytes);
         }
     }
 
     fn finish(&self) {
-        if let Some(meter) = self.meter.get() {
+        if let Some(meter) = self.meter().take() {
             meter.finish();
         }
     }

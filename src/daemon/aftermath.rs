@@ -4,6 +4,7 @@
 //! no job for that end, and sets the damaged cache file aside so that it is made again. A fault in a model's
 //! own file is only told: it is not ours to move, and reading it again shows whether it is whole.
 
+use std::fs::Metadata;
 use std::path::{Path, PathBuf};
 
 use crate::cache::fault::{self, Fault};
@@ -25,7 +26,7 @@ pub(super) struct Aftermath {
 impl Aftermath {
     pub(super) fn read(state_dir: &StateDir) -> Self {
         let fault = fault::read(&marker(state_dir));
-        if let Some(Fault { file, offset }) = &fault {
+        if let Some(Fault { file, offset, .. }) = &fault {
             tracing::warn!(
                 "the daemon before ended because {} could not be read at byte {offset}; no job is to blame",
                 file.display()
@@ -44,13 +45,13 @@ impl Aftermath {
     /// Sets the file aside if it is a cache file. When that fails, loading it will, and the marker is not
     /// needed for that.
     pub(super) fn clear_away(self, cache_dir: &Path) {
-        let Some(Fault { file, .. }) = self
+        let Some(fault) = self
             .fault
             .filter(|fault| is_cache_file(&fault.file, cache_dir))
         else {
             return;
         };
-        match set_aside(&file, cache_dir) {
+        match set_aside(&fault, cache_dir) {
             Ok(Some(aside)) => tracing::warn!("the cache file is now {}", aside.display()),
             Ok(None) => {}
             Err(error) => tracing::warn!("{error}"),
@@ -58,8 +59,10 @@ impl Aftermath {
     }
 }
 
-fn set_aside(file: &Path, cache_dir: &Path) -> Result<Option<PathBuf>, cache::Error> {
-    Directory::open(cache_dir)?.quarantine(file)
+/// Another daemon with the same cache may have built the file again since.
+fn set_aside(fault: &Fault, cache_dir: &Path) -> Result<Option<PathBuf>, cache::Error> {
+    let failed = |metadata: &Metadata| metadata.modified().is_ok_and(|time| time <= fault.noted);
+    Directory::open(cache_dir)?.quarantine(&fault.file, failed)
 }
 
 /// Whether it lies in the cache directory itself, by whatever path either is known.
@@ -71,12 +74,22 @@ fn is_cache_file(file: &Path, cache_dir: &Path) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::time::{Duration, SystemTime};
+
     use super::*;
 
     fn after(file: &Path) -> Aftermath {
+        noted(file, SystemTime::now() + Duration::from_secs(60))
+    }
+
+    fn noted(file: &Path, noted: SystemTime) -> Aftermath {
         let (file, offset) = (file.to_owned(), 4096);
         Aftermath {
-            fault: Some(Fault { file, offset }),
+            fault: Some(Fault {
+                file,
+                offset,
+                noted,
+            }),
         }
     }
 
@@ -92,8 +105,13 @@ mod tests {
         let lock = cache.join("a.lock");
         for path in [&inside, &shard, &model, &lock] {
             std::fs::write(path, "x").unwrap();
+        }
+        for path in [&shard, &model, &lock] {
             after(path).clear_away(&cache);
         }
+        // Built again since.
+        noted(&inside, SystemTime::UNIX_EPOCH).clear_away(&cache);
+        assert!(inside.exists());
         after(&inside).clear_away(&cache);
         assert!(model.exists() && shard.exists() && lock.exists());
         assert!(!inside.exists() && cache.join(format!("{name}.bad")).exists());

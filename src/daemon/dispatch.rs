@@ -169,7 +169,8 @@ impl Dispatch {
                     if self.pause_unless_stopping() {
                         continue;
                     }
-                    return;
+                    // The same end comes of it with the next run.
+                    return self.lock().give_back(id);
                 }
                 Err(error) => {
                     let _ = self.control.try_send(Control::Failed(Failure::from(error)));

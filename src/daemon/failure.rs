@@ -156,7 +156,7 @@ mod tests {
     fn a_synthetic_model_that_does_not_fit_is_configuration() {
         let (bytes, available) = (27 << 30, 21 << 30);
         let source = cache::Error::NoMemory { bytes, available };
-        let error = weights::Error::SyntheticTooLarge(source);
+        let error = weights::Error::SyntheticTooLarge(Box::new(source.into()));
         let failure = Failure::model(&model::Error::Weights(error));
         assert_eq!(
             failure.to_string(),

@@ -77,9 +77,9 @@ fn serve(
         let Some(loaded) = loaded(control)? else {
             return Ok(());
         };
-        let name = loaded.info.name.clone();
+        let (name, in_doubt) = (loaded.info.name.clone(), loaded.unverified.is_some());
         let engine_room = EngineRoom::start(config, model, loaded, front, sender.clone())?;
-        systemd::ready(&name);
+        systemd::ready(&name, in_doubt);
         tracing::info!("serving jobs");
         let ended = work(config, front, &engine_room, &name, control);
         if !matches!(ended, Ok(End::Stopped)) {

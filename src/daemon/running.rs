@@ -141,6 +141,11 @@ impl Running {
         self.claims_ended && self.jobs.is_empty() && self.publishing == 0
     }
 
+    /// A job whose end could not be written: it is queued again.
+    pub(super) fn give_back(&mut self, id: JobId) {
+        self.unfinished.push(id);
+    }
+
     /// Stops all sequences; their jobs are unfinished. A job that is registered later stops at once:
     /// otherwise its submit could wait for the engine until as many of its sequences have ended as do not
     /// fit, and the daemon with it.

@@ -32,11 +32,15 @@ struct Teller {
     came: Condvar,
 }
 
-/// Jobs are being served.
-pub(super) fn ready(model: &str) {
+/// Jobs are being served. While the weights are `in_doubt`, what is computed is held back.
+pub(super) fn ready(model: &str, in_doubt: bool) {
     tell(|news| {
         news.ready = true;
-        news.status = Some(format!("serving {model}"));
+        let held = match in_doubt {
+            true => "; the weights are being verified, and output waits for that",
+            false => "",
+        };
+        news.status = Some(format!("serving {model}{held}"));
     });
 }
 

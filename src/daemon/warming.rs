@@ -1,14 +1,14 @@
 //! Loading the model while jobs are already accepted.
 
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::SyncSender;
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::api::ModelSlot;
 use crate::config;
 use crate::model;
-use crate::weights::Progress;
+use crate::weights::{Progress, Work};
 
 use super::control::{self, Control};
 use super::failure::Failure;
@@ -55,9 +55,19 @@ fn millis(time: Duration) -> f64 {
     (time.as_secs_f64() * 10_000.0).round() / 10.0
 }
 
-/// Shows a conversion in `/health` and to the service manager.
+fn sentence(work: Work) -> &'static str {
+    match work {
+        Work::Reading => "the model is being read",
+        Work::Making => "the weights are being made",
+        Work::Verifying => "the weights are being verified",
+        Work::Unpacking => "the weights are being written",
+    }
+}
+
+/// Shows what takes long in `/health` and to the service manager.
 struct WarmingProgress {
     slot: ModelSlot,
+    work: Mutex<&'static str>,
     /// The last percentage that the service manager was told.
     told: AtomicU64,
     patience: Mutex<Patience>,
@@ -67,6 +77,7 @@ impl WarmingProgress {
     fn new(slot: ModelSlot) -> Self {
         WarmingProgress {
             slot,
+            work: Mutex::default(),
             told: AtomicU64::new(0),
             patience: Mutex::default(),
         }
@@ -83,9 +94,11 @@ impl WarmingProgress {
 }
 
 impl Progress for WarmingProgress {
-    fn begin(&self, total_bytes: u64) {
-        tracing::info!(bytes = total_bytes, "making the weights");
-        self.slot.begin(total_bytes);
+    fn begin(&self, work: Work, total_bytes: u64) {
+        let sentence = sentence(work);
+        tracing::info!(bytes = total_bytes, "{sentence}");
+        self.slot.begin(sentence, total_bytes);
+        *self.work.lock().unwrap_or_else(PoisonError::into_inner) = sentence;
         self.told.store(0, Ordering::Relaxed);
         self.moved();
     }
@@ -94,7 +107,8 @@ impl Progress for WarmingProgress {
         let percent = self.slot.advance(bytes);
         self.moved();
         if self.told.fetch_max(percent, Ordering::Relaxed) < percent {
-            systemd::status(&format!("making the weights: {percent} %"));
+            let sentence = *self.work.lock().unwrap_or_else(PoisonError::into_inner);
+            systemd::status(&format!("{sentence}: {percent} %"));
         }
     }
 

@@ -5,6 +5,8 @@ use std::io;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
+use crate::cache::{open_regular, trust_directory};
+
 use super::Error;
 
 const LOCK_FILE: &str = "queue.lock";
@@ -29,12 +31,13 @@ impl StateDir {
             .mode(0o700)
             .create(path)
             .map_err(|error| refuse(format!("cannot be created: {error}")))?;
-        let lock = File::options()
-            .create(true)
-            .truncate(false)
-            .write(true)
-            .mode(0o600)
-            .open(path.join(LOCK_FILE))
+        // Who can put files there could put another queue there, or a link that makes us write elsewhere.
+        trust_directory(path)
+            .map_err(|error| refuse(format!("cannot be opened: {error}")))?
+            .map_err(|problem| refuse(format!("{problem}, so no job is safe in it")))?;
+        let mut options = File::options();
+        options.create(true).truncate(false).write(true).mode(0o600);
+        let lock = open_regular(&path.join(LOCK_FILE), &mut options)
             .map_err(|error| refuse(cannot_write(&error)))?;
         match lock.try_lock() {
             Ok(()) => Ok(StateDir {
@@ -113,6 +116,29 @@ mod tests {
         let refused = StateDir::hold(&path).unwrap_err().to_string();
         let start = format!("state directory {}: cannot be created: ", path.display());
         assert!(refused.starts_with(&start), "{refused}");
+    }
+
+    #[test]
+    fn a_directory_in_which_others_can_write_is_refused() {
+        let root = tempfile::tempdir().unwrap();
+        std::fs::set_permissions(root.path(), PermissionsExt::from_mode(0o770)).unwrap();
+        let refused = StateDir::hold(root.path()).unwrap_err().to_string();
+        let expected = format!(
+            "state directory {}: others can write to it: its mode is 0770, so no job is safe in it",
+            root.path().display()
+        );
+        assert_eq!(refused, expected);
+        std::fs::set_permissions(root.path(), PermissionsExt::from_mode(0o755)).unwrap();
+        StateDir::hold(root.path()).unwrap();
+    }
+
+    #[test]
+    fn a_lock_file_that_leads_elsewhere_is_not_followed() {
+        let root = tempfile::tempdir().unwrap();
+        let elsewhere = root.path().join("elsewhere");
+        std::os::unix::fs::symlink(&elsewhere, root.path().join(LOCK_FILE)).unwrap();
+        assert!(StateDir::hold(root.path()).is_err());
+        assert!(!elsewhere.exists());
     }
 
     #[test]

@@ -49,5 +49,5 @@ pub enum Error {
     },
     /// Of sizes that someone chose; a restart does not help.
     #[error("synthetic weights: {0}; expected smaller sizes")]
-    SyntheticTooLarge(cache::Error),
+    SyntheticTooLarge(Box<Error>),
 }

@@ -46,6 +46,7 @@ impl ModelFiles {
 
     pub(super) fn source(&self) -> Source<'_> {
         Source {
+            path: &self.path,
             files: &self.files,
             recipe: &self.recipe,
         }

@@ -18,7 +18,7 @@ mod stored;
 mod synthetic;
 pub mod unpack;
 
-pub use crate::cache::Progress;
+pub use crate::cache::{Progress, Work};
 pub use error::Error;
 pub use files::{Description, default_name, describe};
 pub use gguf::Metadata;

@@ -3,7 +3,7 @@
 use crate::cache::Key;
 use crate::config::ModelSource;
 
-use super::{Error, Metadata, files};
+use super::{Error, Metadata, Progress, files};
 
 /// The metadata of a model, and the name of what is made of it.
 pub struct Origin {
@@ -14,10 +14,12 @@ pub struct Origin {
 
 impl Origin {
     /// Reads all of the model for its hash, and converts nothing. `None` for a source without files.
-    pub fn of(source: &ModelSource) -> Result<Option<Self>, Error> {
-        let model = files::open(source)?;
-        Ok(model.map(|model| Origin {
-            key: model.source().content_key(),
+    pub fn of(source: &ModelSource, progress: &dyn Progress) -> Result<Option<Self>, Error> {
+        let Some(model) = files::open(source)? else {
+            return Ok(None);
+        };
+        Ok(Some(Origin {
+            key: model.source().content_key(progress)?,
             metadata: model.metadata,
         }))
     }

@@ -87,7 +87,7 @@ fn open_with<E: From<Error>>(
         config::ModelSource::Gguf(path) => files::gguf(path)?,
         config::ModelSource::Safetensors(path) => folder::open(path)?,
         config::ModelSource::Synthetic(sizes) => {
-            return Ok(open_synthetic(sizes, settings, progress, start)?);
+            return Ok(open_synthetic(sizes, settings, or_memory, progress, start)?);
         }
     };
     open_files(model, settings, or_memory, progress, accept, start)
@@ -123,8 +123,8 @@ fn open_files<E: From<Error>>(
             conversion
                 .confirm()
                 .map_err(|problem| Error::from(cache::Error::Source(problem)))?;
-            let fingerprint = model.source().content_key().stem();
-            let mut loaded = from_memory(tensors, metadata, fingerprint, start);
+            let key = model.source().content_key(progress).map_err(Error::from)?;
+            let mut loaded = from_memory(tensors, metadata, key.stem(), start);
             loaded.report.not_cached = Some(reason);
             (loaded, conversion.non_finite())
         }
@@ -174,6 +174,7 @@ fn in_memory(
 fn open_synthetic(
     sizes: &config::Synthetic,
     settings: &config::Cache,
+    or_memory: bool,
     progress: &dyn Progress,
     start: Instant,
 ) -> Result<Loaded, Error> {
@@ -182,25 +183,41 @@ fn open_synthetic(
         source: synthetic.fingerprint.clone(),
         source_bytes: 0,
     };
-    if sizes.persist {
-        let found = directory(settings)?
-            .find_or_build(&key, &synthetic, check(settings.verify), progress)
-            .map_err(too_large)?;
-        let metadata = Arc::new(synthetic.metadata);
-        return Ok(from_file(found, settings.verify, metadata, start));
-    }
-    let tensors = MemoryTensors::fill(&synthetic, progress).map_err(too_large)?;
+    let (tensors, not_cached) = if sizes.persist {
+        let found = directory(settings).and_then(|directory| {
+            directory.find_or_build(&key, &synthetic, check(settings.verify), progress)
+        });
+        match found {
+            Ok(found) => {
+                let metadata = Arc::new(synthetic.metadata);
+                return Ok(from_file(found, settings.verify, metadata, start));
+            }
+            Err(lack) if or_memory && lack.is_lack_of_room() => {
+                let reason = lack.to_string();
+                let tensors = in_memory(lack, &synthetic, progress).map_err(too_large)?;
+                (tensors, Some(reason))
+            }
+            Err(error) => return Err(too_large(error.into())),
+        }
+    } else {
+        let filled = MemoryTensors::fill(&synthetic, progress);
+        (filled.map_err(|error| too_large(error.into()))?, None)
+    };
     let metadata = Arc::new(synthetic.metadata);
-    Ok(from_memory(tensors, metadata, key.stem(), start))
+    let mut loaded = from_memory(tensors, metadata, key.stem(), start);
+    loaded.report.not_cached = not_cached;
+    Ok(loaded)
 }
 
 /// Files need what they need; the sizes of synthetic weights are the user's own choice.
-fn too_large(error: cache::Error) -> Error {
+fn too_large(error: Error) -> Error {
+    use cache::Error as C;
     match error {
-        cache::Error::NoMemory { .. } | cache::Error::NoSpace { .. } => {
-            Error::SyntheticTooLarge(error)
+        Error::NoRoom { .. }
+        | Error::Cache(C::NoMemory { .. } | C::NoSpace { .. } | C::OverLimit { .. }) => {
+            Error::SyntheticTooLarge(error.into())
         }
-        other => other.into(),
+        other => other,
     }
 }
 

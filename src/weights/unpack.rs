@@ -13,7 +13,7 @@ use crate::cache::{self, MappedTensors};
 use crate::tensor::{Layout, PANEL_ROWS, TensorSpec};
 
 use super::gguf::write;
-use super::{Metadata, Progress};
+use super::{Metadata, Progress, Work};
 
 /// Safetensors files pad their header to this many bytes, so that the values are aligned.
 const SAFETENSORS_ALIGNMENT: usize = 8;
@@ -50,7 +50,7 @@ pub fn unpack(
     };
     out.write_all(&header)?;
     let mut written = header.len() as u64;
-    progress.begin(specs.iter().map(plain_bytes).sum());
+    progress.begin(Work::Unpacking, specs.iter().map(plain_bytes).sum());
     for (index, spec) in specs.iter().enumerate() {
         if progress.is_stopped() {
             return Err(cache::Error::Stopped.into());

@@ -5,16 +5,6 @@ use std::sync::OnceLock;
 
 use woolly::config::{Cache, Model, ModelSource, Verify};
 use woolly::model::{LoadedModel, load};
-use woolly::weights::Progress;
-
-/// Nobody watches.
-pub struct Silent;
-
-impl Progress for Silent {
-    fn begin(&self, _: u64) {}
-    fn advance(&self, _: u64) {}
-    fn finish(&self) {}
-}
 
 pub fn fixture(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -46,7 +36,7 @@ fn load_file(path: PathBuf) -> LoadedModel {
             max_bytes: None,
             verify: Verify::Full,
         },
-        &Silent,
+        &(),
     )
     .unwrap()
 }

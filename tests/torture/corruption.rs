@@ -67,7 +67,7 @@ impl Victim {
     /// The damaged file is refused.
     fn refused(&self, case: &str) -> Trial {
         let opened = MappedTensors::open(&self.path, Some(&self.key));
-        match opened.and_then(|tensors| tensors.verify()) {
+        match opened.and_then(|tensors| tensors.verify(&())) {
             Err(woolly::cache::Error::Refused { .. }) => Ok(()),
             Err(other) => Err(Fault::Unnoticed(format!("{case}: {other}"))),
             Ok(()) => Err(Fault::Wrong(format!("{case}: accepted"))),

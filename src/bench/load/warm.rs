@@ -27,7 +27,7 @@ pub(super) fn measure(
         source: std::io::Error::other(problem),
     })?;
     let verify = |_| -> Result<f64, Error> {
-        let (verified, seconds) = one.install(|| timed_on_core(|| tensors.verify()));
+        let (verified, seconds) = one.install(|| timed_on_core(|| tensors.verify(&())));
         verified?;
         Ok(seconds)
     };

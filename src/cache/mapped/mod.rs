@@ -57,7 +57,7 @@ impl MappedFile {
             return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "it is empty"));
         }
         // SAFETY: the map is read-only and shared. The bytes behind it could change only if another
-        // process wrote to the file: cache files have mode 0400 and are replaced, never written; a
+        // process wrote to the file: nobody may write to cache files, which are replaced instead; a
         // source file's identity is compared after it has been read. Values are plain bytes, for
         // which every bit pattern is valid.
         let map = unsafe { memmap2::Mmap::map(&file)? };

@@ -10,7 +10,7 @@ use crate::tensor::TensorSpec;
 use super::MappedFile;
 use crate::cache::format::{self, Header, Pad};
 use crate::cache::place::Place;
-use crate::cache::{Error, Key, Problem, directory, read};
+use crate::cache::{Error, Key, Problem, Progress, Work, directory, read};
 
 /// A mapped cache file: tensors by name as `&[f32]`.
 pub struct MappedTensors {
@@ -107,12 +107,20 @@ impl MappedTensors {
     }
 
     /// Reads every value and compares it with its checksum; padding must be zero.
-    pub fn verify(&self) -> Result<(), Error> {
+    pub fn verify(&self, progress: &dyn Progress) -> Result<(), Error> {
+        progress.begin(Work::Verifying, self.value_bytes());
         let tensors = 0..self.header.places.len();
-        tensors
-            .into_par_iter()
-            .try_for_each(|index| self.verify_tensor(index))?;
-        self.verify_padding()
+        tensors.into_par_iter().try_for_each(|index| {
+            if progress.is_stopped() {
+                return Err(Error::Stopped);
+            }
+            self.verify_tensor(index)?;
+            progress.advance(self.header.places[index].bytes);
+            Ok(())
+        })?;
+        self.verify_padding()?;
+        progress.finish();
+        Ok(())
     }
 
     /// Reads the values of one tensor, at a position in file order, and compares them with their checksum.
@@ -141,11 +149,7 @@ impl MappedTensors {
     /// Sets the file aside; see [`Directory::quarantine`](crate::cache::Directory::quarantine). Nothing is done
     /// when its name leads to another file by now: somebody else met the same damage, and has repaired it.
     pub fn quarantine(&self) -> Result<Option<PathBuf>, Error> {
-        if self.file.is_still_at(&self.path) {
-            directory::set_aside(&self.path)
-        } else {
-            Ok(None)
-        }
+        directory::set_aside_if(&self.path, |_| self.file.is_still_at(&self.path))
     }
 
     /// Tells the file system that the file was used, whatever it notes by itself: the files that were not

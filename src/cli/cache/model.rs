@@ -29,6 +29,7 @@ pub(super) fn cache_file(loaded: &Loaded, cache: &config::Cache) -> PathBuf {
 
 /// What the model is; reads all of it.
 pub(super) fn origin(model: &Path) -> Result<Origin, Error> {
-    let origin = Origin::of(&ModelSource::at(model.to_path_buf())).map_err(failed)?;
+    let source = ModelSource::at(model.to_path_buf());
+    let origin = Origin::of(&source, &Conversion::of(model)).map_err(failed)?;
     origin.ok_or_else(|| Error::Usage(format!("{} is no model", model.display())))
 }

@@ -5,15 +5,12 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
-use crate::cache::{self, Directory, Kind, SourceState};
+use crate::cache::{self, Directory, Identity, Kind, SourceState};
 use crate::cli::Error;
 use crate::cli::interrupt::Interrupt;
 use crate::config;
 
 use super::{failed, model};
-
-/// Hex digits of a hash, which names of cache files begin with.
-const HASH_DIGITS: usize = 64;
 
 /// What was done about a damaged file.
 #[derive(Debug, PartialEq, Eq)]
@@ -54,27 +51,31 @@ impl Repaired {
 }
 
 /// Sets the file at `path` aside and puts a new one in its place, if `model`, or the model that was last seen
-/// with its content, is the one that it was made from.
+/// with its content, is the one that it was made from. `damaged` is the file in which damage was found, if there
+/// was one: another process may have repaired it meanwhile.
 pub(super) fn repair(
     path: &Path,
+    damaged: Option<Identity>,
     model: Option<&Path>,
     cache: &config::Cache,
 ) -> Result<Repaired, Error> {
-    if !cache::is_cache_file_name(path) {
+    let Some(source) = cache::source_of(path) else {
         return Err(Error::Failed(format!(
             "{} does not have the name of a cache file, so it is left as it is",
             path.display()
         )));
-    }
+    };
     // The file may lie in another directory than the configured one; so does then what replaces it.
     let dir = path.parent().filter(|parent| *parent != Path::new(""));
     let cache = config::Cache {
         dir: dir.unwrap_or(Path::new(".")).to_path_buf(),
         ..cache.clone()
     };
-    let found = find_model(path, model, &cache)?;
+    let found = find_model(source, model, &cache)?;
     let aside = Directory::open(&cache.dir)
-        .and_then(|directory| directory.quarantine(path))
+        .and_then(|directory| {
+            directory.quarantine(path, |found| damaged == Some(Identity::of(found)))
+        })
         .map_err(failed)?;
     match found {
         Some(model) => {
@@ -87,13 +88,10 @@ pub(super) fn repair(
 
 /// A model whose content is the one that the name of the cache file says.
 fn find_model(
-    path: &Path,
+    source: &str,
     model: Option<&Path>,
     cache: &config::Cache,
 ) -> Result<Option<PathBuf>, Error> {
-    let Some(source) = source(path) else {
-        return Ok(None);
-    };
     if let Some(model) = model {
         let is_same = model::origin(model)?.key.source == source;
         return Ok(is_same.then(|| model.to_path_buf()));
@@ -111,12 +109,4 @@ fn find_model(
     // One that cannot be read any more is not the one.
     Ok(candidates
         .find(|model| model::origin(model).is_ok_and(|origin| origin.key.source == source)))
-}
-
-/// The hash of the source in the name of a cache file; a damaged header cannot be asked.
-fn source(path: &Path) -> Option<&str> {
-    let hash = path.file_name()?.to_str()?.get(..HASH_DIGITS)?;
-    hash.bytes()
-        .all(|byte| byte.is_ascii_hexdigit())
-        .then_some(hash)
 }

@@ -80,7 +80,7 @@ pub(super) fn run(args: &Unpack, json: bool) -> Result<(), Error> {
     };
 
     let file = NewFile::create(&args.output)?;
-    let progress = Conversion::titled(format!("writing {output}")).until(&interrupt);
+    let progress = Conversion::of(Path::new(&output.to_string())).until(&interrupt);
     let bytes = write(&tensors, form, file, args.force, &progress)?;
     let seconds = start.elapsed().as_secs_f64();
     let mut out = io::stdout().lock();

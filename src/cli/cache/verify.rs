@@ -8,7 +8,7 @@ use clap::Args;
 use rayon::prelude::*;
 use serde_json::{Value, json};
 
-use crate::cache::{self, Kind, MappedTensors, Problem};
+use crate::cache::{self, Identity, Kind, MappedTensors, Problem};
 use crate::cli::progress::{Meter, Unit};
 use crate::cli::{Error, render};
 use crate::config;
@@ -46,6 +46,8 @@ pub(in crate::cli) struct Verify {
 /// What was found in one file.
 struct Report {
     path: PathBuf,
+    /// Asked before it was read; `None` when there is no such file.
+    identity: Option<Identity>,
     bytes: u64,
     seconds: f64,
     /// The sentence of each damaged tensor, or that of a refused file; empty for a sound one.
@@ -61,7 +63,12 @@ pub(super) fn run(args: &Verify, json: bool) -> Result<(), Error> {
     for path in &paths {
         let mut report = check(path);
         if args.repair && !report.problems.is_empty() {
-            report.repaired = Some(repair::repair(path, args.model.as_deref(), &cache)?);
+            report.repaired = Some(repair::repair(
+                path,
+                report.identity,
+                args.model.as_deref(),
+                &cache,
+            )?);
         }
         unsound += usize::from(!report.is_sound());
         if json {
@@ -92,9 +99,11 @@ fn paths(subjects: &[PathBuf], cache: &config::Cache) -> Result<Vec<PathBuf>, Er
 /// Reads all of a file.
 fn check(path: &Path) -> Report {
     let start = Instant::now();
+    let metadata = path.symlink_metadata().ok();
     let mut report = Report {
         path: path.to_path_buf(),
-        bytes: path.metadata().map_or(0, |metadata| metadata.len()),
+        identity: metadata.as_ref().map(Identity::of),
+        bytes: metadata.map_or(0, |metadata| metadata.len()),
         seconds: 0.0,
         problems: vec![],
         repaired: None,

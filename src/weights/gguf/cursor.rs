@@ -28,31 +28,11 @@ impl fmt::Display for Place {
     }
 }
 
-/// A [`Place`] that costs nothing until an error needs it.
-#[derive(Clone, Copy)]
-pub(super) enum At<'a> {
-    Counts,
-    Key(u64),
-    Value(&'a str),
-    Tensor(u64),
-}
-
-impl At<'_> {
-    fn place(self) -> Place {
-        match self {
-            At::Counts => Place::Counts,
-            At::Key(index) => Place::Key(index),
-            At::Value(key) => Place::Value(key.to_owned()),
-            At::Tensor(index) => Place::Tensor(index),
-        }
-    }
-}
-
 /// Reads little-endian values from a slice; every read is checked against the bytes left.
 pub(super) struct Cursor<'a> {
     bytes: &'a [u8],
     position: usize,
-    at: At<'a>,
+    at: Place,
     /// No read may end behind it, whatever bytes there are.
     ceiling: usize,
 }
@@ -70,18 +50,18 @@ impl<'a> Cursor<'a> {
         Cursor {
             bytes,
             position: 0,
-            at: At::Counts,
+            at: Place::Counts,
             ceiling: usize::MAX,
         }
     }
 
     /// What is read from here on; errors name it.
-    pub(super) fn enter(&mut self, at: At<'a>) {
+    pub(super) fn enter(&mut self, at: Place) {
         self.at = at;
     }
 
     pub(super) fn place(&self) -> Place {
-        self.at.place()
+        self.at.clone()
     }
 
     /// Refuses to read more than `most` bytes from here on; `None` lifts the limit.
@@ -148,8 +128,9 @@ impl<'a> Cursor<'a> {
     number!(f32, f32);
     number!(f64, f64);
 
-    /// A length-prefixed UTF-8 string of at most `limit` bytes.
-    pub(super) fn string(&mut self, limit: u64) -> Result<&'a str, Error> {
+    /// A length-prefixed UTF-8 string of at most `limit` bytes. It is copied before it is looked at: the file
+    /// behind the map may change, and text that was checked must stay text.
+    pub(super) fn string(&mut self, limit: u64) -> Result<String, Error> {
         let length = self.u64()?;
         let too_long = || Error::StringTooLong {
             place: self.place(),
@@ -160,8 +141,8 @@ impl<'a> Cursor<'a> {
             return Err(too_long());
         }
         let length = usize::try_from(length).map_err(|_| too_long())?;
-        let bytes = self.take(length)?;
-        std::str::from_utf8(bytes).map_err(|_| Error::NotUtf8 {
+        let bytes = self.take(length)?.to_vec();
+        String::from_utf8(bytes).map_err(|_| Error::NotUtf8 {
             place: self.place(),
         })
     }
@@ -175,8 +156,8 @@ mod tests {
     fn reads_stop_at_the_end_and_name_the_place() {
         let mut cursor = Cursor::new(&[1, 2, 3, 4, 5]);
         assert_eq!(cursor.u32(), Ok(0x0403_0201));
-        cursor.enter(At::Value("x"));
         let place = Place::Value("x".into());
+        cursor.enter(place.clone());
         assert_eq!(cursor.u16(), Err(Error::Truncated { place, position: 4 }));
         assert_eq!(cursor.u8(), Ok(5));
         assert_eq!(cursor.remaining(), 0);
@@ -201,8 +182,8 @@ mod tests {
         let mut cursor = Cursor::new(&[0; 100]);
         assert_eq!(cursor.u32(), Ok(0));
         cursor.limit(Some(10));
-        cursor.enter(At::Key(3));
         let place = Place::Key(3);
+        cursor.enter(place.clone());
         assert_eq!(cursor.take(10).map(<[u8]>::len), Ok(10));
         assert_eq!(cursor.check(0), Ok(()));
         assert_eq!(cursor.u8(), Err(Error::MetadataTooLarge { place }));

@@ -12,7 +12,7 @@ use std::ops::Range;
 
 use crate::weights::dequant::TensorType;
 
-use super::cursor::{At, Cursor};
+use super::cursor::{Cursor, Place};
 use super::{Error, Metadata, Value, split, value};
 
 pub(super) const MAGIC: &[u8; 4] = b"GGUF";
@@ -123,7 +123,7 @@ fn metadata(cursor: &mut Cursor, count: u64) -> Result<Metadata, Error> {
     let mut names = HashSet::new();
     let mut pairs = Vec::with_capacity(count as usize);
     for index in 0..count {
-        cursor.enter(At::Key(index));
+        cursor.enter(Place::Key(index));
         let key = cursor.string(MAX_KEY_BYTES)?;
         if key.is_empty() {
             return Err(Error::EmptyKey { index });
@@ -132,11 +132,12 @@ fn metadata(cursor: &mut Cursor, count: u64) -> Result<Metadata, Error> {
         if key.chars().any(char::is_control) {
             return Err(Error::ControlCharacter { index });
         }
-        if !names.insert(key) {
-            return Err(Error::DuplicateKey(key.to_owned()));
+        if !names.insert(key.clone()) {
+            return Err(Error::DuplicateKey(key));
         }
-        cursor.enter(At::Value(key));
-        pairs.push((key.to_owned(), value::read(cursor, key)?));
+        cursor.enter(Place::Value(key.clone()));
+        let value = value::read(cursor, &key)?;
+        pairs.push((key, value));
     }
     cursor.limit(None);
     Ok(Metadata::from_pairs(pairs))
@@ -166,7 +167,7 @@ struct Unplaced {
 }
 
 fn tensor(cursor: &mut Cursor, index: u64) -> Result<Unplaced, Error> {
-    cursor.enter(At::Tensor(index));
+    cursor.enter(Place::Tensor(index));
     let name = tensor_name(cursor, index)?;
     let count = cursor.u32()?;
     if count == 0 || count as usize > MAX_DIMENSIONS {
@@ -230,7 +231,7 @@ fn tensor_name(cursor: &mut Cursor, index: u64) -> Result<String, Error> {
     if name.contains(['/', '\\']) || name.contains("..") || name.chars().any(char::is_control) {
         return Err(Error::TensorName { index });
     }
-    Ok(name.to_owned())
+    Ok(name)
 }
 
 fn tensor_type(name: &str, id: u32) -> Result<TensorType, Error> {

@@ -38,7 +38,7 @@ pub(super) fn read(cursor: &mut Cursor, key: &str) -> Result<Value, Error> {
         id::I32 => Value::I32(cursor.i32()?),
         id::F32 => Value::F32(cursor.f32()?),
         id::BOOL => Value::Bool(boolean(key, cursor.u8()?)?),
-        id::STRING => Value::String(string(cursor)?),
+        id::STRING => Value::String(cursor.string(MAX_STRING)?),
         id::ARRAY => array(cursor, key)?,
         id::U64 => Value::U64(cursor.u64()?),
         id::I64 => Value::I64(cursor.i64()?),
@@ -111,7 +111,7 @@ fn array(cursor: &mut Cursor, key: &str) -> Result<Value, Error> {
         _ => {
             let mut values = elements.reserve()?;
             for _ in 0..count {
-                values.push(string(cursor)?);
+                values.push(cursor.string(MAX_STRING)?);
             }
             Value::Strings(values)
         }
@@ -168,8 +168,4 @@ fn boolean(key: &str, byte: u8) -> Result<bool, Error> {
             byte,
         }),
     }
-}
-
-fn string(cursor: &mut Cursor) -> Result<String, Error> {
-    cursor.string(MAX_STRING).map(str::to_owned)
 }
