@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use serde_json::{Value, json};
 
 use super::support::cli::{PIPE, ROOM, Said, WOOLLYCTL, command, full_pipe, interrupt, say};
+use super::support::folder::Folder;
 use super::support::gguf_file::{self, tensor};
 use super::support::models::{file_name, fixture};
 
@@ -19,11 +20,15 @@ struct Cache {
 
 impl Cache {
     fn warm() -> Self {
+        Self::of(&model())
+    }
+
+    fn of(model: &str) -> Self {
         let mut cache = Cache {
             root: tempfile::tempdir().unwrap(),
             file: PathBuf::new(),
         };
-        cache.call(&["warm", &model()]).ends_with(0);
+        cache.call(&["warm", model]).ends_with(0);
         let names = cache.names();
         let name = names.iter().find(|name| name.ends_with(".safetensors"));
         cache.file = cache.path(name.unwrap());
@@ -133,6 +138,35 @@ fn a_damaged_file_is_named_with_its_tensor_and_repaired_from_where_its_model_was
     let listed = cache.call(&["list", "--json"]).ends_with(0).json_lines();
     let states: Vec<&Value> = listed.iter().map(|item| &item["state"]).collect();
     assert_eq!(states, ["ready", "quarantined"]);
+}
+
+#[test]
+fn a_model_of_several_files_is_known_again_and_its_cache_file_goes_with_it() {
+    let folder = Folder::tiny();
+    let model = folder.path().to_str().unwrap().to_owned();
+    let cache = Cache::of(&model);
+    let sound = fs::read(&cache.file).unwrap();
+    cache.damage();
+    let lines = cache
+        .call(&["verify", "--repair", "--json"])
+        .ends_with(0)
+        .json_lines();
+    assert_eq!(lines[0]["repair"]["model"], model);
+    assert_eq!(fs::read(&cache.file).unwrap(), sound);
+
+    let removed = || {
+        let lines = cache
+            .call(&["prune", "--dry-run", "--json"])
+            .ends_with(0)
+            .json_lines();
+        let of_file = |line: &&Value| line["file"] == cache.file.to_str().unwrap();
+        let line = lines.iter().find(of_file);
+        line.map(|line| line["reason"].as_str().unwrap().to_owned())
+    };
+    assert_eq!(removed(), None);
+    fs::remove_dir_all(&model).unwrap();
+    let gone = "the model it was made from is gone";
+    assert_eq!(removed().as_deref(), Some(gone));
 }
 
 #[test]

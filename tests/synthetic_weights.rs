@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use woolly::config::{ModelSource, Preset, Synthetic, SyntheticNorm};
+use woolly::config::{Cache, ModelSource, Preset, Synthetic, SyntheticNorm, Verify};
 use woolly::tensor::{Layout, TensorSpec};
 use woolly::weights::{self, Loaded};
 
@@ -266,4 +266,34 @@ fn sizes_that_make_no_model_are_refused() {
         ..sizes()
     };
     assert!(refused(huge).contains("overflows"));
+}
+
+#[test]
+fn weights_for_which_the_cache_has_no_room_live_in_memory() {
+    let directory = tempfile::tempdir().unwrap();
+    let settings = Cache {
+        dir: directory.path().to_path_buf(),
+        max_bytes: Some(1_000),
+        verify: Verify::Full,
+    };
+    let persistent = Synthetic {
+        persist: true,
+        ..sizes()
+    };
+    let source = ModelSource::Synthetic(persistent.clone());
+    let loaded = weights::open_if(&source, &settings, &(), |_, _| Ok::<(), weights::Error>(()));
+    let loaded = loaded.unwrap();
+    let reason = loaded.report.not_cached.clone().unwrap();
+    assert!(
+        reason.contains(" and of the 1000 that all files may have together"),
+        "{reason}"
+    );
+    assert_eq!(bits(&loaded), bits(&in_memory(sizes())));
+    assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 0);
+    // Who wants a cache file is told.
+    let refused = weights::open_cached(&source, &settings, &()).err().unwrap();
+    assert_eq!(
+        refused.to_string(),
+        format!("synthetic weights: {reason}; expected smaller sizes")
+    );
 }

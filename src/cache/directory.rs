@@ -195,7 +195,7 @@ impl Directory {
             fingerprint::remember(&self.path, path, identity, hash, now);
         }
         if hashes != [key.source.as_str()] {
-            fingerprint::remember_model(&self.path, source.path, files(), &key.source, now);
+            fingerprint::remember_model(&self.path, source.path, files(), &key.source);
         }
     }
 

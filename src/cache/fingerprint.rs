@@ -113,11 +113,8 @@ impl Record {
         (is_hash && !record.files.is_empty()).then_some(record)
     }
 
-    /// Of files that may still change within one tick of the clock nothing is remembered.
-    fn write(&self, path: &Path, now: SystemTime) {
-        if self.files.iter().all(|file| file.identity.is_settled(now))
-            && let Ok(text) = serde_json::to_vec(self)
-        {
+    fn write(&self, path: &Path) {
+        if let Ok(text) = serde_json::to_vec(self) {
             let _ = temporary::replace(path, &text);
         }
     }
@@ -148,17 +145,19 @@ pub(super) fn remember(
             identity: *identity,
         }],
     };
-    record.write(&record_path(directory, identity), now);
+    // Of a file that may still change within one tick of the clock nothing is remembered.
+    if identity.is_settled(now) {
+        record.write(&record_path(directory, identity));
+    }
 }
 
 /// Remembers of which model the source `blake3` was, when that is not the hash of a file. Best effort: without
-/// it nobody knows what to convert again.
+/// it nobody knows what to convert again. Whoever believes it reads the model once more.
 pub(super) fn remember_model<'a>(
     directory: &Path,
     path: &Path,
     files: impl Iterator<Item = (&'a Path, &'a Identity)>,
     blake3: &str,
-    now: SystemTime,
 ) {
     let files = files.map(|(path, identity)| RecordedFile {
         path: utf8(path),
@@ -170,7 +169,7 @@ pub(super) fn remember_model<'a>(
         path: path.as_deref().and_then(utf8),
         files: files.collect(),
     };
-    record.write(&directory.join(format!("{blake3}.{EXTENSION}")), now);
+    record.write(&directory.join(format!("{blake3}.{EXTENSION}")));
 }
 
 /// JSON has no words for a name that is not UTF-8.
