@@ -1,6 +1,6 @@
 //! The directory of cache files: finding and building.
 
-use std::fs::{self, DirBuilder, Metadata};
+use std::fs::DirBuilder;
 use std::io;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
@@ -8,8 +8,9 @@ use std::time::SystemTime;
 
 use super::format::Header;
 use super::lock::Lock;
-use super::names::{LOCK, source_of};
+use super::names::LOCK;
 use super::place::Place;
+use super::quarantine::set_aside;
 use super::room::planned_bytes;
 use super::{
     Contents, Error, Identity, Key, MappedFile, MappedTensors, Progress, Source, fingerprint,
@@ -18,9 +19,6 @@ use super::{
 
 /// Ending of cache files.
 pub(super) const EXTENSION: &str = "safetensors";
-
-/// Ending of files that were set aside.
-pub(super) const QUARANTINED: &str = "bad";
 
 /// A directory that holds cache files, records of source files, and locks while something is built.
 #[derive(Debug, Clone)]
@@ -199,16 +197,6 @@ impl Directory {
         }
     }
 
-    /// Sets a damaged file aside, so that it is built again and can be looked at; its new path. Nothing is
-    /// done unless the file of this name is `still` the damaged one: somebody else may have built it again.
-    pub fn quarantine(
-        &self,
-        file: &Path,
-        still: impl FnOnce(&Metadata) -> bool,
-    ) -> Result<Option<PathBuf>, Error> {
-        set_aside_if(file, still)
-    }
-
     /// `None` without a file of that name; its error when it is refused.
     fn find(
         &self,
@@ -296,55 +284,13 @@ impl Found {
     }
 }
 
-/// Sets the file aside if it is `still` the damaged one. The lock of its key is held meanwhile, so that none is
-/// moved that was just built; in a directory where no lock can be made nothing can be moved either.
-pub(super) fn set_aside_if(
-    file: &Path,
-    still: impl FnOnce(&Metadata) -> bool,
-) -> Result<Option<PathBuf>, Error> {
-    let directory = file.parent().unwrap_or(Path::new("."));
-    let failed = |error| Error::writing(directory, "set a damaged file aside", 0, error);
-    let _lock = match source_of(file) {
-        Some(source) => Some(Lock::acquire(lock_path(directory, source)).map_err(failed)?),
-        None => None,
-    };
-    match fs::symlink_metadata(file) {
-        Ok(metadata) if still(&metadata) => set_aside(file),
-        Ok(_) => Ok(None),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(failed(error)),
-    }
-}
-
-fn lock_path(directory: &Path, name: &str) -> PathBuf {
+pub(super) fn lock_path(directory: &Path, name: &str) -> PathBuf {
     directory.join(format!("{name}.{LOCK}"))
-}
-
-/// Renames a damaged file. One that cannot be renamed is removed: it must not be found again.
-fn set_aside(file: &Path) -> Result<Option<PathBuf>, Error> {
-    let mut name = file.as_os_str().to_owned();
-    name.push(".");
-    name.push(QUARANTINED);
-    let aside = PathBuf::from(name);
-    if fs::rename(file, &aside).is_ok() {
-        return Ok(Some(aside));
-    }
-    match fs::remove_file(file) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => {
-            let directory = file.parent().unwrap_or(Path::new("."));
-            Err(Error::writing(
-                directory,
-                "set a damaged file aside",
-                0,
-                error,
-            ))
-        }
-        _ => Ok(None),
-    }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
     use std::fs::OpenOptions;
     use std::os::unix::fs::FileExt;
     use std::time::Duration;
@@ -415,6 +361,44 @@ mod tests {
         fingerprint::remember(directory.path(), &path, &identity, &hash(&[7; 100]), now);
         let (from_cache, value, _) = open();
         assert_eq!((from_cache, value), (true, 7.0));
+    }
+
+    /// Contents of a source that was replaced after its header was read.
+    struct Replaced<'a>(FirstByte<'a>);
+
+    impl Contents for Replaced<'_> {
+        fn specs(&self) -> Vec<TensorSpec> {
+            self.0.specs()
+        }
+
+        fn fill(&self, spec: &TensorSpec, part: &Part, out: &mut [f32]) {
+            self.0.fill(spec, part, out);
+        }
+
+        fn confirm(&self) -> Result<(), String> {
+            Err("another file".to_owned())
+        }
+    }
+
+    #[test]
+    fn a_file_that_is_found_is_not_used_for_a_source_that_was_replaced() {
+        let root = tempfile::tempdir().unwrap();
+        let path = root.path().join("source");
+        fs::write(&path, [7; 100]).unwrap();
+        let directory = Directory::open(&root.path().join("cache")).unwrap();
+        let files = [MappedFile::open(&path).unwrap()];
+        let source = Source {
+            path: &path,
+            files: &files,
+            recipe: "",
+        };
+        let open = |contents: &dyn Contents| {
+            directory.find_or_build_from(source, contents, Check::Header, &())
+        };
+        assert!(!open(&FirstByte(&files[0])).unwrap().from_cache);
+        assert!(open(&FirstByte(&files[0])).unwrap().from_cache);
+        let refused = open(&Replaced(FirstByte(&files[0]))).unwrap_err();
+        assert_eq!(refused.to_string(), "another file");
     }
 
     #[test]

@@ -7,7 +7,7 @@
 //! - `writer`: temporary file, parallel fill, checksums, fsync, publication.
 //! - [`mapped`] and `memory`: tensors by name in a mapped file or in anonymous memory; `available`: how
 //!   much memory there is for them.
-//! - `directory`: finding and building cache files; one builder at a time.
+//! - `directory`: finding and building cache files; one builder at a time. `quarantine`: damaged ones.
 //! - `names`: which files of a directory are the cache's own.
 //! - `place` and `trust`: opening what lies there, unless another user could have put it there.
 //! - [`fault`]: what happens when a page of a mapped file cannot be read.
@@ -35,6 +35,7 @@ mod memory;
 mod names;
 mod place;
 mod prune;
+mod quarantine;
 mod read;
 mod room;
 mod source;

@@ -5,7 +5,8 @@
 
 use std::path::Path;
 
-use super::directory::{EXTENSION, QUARANTINED};
+use super::directory::EXTENSION;
+use super::quarantine::QUARANTINED;
 use super::{fingerprint, temporary};
 
 /// Hex digits of the hash of a source.

@@ -148,7 +148,7 @@ impl Contents for Conversion<'_> {
             return Ok(());
         }
         Err(format!(
-            "model file {}: it changed while it was being converted",
+            "model file {}: it changed while it was being read",
             self.path.display()
         ))
     }

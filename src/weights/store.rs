@@ -99,10 +99,6 @@ impl WeightStore {
         })
     }
 
-    pub fn contains(&self, name: &str) -> bool {
-        self.storage.position(name).is_some()
-    }
-
     /// In storage order.
     pub fn specs(&self) -> Vec<TensorSpec> {
         match &*self.storage {

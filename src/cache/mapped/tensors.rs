@@ -10,7 +10,7 @@ use crate::tensor::TensorSpec;
 use super::MappedFile;
 use crate::cache::format::{self, Header, Pad};
 use crate::cache::place::Place;
-use crate::cache::{Error, Key, Problem, Progress, Work, directory, read};
+use crate::cache::{Error, Key, Problem, Progress, Work, quarantine, read};
 
 /// A mapped cache file: tensors by name as `&[f32]`.
 pub struct MappedTensors {
@@ -149,7 +149,7 @@ impl MappedTensors {
     /// Sets the file aside; see [`Directory::quarantine`](crate::cache::Directory::quarantine). Nothing is done
     /// when its name leads to another file by now: somebody else met the same damage, and has repaired it.
     pub fn quarantine(&self) -> Result<Option<PathBuf>, Error> {
-        directory::set_aside_if(&self.path, |_| self.file.is_still_at(&self.path))
+        quarantine::set_aside_if(&self.path, |_| self.file.is_still_at(&self.path))
     }
 
     /// Tells the file system that the file was used, whatever it notes by itself: the files that were not
