@@ -16,6 +16,7 @@ mod api_completions;
 mod api_jobs;
 mod architecture;
 mod bench_load;
+mod bench_speed;
 mod cache_fault;
 mod cache_format;
 mod cache_header;

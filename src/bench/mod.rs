@@ -9,6 +9,7 @@
 //! - `scratch`: a directory that is gone at the end, whatever the end is.
 //! - `machine`: which machine it was; `roofline`: its limits.
 //! - `load`: everything between a model's file and a model that could answer.
+//! - `speed`: prompts, generation, batches and depths on a model.
 //!
 //! Invariant: measures what the daemon runs, through the same entry points; nothing here is a second
 //! implementation of anything but the yardsticks.
@@ -19,8 +20,10 @@ mod machine;
 mod roofline;
 mod samples;
 mod scratch;
+mod speed;
 mod table;
 mod verb;
 
 pub use error::Error;
+pub use speed::Speed;
 pub use verb::Verb;

@@ -4,23 +4,27 @@ use std::io::{self, Write};
 use std::process::ExitCode;
 
 use clap::Parser;
-use woolly::bench::Verb;
+use woolly::bench::{Speed, Verb};
 
 /// Measures woolly on this machine, each figure beside its yardstick.
 #[derive(Debug, Parser)]
-#[command(version)]
+#[command(version, args_conflicts_with_subcommands = true)]
 struct Options {
     /// Print one JSON object instead of tables
     #[arg(long, global = true)]
     json: bool,
 
     #[command(subcommand)]
-    verb: Verb,
+    verb: Option<Verb>,
+
+    #[command(flatten)]
+    speed: Speed,
 }
 
 fn main() -> ExitCode {
     let options = Options::parse();
-    match options.verb.run(&[], options.json) {
+    let verb = options.verb.unwrap_or(Verb::Speed(options.speed));
+    match verb.run(&[], options.json) {
         // Whoever closed standard output early has read enough.
         Ok(text) => match io::stdout().write_all(text.as_bytes()) {
             Err(problem) if problem.kind() != io::ErrorKind::BrokenPipe => {

@@ -7,95 +7,139 @@ use super::isa::{Isa, Kernel};
 use super::lanes::sum_tree;
 use super::{Lanes, math};
 
-/// RMS norm of every token: `y = x * (1 / sqrt(mean(x^2) + eps)) * weight`, with the whole-vector sum
-/// in 16 lanes and a fixed tree.
-///
-/// # Panics
-/// When the widths or token counts differ.
-pub fn rms_norm(isa: Isa, x: &Lanes, weight: &[f32], eps: f32, y: &mut Lanes) {
-    assert!(x.width() == weight.len() && x.width() == y.width() && x.tokens() == y.tokens());
-    isa.run(RmsNorm { x, weight, eps, y });
+/// What the norms of a token subtract, and what they multiply by.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct Moments {
+    mean: f32,
+    scale: f32,
 }
 
-struct RmsNorm<'a> {
+/// Moments of the RMS norm of tokens `first..`: `1 / sqrt(mean(x^2) + eps)`, with the whole-vector sum in 16 lanes
+/// and a fixed tree.
+pub fn rms_moments(isa: Isa, x: &Lanes, eps: f32, first: usize, out: &mut [Moments]) {
+    isa.run(RmsMoments { x, eps, first, out });
+}
+
+struct RmsMoments<'a> {
     x: &'a Lanes,
-    weight: &'a [f32],
     eps: f32,
-    y: &'a mut Lanes,
+    first: usize,
+    out: &'a mut [Moments],
 }
 
-impl Kernel for RmsNorm<'_> {
+impl Kernel for RmsMoments<'_> {
     type Output = ();
 
     #[inline(always)]
     fn run(self) {
-        let RmsNorm { x, weight, eps, y } = self;
-        let (width, block_len) = (x.width(), x.block_len());
-        for token in 0..x.tokens() {
+        let RmsMoments { x, eps, first, out } = self;
+        for (token, out) in (first..).zip(out) {
             let squares = lane_sums(x, token, |lane, v| v.mul_add(v, lane));
-            let scale = 1.0 / (sum_tree(squares) / width as f32 + eps).sqrt();
-            let out = y.values_mut();
-            for (block, weight) in weight.chunks(PANEL_ROWS).enumerate() {
-                let values = x.lane(block, token);
-                let out = &mut out[block * block_len + token * PANEL_ROWS..][..weight.len()];
-                for ((out, &v), &w) in out.iter_mut().zip(values).zip(weight) {
-                    *out = v * scale * w;
-                }
-            }
+            let scale = 1.0 / (sum_tree(squares) / x.width() as f32 + eps).sqrt();
+            *out = Moments { mean: 0.0, scale };
         }
     }
 }
 
-/// Layer norm of every token: `y = (x - mean) * (1 / sqrt(mean((x - mean)^2) + eps)) * weight + bias`,
-/// each operation rounded by itself, with both whole-vector sums in 16 lanes and a fixed tree.
-///
-/// # Panics
-/// When the widths or token counts differ.
-pub fn layer_norm(isa: Isa, x: &Lanes, weight: &[f32], bias: &[f32], eps: f32, y: &mut Lanes) {
-    assert!(x.width() == weight.len() && x.width() == bias.len());
-    assert!(x.width() == y.width() && x.tokens() == y.tokens());
-    isa.run(LayerNorm {
-        x,
-        weight,
-        bias,
-        eps,
-        y,
-    });
+/// Moments of the layer norm of tokens `first..`: the mean and `1 / sqrt(mean((x - mean)^2) + eps)`, with both
+/// whole-vector sums in 16 lanes and a fixed tree.
+pub fn layer_moments(isa: Isa, x: &Lanes, eps: f32, first: usize, out: &mut [Moments]) {
+    isa.run(LayerMoments { x, eps, first, out });
 }
 
-struct LayerNorm<'a> {
+struct LayerMoments<'a> {
     x: &'a Lanes,
-    weight: &'a [f32],
-    bias: &'a [f32],
     eps: f32,
-    y: &'a mut Lanes,
+    first: usize,
+    out: &'a mut [Moments],
 }
 
-impl Kernel for LayerNorm<'_> {
+impl Kernel for LayerMoments<'_> {
     type Output = ();
 
     #[inline(always)]
     fn run(self) {
-        let LayerNorm {
+        let LayerMoments { x, eps, first, out } = self;
+        let width = x.width() as f32;
+        for (token, out) in (first..).zip(out) {
+            let mean = sum_tree(lane_sums(x, token, |lane, v| lane + v)) / width;
+            let squares = lane_sums(x, token, |lane, v| (v - mean).mul_add(v - mean, lane));
+            let scale = 1.0 / (sum_tree(squares) / width + eps).sqrt();
+            *out = Moments { mean, scale };
+        }
+    }
+}
+
+/// Blocks `first..` of the norm of every token, each operation rounded by itself: `x * scale * weight`, and with
+/// a `bias` `(x - mean) * scale * weight + bias`. `out` is laid out as the blocks of `x`.
+///
+/// # Panics
+/// When there are not as many moments as tokens, or the parameters have another width.
+pub fn normalize(
+    isa: Isa,
+    x: &Lanes,
+    moments: &[Moments],
+    parameters: (&[f32], Option<&[f32]>),
+    first: usize,
+    out: &mut [f32],
+) {
+    let (weight, bias) = parameters;
+    assert!(moments.len() == x.tokens() && weight.len() == x.width());
+    assert!(bias.is_none_or(|bias| bias.len() == x.width()));
+    isa.run(Normalize {
+        x,
+        moments,
+        weight,
+        bias,
+        first,
+        out,
+    });
+}
+
+struct Normalize<'a> {
+    x: &'a Lanes,
+    moments: &'a [Moments],
+    weight: &'a [f32],
+    bias: Option<&'a [f32]>,
+    first: usize,
+    out: &'a mut [f32],
+}
+
+impl Kernel for Normalize<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run(self) {
+        let Normalize {
             x,
+            moments,
             weight,
             bias,
-            eps,
-            y,
+            first,
+            out,
         } = self;
-        let (width, block_len) = (x.width(), x.block_len());
-        for token in 0..x.tokens() {
-            let sum = lane_sums(x, token, |lane, v| lane + v);
-            let mean = sum_tree(sum) / width as f32;
-            let squares = lane_sums(x, token, |lane, v| (v - mean).mul_add(v - mean, lane));
-            let scale = 1.0 / (sum_tree(squares) / width as f32 + eps).sqrt();
-            let out = y.values_mut();
-            let parameters = weight.chunks(PANEL_ROWS).zip(bias.chunks(PANEL_ROWS));
-            for (block, (weight, bias)) in parameters.enumerate() {
+        for (block, out) in (first..).zip(out.chunks_mut(x.block_len())) {
+            let start = block * PANEL_ROWS;
+            let end = (start + PANEL_ROWS).min(x.width());
+            let (weight, bias) = (&weight[start..end], bias.map(|bias| &bias[start..end]));
+            for ((token, moments), out) in moments
+                .iter()
+                .enumerate()
+                .zip(out.chunks_exact_mut(PANEL_ROWS))
+            {
                 let values = x.lane(block, token);
-                let out = &mut out[block * block_len + token * PANEL_ROWS..][..weight.len()];
-                for (i, out) in out.iter_mut().enumerate() {
-                    *out = (values[i] - mean) * scale * weight[i] + bias[i];
+                match bias {
+                    None => {
+                        for ((out, &v), &w) in out.iter_mut().zip(values).zip(weight) {
+                            *out = v * moments.scale * w;
+                        }
+                    }
+                    Some(bias) => {
+                        let parameters = weight.iter().zip(bias);
+                        for ((out, &v), (&w, &b)) in out.iter_mut().zip(values).zip(parameters) {
+                            *out = (v - moments.mean) * moments.scale * w + b;
+                        }
+                    }
                 }
             }
         }
@@ -237,7 +281,13 @@ mod tests {
     fn rms_norms_follow_the_summing_order_on_every_isa() {
         for (width, tokens) in NORM_SIZES {
             let weight = values(width, 9);
-            let norm = |isa, x: &Lanes, y: &mut Lanes| rms_norm(isa, x, &weight, 1e-5, y);
+            let norm = |isa, x: &Lanes, y: &mut Lanes| {
+                let mut moments = vec![Moments::default(); x.tokens()];
+                let (first, second) = moments.split_at_mut(1);
+                rms_moments(isa, x, 1e-5, 0, first);
+                rms_moments(isa, x, 1e-5, 1, second);
+                normalize(isa, x, &moments, (&weight, None), 0, y.values_mut());
+            };
             check_norm(norm, width, tokens, |x| {
                 let scale = 1.0 / (reference::sum_of_squares(x) / width as f32 + 1e-5).sqrt();
                 let terms = x.iter().zip(&weight);
@@ -250,7 +300,15 @@ mod tests {
     fn layer_norms_follow_the_summing_order_on_every_isa() {
         for (width, tokens) in NORM_SIZES {
             let (weight, bias) = (values(width, 9), values(width, 5));
-            let norm = |isa, x: &Lanes, y: &mut Lanes| layer_norm(isa, x, &weight, &bias, 1e-5, y);
+            let norm = |isa, x: &Lanes, y: &mut Lanes| {
+                let mut moments = vec![Moments::default(); x.tokens()];
+                layer_moments(isa, x, 1e-5, 0, &mut moments);
+                let (middle, len) = (x.blocks() / 2, x.block_len());
+                let parameters = (&weight[..], Some(&bias[..]));
+                let (low, high) = y.values_mut().split_at_mut(middle * len);
+                normalize(isa, x, &moments, parameters, 0, low);
+                normalize(isa, x, &moments, parameters, middle, high);
+            };
             check_norm(norm, width, tokens, |x| {
                 let mean = reference::sum(x) / width as f32;
                 let centered: Vec<f32> = x.iter().map(|v| v - mean).collect();

@@ -131,10 +131,15 @@ impl Lanes {
         }
     }
 
-    /// Reads the values from block `first` on into a plain vector.
-    pub fn copy_token(&self, token: usize, first: usize, out: &mut [f32]) {
-        for (block, chunk) in out.chunks_mut(PANEL_ROWS).enumerate() {
-            chunk.copy_from_slice(&self.lane(first + block, token)[..chunk.len()]);
+    /// Reads the values from number `start` on into a plain vector.
+    pub fn copy_token(&self, token: usize, start: usize, out: &mut [f32]) {
+        let (mut block, mut skip) = (start / PANEL_ROWS, start % PANEL_ROWS);
+        let mut rest = out;
+        while !rest.is_empty() {
+            let count = (PANEL_ROWS - skip).min(rest.len());
+            let (now, later) = rest.split_at_mut(count);
+            now.copy_from_slice(&self.lane(block, token)[skip..skip + count]);
+            (rest, block, skip) = (later, block + 1, 0);
         }
     }
 }
@@ -161,6 +166,8 @@ mod tests {
                         .all(|(i, &v)| v == (t * 100 + i) as f32)
                 );
                 assert_eq!(lanes.lane(1, t)[3], (t * 100 + 19) as f32);
+                lanes.copy_token(t, 13, &mut out[..20]);
+                assert!((13..33).zip(&out).all(|(i, &v)| v == (t * 100 + i) as f32));
             }
         }
     }

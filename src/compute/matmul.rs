@@ -25,11 +25,27 @@ pub enum Store {
     Continue,
 }
 
-/// One tile: `panels` adjacent panels times tokens `token..token + tokens` of `x`.
+/// Panels that a kernel computes together at most.
+pub(super) const MAX_GROUP: usize = 4;
+
+/// What a kernel fetches into a cache while it computes.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Fetch<'a> {
+    Nothing,
+    /// Its own panels, some lines ahead.
+    Own,
+    /// One panel that is needed soon, line by line.
+    Next(&'a [f32]),
+    /// Two panels for each of the tile's own.
+    NextTwo(&'a [[&'a [f32]; 2]]),
+}
+
+/// One tile: some panels times tokens `token..token + tokens` of `x`.
 pub(super) struct Tile<'a> {
-    /// `[panels, cols, 16]`.
-    pub(super) weights: &'a [f32],
+    /// `[cols, 16]` each; as many as there are panels.
+    pub(super) panels: &'a [&'a [f32]],
     pub(super) cols: usize,
+    pub(super) fetch: Fetch<'a>,
     /// Activations from the tile's first token on; block b starts at `b * x_block`.
     pub(super) x: &'a [f32],
     pub(super) x_block: usize,
@@ -40,12 +56,17 @@ pub(super) struct Tile<'a> {
 }
 
 impl Tile<'_> {
-    /// Checks every length that a kernel relies on, for `panels` panels written to `out`.
-    fn check(&self, panels: usize, out: &[f32]) {
+    /// Checks every length that a kernel relies on.
+    fn check(&self, out: &[f32]) {
         let blocks = self.cols.div_ceil(PANEL_ROWS);
         let used = self.tokens * PANEL_ROWS;
+        let panels = self.panels.len();
         assert!(self.tokens >= 1 && self.tokens <= TILE_TOKENS);
-        assert!(self.weights.len() == panels * self.cols * PANEL_ROWS);
+        let len = self.cols * PANEL_ROWS;
+        assert!(self.panels.iter().all(|panel| panel.len() == len));
+        if let Fetch::NextTwo(next) = self.fetch {
+            assert!(next.len() == panels);
+        }
         assert!(blocks == 0 || self.x.len() >= (blocks - 1) * self.x_block + used);
         assert!(panels >= 1 && out.len() >= (panels - 1) * self.out_block + used);
     }
@@ -70,23 +91,38 @@ pub fn product(
         return;
     }
     let count = out.len().div_ceil(out_block);
+    let several = x.tokens > TILE_TOKENS;
     let mut done = 0;
     while done < count {
         let group = group_size(isa, count - done, x.tokens);
-        let strip = weights.slice(first + done, group);
+        let mut panels: [&[f32]; MAX_GROUP] = [&[]; MAX_GROUP];
+        for (panel, place) in (first + done..).zip(&mut panels[..group]) {
+            *place = weights.slice(panel, 1);
+        }
         let out = &mut out[done * out_block..];
-        for (token, tokens) in tiles(x.tokens) {
+        for (number, (token, tokens)) in tiles(x.tokens).enumerate() {
             let start = token * PANEL_ROWS;
+            // The next strip comes while this one is used again and again; also the one behind the end of
+            // this chunk, which is some thread's next.
+            let next = first + done + group + number;
+            let fetch = match several {
+                true if number < group && next < weights.count() => {
+                    Fetch::Next(weights.slice(next, 1))
+                }
+                true => Fetch::Nothing,
+                false => Fetch::Own,
+            };
             let tile = Tile {
-                weights: strip,
+                panels: &panels[..group],
                 cols: x.width,
+                fetch,
                 x: &x.values[start..],
                 x_block: x.block_len,
                 out_block,
                 tokens,
                 store,
             };
-            run_tile(isa, group, &tile, &mut out[start..]);
+            run_tile(isa, &tile, &mut out[start..]);
         }
         done += group;
     }
@@ -119,20 +155,19 @@ pub fn tiles(tokens: usize) -> impl Iterator<Item = (usize, usize)> {
     })
 }
 
-pub(super) fn run_tile(isa: Isa, panels: usize, tile: &Tile<'_>, out: &mut [f32]) {
-    tile.check(panels, out);
+pub(super) fn run_tile(isa: Isa, tile: &Tile<'_>, out: &mut [f32]) {
+    tile.check(out);
     match isa {
-        Isa::Portable => portable(panels, tile, out),
+        Isa::Portable => portable(tile, out),
         #[cfg(target_arch = "x86_64")]
-        Isa::Avx2(token) => token.tile(panels, tile, out),
+        Isa::Avx2(token) => token.tile(tile, out),
         #[cfg(target_arch = "x86_64")]
-        Isa::Avx512(token) => token.tile(panels, tile, out),
+        Isa::Avx512(token) => token.tile(tile, out),
     }
 }
 
-fn portable(panels: usize, tile: &Tile<'_>, out: &mut [f32]) {
-    for panel in 0..panels {
-        let weights = &tile.weights[panel * tile.cols * PANEL_ROWS..][..tile.cols * PANEL_ROWS];
+fn portable(tile: &Tile<'_>, out: &mut [f32]) {
+    for (panel, weights) in tile.panels.iter().enumerate() {
         for token in 0..tile.tokens {
             let out = &mut out[panel * tile.out_block + token * PANEL_ROWS..][..PANEL_ROWS];
             let mut acc = [0.0f32; PANEL_ROWS];

@@ -45,10 +45,10 @@ impl<'a> Panels<'a> {
         &self.data[first * len..(first + count) * len]
     }
 
-    /// Copies one row into `out` (`[cols]`): the look-up in a tied embedding.
-    pub fn copy_row(&self, row: usize, out: &mut [f32]) {
-        assert!(row < self.rows && out.len() == self.cols);
-        let panel = self.slice(row / PANEL_ROWS, 1);
+    /// Copies values of one row, from column `start` on, into `out`: the look-up in a tied embedding.
+    pub fn copy_row(&self, row: usize, start: usize, out: &mut [f32]) {
+        assert!(row < self.rows && start + out.len() <= self.cols);
+        let panel = &self.slice(row / PANEL_ROWS, 1)[start * PANEL_ROWS..];
         for (value, line) in out.iter_mut().zip(panel.chunks_exact(PANEL_ROWS)) {
             *value = line[row % PANEL_ROWS];
         }
@@ -121,7 +121,7 @@ mod tests {
         assert_eq!(panels.count(), 3);
         let mut row = [0.0; 5];
         for r in 0..rows {
-            panels.copy_row(r, &mut row);
+            panels.copy_row(r, 0, &mut row);
             assert_eq!(row, matrix[r * cols..(r + 1) * cols]);
         }
         // Row 37 is padding: zeros at every k.

@@ -199,6 +199,39 @@ impl Team {
         });
     }
 
+    /// Calls `f(index, piece)` once for each of the pieces of `len` values of `out` that begin at `starts`, on any
+    /// thread of the team. Returns when all are done.
+    ///
+    /// # Panics
+    /// When the starts do not increase by `len` at least, or a piece is not within `out`; and as
+    /// [`Team::chunks`].
+    pub fn scattered<T: Send>(
+        &self,
+        out: &mut [T],
+        starts: &[usize],
+        len: usize,
+        f: impl Fn(usize, &mut [T]) + Sync,
+    ) {
+        assert!(
+            starts
+                .windows(2)
+                .all(|pair| pair[0] < pair[1] && pair[1] - pair[0] >= len)
+        );
+        assert!(
+            starts
+                .last()
+                .is_none_or(|&last| len <= out.len() && last <= out.len() - len)
+        );
+        let base = Base(out.as_mut_ptr());
+        self.phase(starts.len(), &|index: usize| {
+            let base = &base;
+            // SAFETY: the starts increase, and the last piece ends within the slice: so do all.
+            let first = unsafe { base.0.add(starts[index]) };
+            // SAFETY: pieces do not overlap, each index comes once, and `out` stays borrowed.
+            f(index, unsafe { std::slice::from_raw_parts_mut(first, len) });
+        });
+    }
+
     fn phase<F: Fn(usize) + Sync>(&self, count: usize, f: &F) {
         unsafe fn call<F: Fn(usize)>(data: *const (), index: usize) {
             // SAFETY: `data` is the `f` of the phase that this chunk belongs to.
@@ -298,6 +331,23 @@ mod tests {
                     }
                 }
             });
+        }
+    }
+
+    #[test]
+    fn scattered_pieces_are_visited_once_and_must_not_overlap() {
+        let team = Team::new("test", 2).unwrap();
+        let mut out = [0u8; 10];
+        team.scattered(&mut out, &[1, 3, 8], 2, |index, piece| {
+            piece.fill(index as u8 + 1)
+        });
+        assert_eq!(out, [0, 1, 1, 2, 2, 0, 0, 0, 3, 3]);
+        team.scattered(&mut out, &[], 20, |_, _| unreachable!());
+        for starts in [&[1, 2][..], &[3, 1], &[9], &[4, 4]] {
+            let result = catch_unwind(AssertUnwindSafe(|| {
+                team.scattered(&mut out, starts, 2, |_, _| {});
+            }));
+            assert!(result.is_err(), "{starts:?}");
         }
     }
 

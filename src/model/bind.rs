@@ -1,7 +1,7 @@
 //! Binding: every weight the architecture names, with the shape the sizes demand, and no other.
 
 use crate::compute::Panels;
-use crate::tensor::Layout;
+use crate::tensor::{Layout, TensorSpec};
 use crate::weights::{Metadata, Shape, Tensor, WeightStore};
 
 use super::expect::{self, Parts};
@@ -14,6 +14,8 @@ pub struct Model {
     pub(super) spec: &'static Spec,
     /// At most the model's own context; less when the configuration says so.
     context: usize,
+    /// See [`Model::step_weights`].
+    step_weights: (usize, usize),
     pub(super) weights: Parts<Tensor>,
 }
 
@@ -54,11 +56,23 @@ impl Model {
                 expected.cols,
             )
         })?;
+        let Parts {
+            embedding, output, ..
+        } = &weights;
+        let stored = |tensor: &Tensor| tensor.values().len();
+        let all: usize = store
+            .specs()
+            .iter()
+            .filter_map(TensorSpec::stored_len)
+            .sum();
+        let head = stored(output.as_ref().unwrap_or(embedding));
+        let layers = all - stored(embedding) - output.as_ref().map_or(0, stored);
         let context = context.map_or(hyper.context, |wanted| wanted.min(hyper.context));
         Ok(Model {
             hyper,
             spec,
             context,
+            step_weights: (layers, head),
             weights,
         })
     }
@@ -70,6 +84,11 @@ impl Model {
     /// Positions that prompt and output of one sequence share.
     pub fn context(&self) -> usize {
         self.context
+    }
+
+    /// Values that a step reads of the weights: of all layers and norms, and of the output matrix.
+    pub fn step_weights(&self) -> (usize, usize) {
+        self.step_weights
     }
 
     pub fn hyper(&self) -> &Hyper {
@@ -96,14 +115,17 @@ impl Model {
         panels(output.as_ref().unwrap_or(embedding))
     }
 
-    /// Copies the embedding of token `id` to `out` (`[hidden]`).
-    pub(super) fn embed(&self, id: usize, out: &mut [f32]) {
+    /// Copies 16 values of the embedding of token `id`, from number `start` on, to `out`; those behind its end
+    /// are left as they are.
+    pub(super) fn embed(&self, id: usize, start: usize, out: &mut [f32]) {
         let embedding = &self.weights.embedding;
+        let hidden = self.hyper.hidden;
+        let count = out.len().min(hidden - start);
+        let out = &mut out[..count];
         match embedding.spec().layout {
-            Layout::Panels => panels(embedding).copy_row(id, out),
+            Layout::Panels => panels(embedding).copy_row(id, start, out),
             Layout::Rows | Layout::Vector => {
-                let hidden = self.hyper.hidden;
-                out.copy_from_slice(&embedding.values()[id * hidden..(id + 1) * hidden]);
+                out.copy_from_slice(&embedding.values()[id * hidden + start..][..count]);
             }
         }
     }

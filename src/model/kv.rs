@@ -3,6 +3,8 @@
 //! Invariant: a block is zeroed when it is handed out, so that positions which nobody has written
 //! yet weigh exactly nothing (0 times a finite value) in attention.
 
+use memmap2::{Advice, MmapMut};
+
 use crate::compute::attention::{BLOCK, HeadBlock};
 
 use super::Error;
@@ -19,7 +21,8 @@ pub struct KvShape {
 }
 
 impl KvShape {
-    fn head(self) -> HeadBlock {
+    /// One layer's head in one block.
+    pub(super) fn head(self) -> HeadBlock {
         HeadBlock {
             head_dim: self.head_dim,
         }
@@ -31,10 +34,11 @@ impl KvShape {
     }
 }
 
-/// All KV memory of one worker: `[block][layer][kv head]` of [`HeadBlock`].
+/// All KV memory of one worker: `[layer][kv head][block]` of [`HeadBlock`], on large pages where the system has
+/// them. The blocks of a sequence are mostly neighbours, so that attention reads one stretch of memory.
 pub struct KvPool {
     shape: KvShape,
-    data: Vec<f32>,
+    data: MmapMut,
     /// Blocks nobody holds; the last is handed out next.
     free: Vec<u32>,
     total: usize,
@@ -46,6 +50,20 @@ pub struct BlockTable {
     blocks: Vec<u32>,
 }
 
+impl BlockTable {
+    #[cfg(test)]
+    pub(super) fn of(blocks: impl Iterator<Item = u32>) -> Self {
+        BlockTable {
+            blocks: blocks.collect(),
+        }
+    }
+
+    /// Number of the block in the pool that holds positions `16 * index..`.
+    pub(super) fn block(&self, index: usize) -> u32 {
+        self.blocks[index]
+    }
+}
+
 impl KvPool {
     /// A pool of `blocks` blocks. Memory comes from the system when a block is first used.
     pub fn new(shape: KvShape, blocks: usize) -> Result<KvPool, Error> {
@@ -55,16 +73,20 @@ impl KvPool {
         };
         let len = blocks.checked_mul(shape.block_len()).ok_or_else(refuse)?;
         let count = u32::try_from(blocks).map_err(|_| refuse())?;
-        // Asked for first, because an impossible `vec!` would abort instead of failing.
-        Vec::<f32>::new()
-            .try_reserve_exact(len)
-            .map_err(|_| refuse())?;
+        let bytes = len.checked_mul(size_of::<f32>()).ok_or_else(refuse)?;
+        let data = MmapMut::map_anon(bytes.max(1)).map_err(|_| refuse())?;
+        // A kernel without large pages refuses the advice, which changes nothing but the time.
+        let _ = data.advise(Advice::HugePage);
         Ok(KvPool {
             shape,
-            data: vec![0.0; len],
+            data,
             free: (0..count).rev().collect(),
             total: blocks,
         })
+    }
+
+    pub(super) fn shape(&self) -> KvShape {
+        self.shape
     }
 
     pub fn free_blocks(&self) -> usize {
@@ -87,10 +109,16 @@ impl KvPool {
         if missing > self.free.len() {
             return false;
         }
-        let len = self.shape.block_len();
         for block in self.free.drain(self.free.len() - missing..).rev() {
-            self.data[block as usize * len..][..len].fill(0.0);
             table.blocks.push(block);
+        }
+        let first = table.blocks.len() - missing;
+        for index in first..table.blocks.len() {
+            for part in 0..self.shape.layers * self.shape.kv_heads {
+                let (layer, head) = (part / self.shape.kv_heads, part % self.shape.kv_heads);
+                let (start, len) = self.place(table, index, layer, head);
+                self.data_mut()[start..start + len].fill(0.0);
+            }
         }
         true
     }
@@ -109,34 +137,30 @@ impl KvPool {
         head: usize,
     ) -> &[f32] {
         let (start, len) = self.place(table, index, layer, head);
-        &self.data[start..start + len]
+        &bytemuck::cast_slice(&self.data)[start..start + len]
     }
 
-    /// Writes the keys and values `[kv_heads, head_dim]` of one position.
-    pub(super) fn write(
-        &mut self,
+    /// Where the part of block `index` of the sequence begins that one layer's head uses.
+    pub(super) fn start(
+        &self,
         table: &BlockTable,
-        position: usize,
+        index: usize,
         layer: usize,
-        keys: &[f32],
-        values: &[f32],
-    ) {
-        let dim = self.shape.head_dim;
-        let heads = keys.chunks_exact(dim).zip(values.chunks_exact(dim));
-        for (head, (key, value)) in heads.enumerate() {
-            let (start, len) = self.place(table, position / KV_BLOCK_TOKENS, layer, head);
-            let block = &mut self.data[start..start + len];
-            self.shape
-                .head()
-                .write(block, position % KV_BLOCK_TOKENS, key, value);
-        }
+        head: usize,
+    ) -> usize {
+        self.place(table, index, layer, head).0
+    }
+
+    /// All of the memory, to write to the parts that begin where [`KvPool::start`] says.
+    pub(super) fn data_mut(&mut self) -> &mut [f32] {
+        bytemuck::cast_slice_mut(&mut self.data)
     }
 
     fn place(&self, table: &BlockTable, index: usize, layer: usize, head: usize) -> (usize, usize) {
         let len = self.shape.head().values_per_block();
         let block = table.blocks[index] as usize;
         (
-            ((block * self.shape.layers + layer) * self.shape.kv_heads + head) * len,
+            ((layer * self.shape.kv_heads + head) * self.total + block) * len,
             len,
         )
     }
@@ -177,7 +201,9 @@ mod tests {
         let mut pool = KvPool::new(SHAPE, 1).unwrap();
         let mut table = BlockTable::default();
         assert!(pool.grow(&mut table, 1));
-        pool.write(&table, 3, 1, &[7.0; 8], &[9.0; 8]);
+        let (start, len) = (pool.start(&table, 0, 1, 0), SHAPE.head().values_per_block());
+        let part = &mut pool.data_mut()[start..start + len];
+        SHAPE.head().write(part, 3, &[7.0; 8], &[9.0; 8]);
         assert!(pool.head(&table, 0, 1, 0).contains(&9.0));
         pool.release(&mut table);
         assert!(pool.grow(&mut table, 1));

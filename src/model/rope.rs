@@ -9,11 +9,9 @@ pub(super) struct Rope {
     frequencies: Vec<f64>,
 }
 
-/// Cosines and sines of the tokens of one step: `[tokens, dims / 2]` each.
-#[derive(Default)]
+/// Cosines, then sines, of the pairs of each token of one step: `[tokens, 2, dims / 2]`.
 pub(super) struct Angles {
-    cos: Vec<f32>,
-    sin: Vec<f32>,
+    values: Vec<f32>,
     pairs: usize,
 }
 
@@ -29,35 +27,41 @@ impl Rope {
         }
     }
 
-    /// Fills `angles` for these positions.
-    pub(super) fn fill(&self, angles: &mut Angles, positions: impl Iterator<Item = usize>) {
-        angles.pairs = self.frequencies.len();
-        angles.cos.clear();
-        angles.sin.clear();
-        for position in positions {
-            for frequency in &self.frequencies {
-                let (sin, cos) = libm::sincos(position as f64 * frequency);
-                angles.cos.push(cos as f32);
-                angles.sin.push(sin as f32);
-            }
+    /// Writes cosines and sines of one position, `[2, dims / 2]`.
+    pub(super) fn fill(&self, position: usize, out: &mut [f32]) {
+        let (cos, sin) = out.split_at_mut(self.frequencies.len());
+        for ((frequency, cos), sin) in self.frequencies.iter().zip(cos).zip(sin) {
+            let (s, c) = libm::sincos(position as f64 * frequency);
+            (*cos, *sin) = (c as f32, s as f32);
         }
     }
 }
 
 impl Angles {
-    pub(super) fn with_capacity(tokens: usize, dims: usize) -> Angles {
-        let len = tokens * dims / 2;
+    /// Room for so many tokens.
+    pub(super) fn new(tokens: usize, dims: usize) -> Angles {
+        let pairs = dims / 2;
         Angles {
-            cos: Vec::with_capacity(len),
-            sin: Vec::with_capacity(len),
-            pairs: dims / 2,
+            values: vec![0.0; tokens * 2 * pairs],
+            pairs,
         }
+    }
+
+    /// Values of one token.
+    pub(super) fn token_len(&self) -> usize {
+        2 * self.pairs
+    }
+
+    /// The values of the first `tokens` tokens.
+    pub(super) fn values_mut(&mut self, tokens: usize) -> &mut [f32] {
+        let len = tokens * self.token_len();
+        &mut self.values[..len]
     }
 
     /// Cosines and sines of one token of the step.
     pub(super) fn token(&self, token: usize) -> (&[f32], &[f32]) {
-        let range = token * self.pairs..(token + 1) * self.pairs;
-        (&self.cos[range.clone()], &self.sin[range])
+        let values = &self.values[token * self.token_len()..][..self.token_len()];
+        values.split_at(self.pairs)
     }
 }
 
@@ -68,8 +72,10 @@ mod tests {
     #[test]
     fn angles_follow_the_formula() {
         let rope = Rope::new(100.0, 4, Some(&[1.0, 2.0]));
-        let mut angles = Angles::default();
-        rope.fill(&mut angles, [0, 3].into_iter());
+        let mut angles = Angles::new(2, 4);
+        for (position, out) in [0, 3].into_iter().zip(angles.values_mut(2).chunks_mut(4)) {
+            rope.fill(position, out);
+        }
         assert_eq!(angles.token(0), (&[1.0, 1.0][..], &[0.0, 0.0][..]));
         // Frequencies are 1 and 100^(-1/2) / 2 = 0.05.
         let (cos, sin) = angles.token(1);

@@ -1,9 +1,11 @@
 //! The buffers of one worker, allocated once: nothing is allocated per token.
 
 use crate::compute::Lanes;
+use crate::compute::elementwise::Moments;
 use crate::tensor::PANEL_ROWS;
 
 use super::Hyper;
+use super::forward::Plan;
 use super::rope::Angles;
 
 /// Buffers for steps of up to the `max_tokens` they were made for.
@@ -14,16 +16,20 @@ pub(super) struct Scratch {
     pub(super) normed: Lanes,
     /// Query, key and value blocks, one after the other.
     pub(super) qkv: Lanes,
-    /// Rotated queries `[tokens, heads * head_dim]`.
-    pub(super) queries: Vec<f32>,
-    /// Attention results `[tokens, heads * head_dim]`.
-    pub(super) heads: Vec<f32>,
+    /// How the attention of the step is divided.
+    pub(super) plan: Plan,
+    /// Where the step's keys and values are written.
+    pub(super) starts: Vec<usize>,
+    /// What each task of attention gave.
+    pub(super) results: Vec<f32>,
     /// The same as input of the output product.
     pub(super) attention: Lanes,
     /// Pairs of blocks: gate (then the gated product), up.
     pub(super) gated: Lanes,
     pub(super) angles: Angles,
-    /// One embedding row, or one token's keys and values.
+    /// What the norm of each token subtracts and multiplies by.
+    pub(super) moments: Vec<Moments>,
+    /// One token of the residual stream.
     pub(super) row: Vec<f32>,
     /// Norms of the tokens whose logits are wanted.
     pub(super) last: Lanes,
@@ -41,12 +47,14 @@ impl Scratch {
             x: Lanes::new(hyper.hidden, max_tokens),
             normed: Lanes::new(hyper.hidden, max_tokens),
             qkv: Lanes::new(padded(q) + 2 * padded(kv), max_tokens),
-            queries: vec![0.0; max_tokens * q],
-            heads: vec![0.0; max_tokens * q],
+            plan: Plan::default(),
+            starts: Vec::new(),
+            results: Vec::new(),
             attention: Lanes::new(q, max_tokens),
             gated: Lanes::new(2 * padded(hyper.feed_forward), max_tokens),
-            angles: Angles::with_capacity(max_tokens, hyper.rope_dims),
-            row: vec![0.0; hyper.hidden.max(2 * kv)],
+            angles: Angles::new(max_tokens, hyper.rope_dims),
+            moments: vec![Moments::default(); max_tokens],
+            row: vec![0.0; hyper.hidden],
             last: Lanes::new(hyper.hidden, 1),
             logit_lanes: Lanes::new(vocab, 1),
             logits: Vec::new(),

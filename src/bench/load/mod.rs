@@ -22,6 +22,7 @@ use std::path::PathBuf;
 use clap::Args;
 
 pub(super) use convert::Convert;
+pub(super) use warm::served;
 
 use crate::cache::Directory;
 use crate::config::{Config, ModelSource};

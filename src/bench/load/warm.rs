@@ -71,7 +71,7 @@ fn mode(
 }
 
 /// A model as the daemon would be asked to serve it, without wishes of its own.
-pub(super) fn served(source: ModelSource) -> config::Model {
+pub(in crate::bench) fn served(source: ModelSource) -> config::Model {
     config::Model {
         name: None,
         source,

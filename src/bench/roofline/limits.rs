@@ -19,31 +19,18 @@ pub(super) fn measure(threads: usize, effort: Effort) -> Result<Limits, Error> {
     let Effort {
         turns,
         values,
+        phases: phase_count,
         rounds,
     } = effort;
     let mut memory = vec![1.0f32; values];
     let bytes = size_of_val(&memory[..]) as f64;
-    let read = per_second(turns, bytes / 1e9, || {
-        let work = || team.chunks(&mut memory, PIECE, |_, piece| read(piece));
-        timed(|| team.step(work)).1
-    });
+    let read = spread(turns, || read_rate(&team, &mut memory) / 1e9);
     drop(memory);
-
-    let isa = Isa::best();
-    let operations = peak::fused_multiply_adds(isa, rounds) as f64 * threads as f64;
+    let multiply = spread(turns, || multiply_rate(&team, Isa::best(), rounds) / 1e9);
     let mut slots = vec![0u64; threads];
-    let multiply = per_second(turns, operations / 1e9, || {
+    let phases = per_second(turns, phase_count as f64, || {
         let work = || {
-            team.chunks(&mut slots, 1, |_, slot| {
-                slot[0] = peak::fused_multiply_adds(isa, rounds);
-            });
-        };
-        timed(|| team.step(work)).1
-    });
-
-    let phases = per_second(turns, rounds as f64, || {
-        let work = || {
-            for _ in 0..rounds {
+            for _ in 0..phase_count {
                 team.chunks(&mut slots, 1, |_, slot| slot[0] += 1);
             }
         };
@@ -70,12 +57,34 @@ pub(super) fn measure(threads: usize, effort: Effort) -> Result<Limits, Error> {
     })
 }
 
-/// How often `amount` was done in a second. A turn says how many seconds it took; the first, which wakes
-/// threads and touches pages, does not count.
+/// Bytes per second at which a team reads `memory`, once.
+pub(in crate::bench) fn read_rate(team: &Team, memory: &mut [f32]) -> f64 {
+    let bytes = size_of_val(memory) as f64;
+    let work = || team.chunks(memory, PIECE, |_, piece| read(piece));
+    bytes / timed(|| team.step(work)).1
+}
+
+/// Floating-point operations per second that all threads of a team do in registers.
+pub(in crate::bench) fn multiply_rate(team: &Team, isa: Isa, rounds: usize) -> f64 {
+    let mut done = vec![0u64; team.threads()];
+    let work = || {
+        team.chunks(&mut done, 1, |_, done| {
+            done[0] = peak::fused_multiply_adds(isa, rounds);
+        });
+    };
+    let ((), seconds) = timed(|| team.step(work));
+    done.iter().sum::<u64>() as f64 / seconds
+}
+
+/// How often `amount` was done in a second. A turn says how many seconds it took.
 fn per_second(turns: usize, amount: f64, mut turn: impl FnMut() -> f64) -> Spread {
-    turn();
-    let speeds: Vec<f64> = (0..turns).map(|_| amount / turn()).collect();
-    Spread::of(&speeds)
+    spread(turns, || amount / turn())
+}
+
+/// Of several rates; the first, for which threads are woken and pages touched, does not count.
+fn spread(turns: usize, mut rate: impl FnMut() -> f64) -> Spread {
+    rate();
+    Spread::of(&(0..turns).map(|_| rate()).collect::<Vec<_>>())
 }
 
 /// Loads every value. The bits are joined by `or`, whose order is free: the compiler takes the widest loads

@@ -5,6 +5,8 @@
 mod limits;
 mod report;
 
+pub(super) use limits::{multiply_rate, read_rate};
+
 use clap::Args;
 
 use super::Error;
@@ -29,7 +31,9 @@ struct Effort {
     turns: usize,
     /// Values that are read in one turn.
     values: usize,
-    /// Rounds of multiply-adds, and phases of the team, in one turn.
+    /// Phases of the team in one turn.
+    phases: usize,
+    /// Rounds of multiply-adds in one turn.
     rounds: usize,
 }
 
@@ -38,11 +42,14 @@ impl Effort {
         turns: 9,
         // 512 MiB: no cache holds it.
         values: 128 << 20,
-        rounds: 200_000,
+        phases: 200_000,
+        // More than ten milliseconds, beside which the waking of a thread is little.
+        rounds: 2_000_000,
     };
     const QUICK: Effort = Effort {
         turns: 1,
         values: 1 << 20,
+        phases: 1000,
         rounds: 1000,
     };
 }

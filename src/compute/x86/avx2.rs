@@ -30,9 +30,9 @@ impl Avx2 {
         unsafe { enter(kernel) }
     }
 
-    /// `tile` has checked its lengths for `panels` panels.
-    pub(in crate::compute) fn tile(self, panels: usize, tile: &Tile<'_>, out: &mut [f32]) {
-        for panel in 0..panels {
+    /// `tile` has checked its lengths.
+    pub(in crate::compute) fn tile(self, tile: &Tile<'_>, out: &mut [f32]) {
+        for (panel, weights) in tile.panels.iter().enumerate() {
             for first in (0..tile.tokens).step_by(TOKENS) {
                 let tokens = (tile.tokens - first).min(TOKENS);
                 let out = &mut out[panel * tile.out_block + first * PANEL_ROWS..];
@@ -41,7 +41,7 @@ impl Avx2 {
                         match tokens {
                             // SAFETY: `self` proves the features; `run_tile` checked the lengths, of
                             // which this is one panel and a part of the tokens.
-                            $($tokens => unsafe { kernel::<$tokens>(tile, panel, first, out) },)*
+                            $($tokens => unsafe { kernel::<$tokens>(tile, weights, first, out) },)*
                             _ => unreachable!("at most TOKENS tokens at once"),
                         }
                     };
@@ -58,11 +58,11 @@ fn enter<K: Kernel>(kernel: K) -> K::Output {
 }
 
 /// # Safety
-/// The lengths of `tile` fit, as `Tile::check` asserts, for more than `panel` panels and
-/// `first + T` tokens; `out` has T tokens of 16 values.
+/// The lengths of `tile` fit, as `Tile::check` asserts, for `first + T` tokens; `weights` is one of its
+/// panels, and `out` has T tokens of 16 values.
 #[target_feature(enable = "avx2,fma")]
-unsafe fn kernel<const T: usize>(tile: &Tile<'_>, panel: usize, first: usize, out: &mut [f32]) {
-    let weights = tile.weights[panel * tile.cols * PANEL_ROWS..].as_ptr();
+unsafe fn kernel<const T: usize>(tile: &Tile<'_>, weights: &[f32], first: usize, out: &mut [f32]) {
+    let weights = weights.as_ptr();
     let mut low = [_mm256_setzero_ps(); T];
     let mut high = [_mm256_setzero_ps(); T];
     if tile.store == Store::Continue {

@@ -7,14 +7,22 @@
 use std::arch::x86_64::*;
 
 use crate::compute::isa::Kernel;
-use crate::compute::matmul::{Store, Tile};
+use crate::compute::matmul::{Fetch, Store, Tile};
 use crate::tensor::PANEL_ROWS;
 
 /// How far ahead of the current line each panel is fetched, in floats: 4 KiB. From 8 tokens on the
 /// arithmetic is long enough that the hardware prefetcher loses the stream; fetching made batches of
 /// 8 to 14 tokens 13 to 60 % faster, while 1, 2 and 8 KiB were worse, and few tokens lose 5 %.
-const PREFETCH: usize = 1024;
-const PREFETCH_FROM_TOKENS: usize = 8;
+const AHEAD: usize = 1024;
+const AHEAD_FROM_TOKENS: usize = 8;
+/// Several tiles have at least this many tokens: half of 15.
+const SEVERAL_FROM_TOKENS: usize = 7;
+
+/// `Fetch` as a parameter of the kernel.
+const NOTHING: u8 = 0;
+const OWN: u8 = 1;
+const NEXT: u8 = 2;
+const NEXT_TWO: u8 = 3;
 
 /// Proof that the CPU has AVX-512 F, VL, BW and DQ.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,22 +45,36 @@ impl Avx512 {
         unsafe { enter(kernel) }
     }
 
-    /// `tile` has checked its lengths for `panels` panels.
-    pub(in crate::compute) fn tile(self, panels: usize, tile: &Tile<'_>, out: &mut [f32]) {
+    /// `tile` has checked its lengths.
+    pub(in crate::compute) fn tile(self, tile: &Tile<'_>, out: &mut [f32]) {
         macro_rules! by_tokens {
-            ($panels:literal: $($tokens:literal)*) => {
+            ($panels:literal, $fetch:ident: $($tokens:literal)*) => {
                 match tile.tokens {
-                    // SAFETY: `self` proves the features; `run_tile` checked the lengths for this
-                    // number of panels and tokens.
-                    $($tokens => unsafe { kernel::<$panels, $tokens>(tile, out) },)*
+                    // SAFETY: `self` proves the features; `run_tile` checked the lengths for the tile's
+                    // panels, of which there are so many, and tokens.
+                    $($tokens => unsafe { kernel::<$panels, $tokens, $fetch>(tile, out) },)*
                     _ => unreachable!("tiles have at most TILE_TOKENS tokens"),
                 }
             };
         }
-        match panels {
-            1 => by_tokens!(1: 1 2 3 4 5 6 7 8 9 10 11 12 13 14),
-            2 => by_tokens!(2: 1 2 3 4 5 6 7 8 9 10 11 12 13 14),
-            _ => by_tokens!(4: 1 2 3 4 5 6),
+        let fetch = match tile.fetch {
+            Fetch::Own if tile.tokens >= AHEAD_FROM_TOKENS => OWN,
+            Fetch::Next(_) if tile.tokens >= SEVERAL_FROM_TOKENS => NEXT,
+            Fetch::NextTwo(_) => NEXT_TWO,
+            _ => NOTHING,
+        };
+        match (tile.panels.len(), fetch) {
+            (1, OWN) => by_tokens!(1, OWN: 8 9 10 11 12 13 14),
+            (1, NEXT_TWO) => by_tokens!(1, NEXT_TWO: 1 2 3 4 5 6 7 8 9 10 11 12 13 14),
+            (2, NEXT_TWO) => by_tokens!(2, NEXT_TWO: 1 2 3 4 5 6 7 8 9 10 11 12 13 14),
+            (4, NEXT_TWO) => by_tokens!(4, NEXT_TWO: 1 2 3 4 5 6),
+            (1, NEXT) => by_tokens!(1, NEXT: 7 8 9 10 11 12 13 14),
+            (1, _) => by_tokens!(1, NOTHING: 1 2 3 4 5 6 7 8 9 10 11 12 13 14),
+            (2, OWN) => by_tokens!(2, OWN: 8 9 10 11 12 13 14),
+            (2, NEXT) => by_tokens!(2, NEXT: 7 8 9 10 11 12 13 14),
+            (2, _) => by_tokens!(2, NOTHING: 1 2 3 4 5 6 7 8 9 10 11 12 13 14),
+            (4, _) => by_tokens!(4, NOTHING: 1 2 3 4 5 6),
+            _ => unreachable!("groups have 1, 2 or MAX_GROUP panels"),
         }
     }
 }
@@ -63,10 +85,12 @@ fn enter<K: Kernel>(kernel: K) -> K::Output {
 }
 
 /// # Safety
-/// The lengths of `tile` and `out` fit `P` panels and `T` tokens, as `Tile::check` asserts.
+/// `tile` has `P` panels, and its lengths and that of `out` fit them and `T` tokens, as `Tile::check` asserts.
 #[target_feature(enable = "avx512f,avx512vl,avx512bw,avx512dq,fma")]
-unsafe fn kernel<const P: usize, const T: usize>(tile: &Tile<'_>, out: &mut [f32]) {
-    let panel_len = tile.cols * PANEL_ROWS;
+unsafe fn kernel<const P: usize, const T: usize, const FETCH: u8>(
+    tile: &Tile<'_>,
+    out: &mut [f32],
+) {
     let mut acc = [[_mm512_setzero_ps(); T]; P];
     if tile.store == Store::Continue {
         for p in 0..P {
@@ -79,19 +103,42 @@ unsafe fn kernel<const P: usize, const T: usize>(tile: &Tile<'_>, out: &mut [f32
             }
         }
     }
-    let weights = tile.weights.as_ptr();
+    let mut panels = [std::ptr::null(); P];
+    for p in 0..P {
+        panels[p] = tile.panels[p].as_ptr();
+    }
+    // Nothing is read through these: fetching from anywhere is harmless.
+    let mut next = [[std::ptr::null(); 2]; P];
+    match tile.fetch {
+        Fetch::Next(panel) => next[0][0] = panel.as_ptr(),
+        Fetch::NextTwo(panels) => {
+            for (next, panels) in next.iter_mut().zip(panels) {
+                *next = [panels[0].as_ptr(), panels[1].as_ptr()];
+            }
+        }
+        Fetch::Nothing | Fetch::Own => {}
+    }
     let mut x = tile.x.as_ptr();
     let mut k = 0;
     while k < tile.cols {
         let lanes = (tile.cols - k).min(PANEL_ROWS);
         for lane in 0..lanes {
             let offset = (k + lane) * PANEL_ROWS;
+            if FETCH == NEXT {
+                _mm_prefetch::<_MM_HINT_T1>(next[0][0].wrapping_add(offset).cast());
+            }
+            if FETCH == NEXT_TWO {
+                for p in 0..P {
+                    _mm_prefetch::<_MM_HINT_T0>(next[p][0].wrapping_add(offset).cast());
+                    _mm_prefetch::<_MM_HINT_T1>(next[p][1].wrapping_add(offset).cast());
+                }
+            }
             let mut w = [_mm512_setzero_ps(); P];
             for p in 0..P {
-                // SAFETY: offset + 16 <= panel_len, and there are P panels.
-                let line = unsafe { weights.add(p * panel_len + offset) };
-                if T >= PREFETCH_FROM_TOKENS {
-                    _mm_prefetch::<_MM_HINT_T0>(line.wrapping_add(PREFETCH).cast());
+                // SAFETY: offset + 16 <= cols * 16, the length of a panel.
+                let line = unsafe { panels[p].add(offset) };
+                if FETCH == OWN {
+                    _mm_prefetch::<_MM_HINT_T0>(line.wrapping_add(AHEAD).cast());
                 }
                 // SAFETY: as above; unaligned loads have no alignment requirement.
                 w[p] = unsafe { _mm512_loadu_ps(line) };

@@ -5,16 +5,21 @@
 
 use std::sync::Arc;
 
-use crate::compute::attention::{Query, attend};
+use crate::compute::elementwise::Moments;
 use crate::compute::matmul::{Store, product};
 use crate::compute::{Isa, Lanes, LanesView, Panels, Team, elementwise};
 use crate::tensor::PANEL_ROWS;
 
+mod attend;
+mod plan;
+
 use super::bind::{BoundNorm, Layer, panels};
 use super::rope::Rope;
 use super::scratch::Scratch;
-use super::spec::{FeedForward, Rotary};
+use super::spec::FeedForward;
 use super::{BlockTable, Error, KvPool, Model};
+use plan::Heads;
+pub(super) use plan::Plan;
 
 /// Chunks per thread and phase: enough that a thread which was interrupted leaves little behind.
 const CHUNKS_PER_THREAD: usize = 8;
@@ -22,6 +27,13 @@ const CHUNKS_PER_THREAD: usize = 8;
 const MIN_PANELS: usize = 4;
 /// And at most: 16 panels of a 576-wide matrix are 590 KB, some tens of microseconds.
 const MAX_PANELS: usize = 16;
+
+/// Up to this many tokens, what is not a product or attention is done by the leader alone: less than a
+/// microsecond each, which is what sharing it would cost.
+const SERIAL_TOKENS: usize = 4;
+/// Tokens and blocks in one chunk of a norm.
+const NORM_TOKENS: usize = 8;
+const NORM_BLOCKS: usize = 2;
 
 /// One token of a step.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -103,10 +115,15 @@ impl Runner {
         };
         team.step(|| {
             step.embed();
-            rope.fill(
-                &mut step.scratch.angles,
-                batch.iter().map(|token| token.position),
-            );
+            let sizes = Heads {
+                group: step.model.hyper.heads / step.model.hyper.kv_heads,
+                kv_heads: step.model.hyper.kv_heads,
+            };
+            let Scratch { plan, angles, .. } = &mut *step.scratch;
+            plan.make(tables, batch, sizes, team.threads());
+            let len = angles.token_len();
+            let fill = |token: usize, out: &mut [f32]| rope.fill(batch[token].position, out);
+            team.chunks(angles.values_mut(batch.len()), len, fill);
             for (index, layer) in model.weights.layers.iter().enumerate() {
                 step.attention(index, layer);
                 step.feed_forward(layer);
@@ -134,11 +151,20 @@ struct Step<'a> {
 
 impl Step<'_> {
     fn embed(&mut self) {
-        let hidden = self.model.hyper.hidden;
-        for (t, token) in self.batch.iter().enumerate() {
-            let row = &mut self.scratch.row[..hidden];
-            self.model.embed(token.id as usize, row);
-            self.scratch.x.set_token(t, row);
+        let (model, batch) = (self.model, self.batch);
+        let x = &mut self.scratch.x;
+        let block_len = x.block_len();
+        let gather = |first: usize, out: &mut [f32]| {
+            for (block, out) in (first..).zip(out.chunks_mut(block_len)) {
+                for (token, lanes) in batch.iter().zip(out.chunks_exact_mut(PANEL_ROWS)) {
+                    model.embed(token.id as usize, block * PANEL_ROWS, lanes);
+                }
+            }
+        };
+        if batch.len() <= SERIAL_TOKENS {
+            gather(0, x.values_mut());
+        } else {
+            self.team.chunks(x.values_mut(), block_len, gather);
         }
     }
 
@@ -150,105 +176,14 @@ impl Step<'_> {
         spread(self.team, s.qkv.values_mut(), block_len, |first, out| {
             concatenated(self.isa, &parts, first, s.normed.view(), out, block_len);
         });
-        self.rotate_and_store(index);
         self.attend(index);
         let s = &mut *self.scratch;
         let output = panels(&layer.attention_output);
         let block_len = s.x.block_len();
         spread(self.team, s.x.values_mut(), block_len, |first, out| {
-            product(
-                self.isa,
-                output,
-                first,
-                s.attention.view(),
-                out,
-                block_len,
-                Store::Add,
-            );
+            let x = s.attention.view();
+            product(self.isa, output, first, x, out, block_len, Store::Add);
         });
-    }
-
-    /// Rotates queries and keys by their positions, and writes keys and values to the KV blocks.
-    fn rotate_and_store(&mut self, layer: usize) {
-        let hyper = &self.model.hyper;
-        let (q, kv) = (
-            hyper.heads * hyper.head_dim,
-            hyper.kv_heads * hyper.head_dim,
-        );
-        let (q_blocks, kv_blocks) = (q.div_ceil(PANEL_ROWS), kv.div_ceil(PANEL_ROWS));
-        let Scratch {
-            qkv,
-            queries,
-            angles,
-            row,
-            ..
-        } = &mut *self.scratch;
-        let rotate = |heads: &mut [f32], token: usize| {
-            let (cos, sin) = angles.token(token);
-            match self.model.spec.rotary {
-                Rotary::Adjacent => {
-                    elementwise::rotate_heads(self.isa, heads, hyper.head_dim, cos, sin);
-                }
-            }
-        };
-        for (t, token) in self.batch.iter().enumerate() {
-            let (keys, values) = row[..2 * kv].split_at_mut(kv);
-            qkv.copy_token(t, q_blocks, keys);
-            qkv.copy_token(t, q_blocks + kv_blocks, values);
-            rotate(keys, t);
-            self.kv.write(
-                self.tables[token.table],
-                token.position,
-                layer,
-                keys,
-                values,
-            );
-        }
-        self.team
-            .chunks(&mut queries[..self.batch.len() * q], q, |t, heads| {
-                qkv.copy_token(t, 0, heads);
-                rotate(heads, t);
-            });
-    }
-
-    fn attend(&mut self, layer: usize) {
-        let hyper = &self.model.hyper;
-        let (dim, q) = (hyper.head_dim, hyper.heads * hyper.head_dim);
-        let group = hyper.heads / hyper.kv_heads;
-        let scale = 1.0 / (dim as f32).sqrt();
-        let Scratch {
-            queries,
-            heads,
-            attention,
-            ..
-        } = &mut *self.scratch;
-        let kv = &*self.kv;
-        // Heads that share keys and values are computed together, which reads those once; where that
-        // leaves too few units for the threads, each head alone. Neither changes a bit.
-        let units = self.batch.len() * hyper.kv_heads;
-        let together = if units < 2 * self.team.threads() {
-            1
-        } else {
-            group
-        };
-        let len = together * dim;
-        self.team
-            .chunks(&mut heads[..self.batch.len() * q], len, |index, out| {
-                let start = index * len;
-                let (token, head) = (&self.batch[start / q], start % q / dim);
-                let table = self.tables[token.table];
-                let query = Query {
-                    queries: &queries[start..start + len],
-                    head_dim: dim,
-                    scale,
-                    position: token.position,
-                    block: |block: usize| kv.head(table, block, layer, head / group),
-                };
-                attend(self.isa, &query, out);
-            });
-        for (t, heads) in heads.chunks_exact(q).take(self.batch.len()).enumerate() {
-            attention.set_token(t, heads);
-        }
     }
 
     fn feed_forward(&mut self, layer: &Layer) {
@@ -284,8 +219,10 @@ impl Step<'_> {
     }
 
     fn normalize(&mut self, weights: &BoundNorm) {
-        let Scratch { x, normed, .. } = &mut *self.scratch;
-        norm(self.model, self.isa, x, weights, normed);
+        let Scratch {
+            x, normed, moments, ..
+        } = &mut *self.scratch;
+        norm(self.model, self.isa, self.team, x, weights, moments, normed);
     }
 
     /// Logits of the tokens that want them, and of no other: the output matrix is the largest.
@@ -299,10 +236,10 @@ impl Step<'_> {
             last,
             logit_lanes,
             logits,
+            moments,
             row,
             ..
         } = &mut *self.scratch;
-        let row = &mut row[..self.model.hyper.hidden];
         let wanted = self
             .batch
             .iter()
@@ -313,12 +250,9 @@ impl Step<'_> {
             x.copy_token(t, 0, row);
             normed.set_token(place, row);
         }
+        let weights = &self.model.weights.output_norm;
         norm(
-            self.model,
-            self.isa,
-            normed,
-            &self.model.weights.output_norm,
-            last,
+            self.model, self.isa, self.team, normed, weights, moments, last,
         );
         let output = self.model.output();
         let block_len = logit_lanes.block_len();
@@ -352,13 +286,38 @@ impl Step<'_> {
     }
 }
 
-fn norm(model: &Model, isa: Isa, x: &Lanes, weights: &BoundNorm, y: &mut Lanes) {
+/// Few tokens are normed by the leader alone: a phase of the team would take longer.
+fn norm(
+    model: &Model,
+    isa: Isa,
+    team: &Team,
+    x: &Lanes,
+    weights: &BoundNorm,
+    moments: &mut [Moments],
+    y: &mut Lanes,
+) {
     let eps = model.hyper.norm_eps;
-    match weights {
-        BoundNorm::Rms { weight } => elementwise::rms_norm(isa, x, weight.values(), eps, y),
-        BoundNorm::Layer { weight, bias } => {
-            elementwise::layer_norm(isa, x, weight.values(), bias.values(), eps, y);
-        }
+    let moments = &mut moments[..x.tokens()];
+    let measure = |first: usize, out: &mut [Moments]| match weights {
+        BoundNorm::Rms { .. } => elementwise::rms_moments(isa, x, eps, first, out),
+        BoundNorm::Layer { .. } => elementwise::layer_moments(isa, x, eps, first, out),
+    };
+    let parameters = match weights {
+        BoundNorm::Rms { weight } => (weight.values(), None),
+        BoundNorm::Layer { weight, bias } => (weight.values(), Some(bias.values())),
+    };
+    let block_len = x.block_len();
+    let out = y.values_mut();
+    if x.tokens() <= SERIAL_TOKENS {
+        measure(0, moments);
+        elementwise::normalize(isa, x, moments, parameters, 0, out);
+    } else {
+        team.chunks(moments, NORM_TOKENS, |index, out| {
+            measure(index * NORM_TOKENS, out)
+        });
+        team.chunks(out, NORM_BLOCKS * block_len, |index, out| {
+            elementwise::normalize(isa, x, moments, parameters, index * NORM_BLOCKS, out);
+        });
     }
 }
 

@@ -1,0 +1,124 @@
+//! What a workload could take at least, by this machine's reading and multiplying.
+
+use crate::bench::roofline::{multiply_rate, read_rate};
+use crate::compute::{Isa, Team};
+use crate::model::Model;
+
+use super::workload::Workload;
+
+/// What one step must read and multiply.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Demand {
+    pub(super) bytes: f64,
+    pub(super) operations: f64,
+}
+
+/// Sizes of a model that decide what its steps demand.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Sizes {
+    /// Weights of all layers, and of the output matrix.
+    layers: f64,
+    output: f64,
+    /// Keys and values of one position, in values.
+    position: f64,
+    /// Query values for each value of the keys.
+    group: f64,
+}
+
+impl Sizes {
+    pub(super) fn of(model: &Model) -> Sizes {
+        let hyper = model.hyper();
+        let (layers, output) = model.step_weights();
+        let position = 2 * hyper.layers * hyper.kv_heads * hyper.head_dim;
+        Sizes {
+            layers: layers as f64,
+            output: output as f64,
+            position: position as f64,
+            group: (hyper.heads / hyper.kv_heads) as f64,
+        }
+    }
+
+    /// The mean step of a workload: every weight is read once, keys and values once for each sequence. The
+    /// output matrix serves one token of each sequence.
+    pub(super) fn step(&self, workload: &Workload) -> Demand {
+        let sequences = workload.sequences as f64;
+        let tokens = workload.step_tokens() as f64;
+        // Half of what the workload adds has been added, on the mean.
+        let seen = workload.depth as f64 + (workload.together * workload.steps) as f64 / 2.0;
+        let values = self.layers + self.output + sequences * seen * self.position;
+        let products = self.layers * tokens + self.output * sequences;
+        let attention = tokens * seen * self.position * self.group;
+        Demand {
+            bytes: values * size_of::<f32>() as f64,
+            operations: 2.0 * (products + attention),
+        }
+    }
+}
+
+/// Rates of one moment.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Rates {
+    pub(super) bytes_per_second: f64,
+    pub(super) operations_per_second: f64,
+}
+
+impl Rates {
+    /// `memory` is read to measure; no cache may hold it.
+    pub(super) fn now(team: &Team, isa: Isa, memory: &mut [f32], rounds: usize) -> Rates {
+        Rates {
+            bytes_per_second: read_rate(team, memory),
+            operations_per_second: multiply_rate(team, isa, rounds),
+        }
+    }
+
+    /// Seconds: reading and multiplying can go on at the same time, so the slower one counts.
+    pub(super) fn least(&self, demand: Demand) -> f64 {
+        let reading = demand.bytes / self.bytes_per_second;
+        reading.max(demand.operations / self.operations_per_second)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bench::speed::workload::Kind;
+
+    #[test]
+    fn a_step_reads_weights_once_and_multiplies_for_each_token() {
+        let sizes = Sizes {
+            layers: 1000.0,
+            output: 100.0,
+            position: 10.0,
+            group: 3.0,
+        };
+        let workload = |sequences, together, steps, depth| Workload {
+            kind: Kind::Batch,
+            depth,
+            sequences,
+            together,
+            steps,
+        };
+        let one = sizes.step(&workload(1, 1, 2, 4));
+        assert_eq!(
+            (one.bytes, one.operations),
+            (4.0 * 1150.0, 2.0 * (1100.0 + 150.0))
+        );
+        let batch = sizes.step(&workload(2, 1, 2, 4));
+        assert_eq!(
+            (batch.bytes, batch.operations),
+            (4.0 * 1200.0, 2.0 * (2200.0 + 300.0))
+        );
+        let prompt = sizes.step(&workload(1, 10, 1, 0));
+        assert_eq!(
+            (prompt.bytes, prompt.operations),
+            (4.0 * 1150.0, 2.0 * (10_100.0 + 1500.0))
+        );
+        let rates = Rates {
+            bytes_per_second: 100.0,
+            operations_per_second: 10.0,
+        };
+        let demand = |bytes, operations| Demand { bytes, operations };
+        assert_eq!(rates.least(demand(200.0, 10.0)), 2.0);
+        assert_eq!(rates.least(demand(200.0, 50.0)), 5.0);
+    }
+}

@@ -1,0 +1,404 @@
+//! Attention of query rows that share one key/value head, over the KV blocks of a sequence: the heads of one
+//! token, or of several whose positions lie in one block. All of them are computed together, which reads keys
+//! and values once.
+//!
+//! Positions are cut into spans of [`SPAN`], aligned to absolute positions. Inside a span: scores (a
+//! chain over the head dimension, lanes are positions), their maximum, `p = exp(score - maximum)`, the
+//! sum of p in 16 lanes by absolute position, and the value sum (a chain over positions). Spans are
+//! merged in increasing order with one formula. So decode, chunked prefill and any split give the
+//! same bits.
+//!
+//! A KV block is a panel: its keys are 16 rows (positions) over the head dimension, its values are
+//! head dimensions over 16 positions. Both products therefore run on the tile kernels of
+//! [`matmul`](super::matmul), and the scores are already laid out as the input of the second.
+
+mod block;
+mod softmax;
+
+use std::cell::RefCell;
+
+use crate::tensor::PANEL_ROWS;
+
+pub use block::{BLOCK, HeadBlock};
+use softmax::{SoftMax, merge};
+
+use super::Isa;
+use super::matmul::{Fetch, MAX_GROUP, Store, TILE_TOKENS, Tile, group_size, run_tile};
+
+/// Positions in one span.
+pub const SPAN: usize = 512;
+/// Largest head dimension; published models have at most this.
+pub const MAX_HEAD_DIM: usize = 256;
+/// Rows computed together at most: those of one tile.
+pub const MAX_ROWS: usize = TILE_TOKENS;
+
+const SPAN_BLOCKS: usize = SPAN / BLOCK;
+
+/// Rows of queries that see the same keys and values: `heads` of one token, then the same of the next token, and
+/// so on. The positions of all tokens lie in one KV block, so that every row reads the same blocks, whoever its
+/// neighbours are.
+pub struct Query<'a, F> {
+    /// `[rows, head_dim]`, already rotated.
+    pub queries: &'a [f32],
+    pub heads: usize,
+    pub head_dim: usize,
+    pub scale: f32,
+    /// Last position that the first token sees; the next sees one more.
+    pub position: usize,
+    /// The head's part of the block that holds positions `16 * index..`, laid out as [`HeadBlock`].
+    pub block: F,
+}
+
+impl<'b, F: Fn(usize) -> &'b [f32]> Query<'_, F> {
+    fn rows(&self) -> usize {
+        self.queries.len() / self.head_dim
+    }
+
+    fn check(&self) {
+        let (rows, tokens) = (self.rows(), self.rows() / self.heads);
+        assert!(self.queries.len() == rows * self.head_dim && (1..=MAX_ROWS).contains(&rows));
+        assert!(rows == tokens * self.heads && self.position % BLOCK + tokens <= BLOCK);
+    }
+}
+
+/// Spans that a token at `position` sees.
+pub fn span_count(position: usize) -> usize {
+    position / SPAN + 1
+}
+
+/// Values of the state that `rows` rows leave of one span: the value sums `[blocks of 16][rows][16]`, then the
+/// maximum of each row, then the sum of its p.
+pub fn state_len(rows: usize, head_dim: usize) -> usize {
+    rows * (head_dim.next_multiple_of(PANEL_ROWS) + 2)
+}
+
+thread_local! {
+    /// Queries and scores of one span, and a second state: allocated once per thread.
+    static MEMORY: RefCell<Memory> = const { RefCell::new(Memory { queries: Vec::new(), p: Vec::new(), state: Vec::new() }) };
+}
+
+struct Memory {
+    queries: Vec<f32>,
+    p: Vec<f32>,
+    state: Vec<f32>,
+}
+
+/// The first `len` values, whatever they are.
+fn room(values: &mut Vec<f32>, len: usize) -> &mut [f32] {
+    if values.len() < len {
+        values.resize(len, 0.0);
+    }
+    &mut values[..len]
+}
+
+/// Writes the attention output of all rows, `[rows, head_dim]`, to `out`.
+///
+/// # Panics
+/// When the lengths differ, or the rows are too many or of more than one block.
+pub fn attend<'b, F: Fn(usize) -> &'b [f32]>(isa: Isa, query: &Query<'_, F>, out: &mut [f32]) {
+    query.check();
+    assert!(query.queries.len() == out.len());
+    let len = state_len(query.rows(), query.head_dim);
+    MEMORY.with_borrow_mut(|memory| {
+        let Memory { queries, p, state } = memory;
+        let (total, next) = room(state, 2 * len).split_at_mut(len);
+        let queries = padded(query, queries);
+        one_span(isa, query, queries, p, 0, total);
+        for span in 1..span_count(query.position) {
+            one_span(isa, query, queries, p, span, next);
+            merge(isa, query.rows(), total, next);
+        }
+        finish(total, query.rows(), query.head_dim, out);
+    });
+}
+
+/// Computes one span only, and leaves its state (see [`state_len`]): for sequences so long that their spans are
+/// divided among threads. [`combine`] follows.
+///
+/// # Panics
+/// As [`attend`], and when no token sees the span.
+pub fn attend_span<'b, F: Fn(usize) -> &'b [f32]>(
+    isa: Isa,
+    query: &Query<'_, F>,
+    span: usize,
+    state: &mut [f32],
+) {
+    query.check();
+    assert!(state.len() == state_len(query.rows(), query.head_dim));
+    assert!(span < span_count(query.position));
+    MEMORY.with_borrow_mut(|memory| {
+        let queries = padded(query, &mut memory.queries);
+        one_span(isa, query, queries, &mut memory.p, span, state);
+    });
+}
+
+/// Merges the states of all spans of `rows` rows, which begin `stride` values apart in `states`, in increasing
+/// order, and writes the output `[rows, head_dim]` to the beginning of `states`.
+pub fn combine(isa: Isa, rows: usize, head_dim: usize, stride: usize, states: &mut [f32]) {
+    let len = state_len(rows, head_dim);
+    let (total, rest) = states.split_at_mut(stride);
+    let total = &mut total[..len];
+    for next in rest.chunks(stride) {
+        merge(isa, rows, total, &next[..len]);
+    }
+    MEMORY.with_borrow_mut(|memory| {
+        let out = room(&mut memory.queries, rows * head_dim);
+        finish(total, rows, head_dim, out);
+        total[..out.len()].copy_from_slice(out);
+    });
+}
+
+/// The queries as input of a product: `[blocks of 16][rows][16]`, padded with zeros.
+fn padded<'m, F>(query: &Query<'_, F>, memory: &'m mut Vec<f32>) -> &'m [f32] {
+    let rows = query.queries.len() / query.head_dim;
+    let out = room(memory, rows * query.head_dim.next_multiple_of(PANEL_ROWS));
+    for (row, head) in query.queries.chunks_exact(query.head_dim).enumerate() {
+        for (block, values) in head.chunks(PANEL_ROWS).enumerate() {
+            let place = &mut out[(block * rows + row) * PANEL_ROWS..][..PANEL_ROWS];
+            place[..values.len()].copy_from_slice(values);
+            place[values.len()..].fill(0.0);
+        }
+    }
+    out
+}
+
+fn one_span<'b, F: Fn(usize) -> &'b [f32]>(
+    isa: Isa,
+    query: &Query<'_, F>,
+    queries: &[f32],
+    p: &mut Vec<f32>,
+    span: usize,
+    state: &mut [f32],
+) {
+    let head = HeadBlock {
+        head_dim: query.head_dim,
+    };
+    let rows = query.rows();
+    let line = rows * PANEL_ROWS;
+    let first = span * SPAN_BLOCKS;
+    let blocks = (query.position / BLOCK + 1 - first).min(SPAN_BLOCKS);
+    let p = room(p, blocks * line);
+    scores(isa, query, queries, first, p);
+
+    let sums = head.panels() * line;
+    let (o, ml) = state.split_at_mut(sums);
+    let (m, l) = ml.split_at_mut(rows);
+    // Lanes of the last block that the first token sees; the next token sees one more.
+    let seen = (first + blocks > query.position / BLOCK).then_some(query.position % BLOCK + 1);
+    isa.run(SoftMax {
+        p,
+        rows,
+        heads: query.heads,
+        seen,
+        scale: query.scale,
+        m,
+        l,
+    });
+
+    o.fill(0.0);
+    for (index, p) in p.chunks_exact(line).enumerate() {
+        let values = &(query.block)(first + index)[head.keys_len()..head.values_per_block()];
+        let mut panels: [&[f32]; MAX_GROUP] = [&[]; MAX_GROUP];
+        let mut done = 0;
+        while done < head.panels() {
+            let group = group_size(isa, head.panels() - done, rows);
+            let lines = values[done * BLOCK * PANEL_ROWS..].chunks_exact(BLOCK * PANEL_ROWS);
+            panels
+                .iter_mut()
+                .zip(lines)
+                .take(group)
+                .for_each(|(panel, lines)| *panel = lines);
+            let tile = Tile {
+                panels: &panels[..group],
+                cols: BLOCK,
+                fetch: Fetch::Nothing,
+                x: p,
+                x_block: line,
+                out_block: line,
+                tokens: rows,
+                store: Store::Continue,
+            };
+            run_tile(isa, &tile, &mut o[done * line..]);
+            done += group;
+        }
+    }
+}
+
+/// Dot products of all rows with the keys of the blocks from `first` on: `[blocks][rows][16]`. Several blocks
+/// together, because the chains of a few rows would not keep the arithmetic busy.
+fn scores<'b, F: Fn(usize) -> &'b [f32]>(
+    isa: Isa,
+    query: &Query<'_, F>,
+    queries: &[f32],
+    first: usize,
+    out: &mut [f32],
+) {
+    let head = HeadBlock {
+        head_dim: query.head_dim,
+    };
+    let rows = query.rows();
+    let line = rows * PANEL_ROWS;
+    let blocks = out.len() / line;
+    let last = query.position / BLOCK;
+    let mut done = 0;
+    while done < blocks {
+        let group = group_size(isa, blocks - done, rows);
+        let mut panels: [&[f32]; MAX_GROUP] = [&[]; MAX_GROUP];
+        let mut next: [[&[f32]; 2]; MAX_GROUP] = [[&[]; 2]; MAX_GROUP];
+        for (index, (panel, next)) in
+            (first + done..).zip(panels.iter_mut().zip(&mut next).take(group))
+        {
+            let (keys, values) = (query.block)(index).split_at(head.keys_len());
+            *panel = keys;
+            // The keys of the next blocks, and the values that follow all scores: each lies in pages of its
+            // own, where the hardware knows nothing yet. Without, reading keys and values was half as fast.
+            *next = [(query.block)((index + group).min(last)), values];
+        }
+        let tile = Tile {
+            panels: &panels[..group],
+            cols: head.head_dim,
+            fetch: Fetch::NextTwo(&next[..group]),
+            x: queries,
+            x_block: line,
+            out_block: line,
+            tokens: rows,
+            store: Store::Replace,
+        };
+        run_tile(isa, &tile, &mut out[done * line..]);
+        done += group;
+    }
+}
+
+/// Divides the value sums: `[rows, head_dim]`.
+fn finish(state: &[f32], rows: usize, head_dim: usize, out: &mut [f32]) {
+    let l = &state[state.len() - rows..];
+    for (row, out) in out.chunks_exact_mut(head_dim).enumerate() {
+        for (block, out) in out.chunks_mut(PANEL_ROWS).enumerate() {
+            let sums = &state[(block * rows + row) * PANEL_ROWS..];
+            for (out, &sum) in out.iter_mut().zip(sums) {
+                *out = sum / l[row];
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::compute::reference;
+
+    fn value(i: usize) -> f32 {
+        ((i * 7919 + 13) % 1009) as f32 / 250.0 - 2.0
+    }
+
+    fn bits(values: &[f32]) -> Vec<u32> {
+        values.iter().map(|v| v.to_bits()).collect()
+    }
+
+    /// Keys and values of a sequence, as rows and as blocks.
+    struct Kv {
+        keys: Vec<Vec<f32>>,
+        values: Vec<Vec<f32>>,
+        blocks: Vec<Vec<f32>>,
+    }
+
+    fn kv(head: HeadBlock, positions: usize) -> Kv {
+        let rows = |salt: usize| -> Vec<Vec<f32>> {
+            let row = |p: usize| (0..head.head_dim).map(move |d| value(p * 131 + d * 17 + salt));
+            (0..positions).map(|p| row(p).collect()).collect()
+        };
+        let (keys, values) = (rows(0), rows(400));
+        let mut blocks = vec![vec![0.0; head.values_per_block()]; positions.div_ceil(BLOCK)];
+        for p in 0..positions {
+            head.write(&mut blocks[p / BLOCK], p % BLOCK, &keys[p], &values[p]);
+        }
+        Kv {
+            keys,
+            values,
+            blocks,
+        }
+    }
+
+    #[test]
+    fn every_isa_equals_the_plain_loop_bit_for_bit() {
+        for (head_dim, heads) in [
+            (8, 1),
+            (16, 3),
+            (36, 2),
+            (64, 3),
+            (64, 1),
+            (80, 9),
+            (128, 14),
+        ] {
+            let head = HeadBlock { head_dim };
+            let scale = 1.0 / (head_dim as f32).sqrt();
+            for positions in [1, 15, 16, 17, 70, 511, 512, 513, 1100] {
+                let kv = kv(head, positions);
+                // As many of the last tokens together as fit a tile and lie in the last block.
+                let most = (MAX_ROWS / heads).min((positions - 1) % BLOCK + 1);
+                for tokens in [1, most] {
+                    let position = positions - tokens;
+                    let rows = tokens * heads;
+                    let queries: Vec<f32> = (0..rows * head_dim).map(|i| value(i + 5)).collect();
+                    let want: Vec<f32> = queries
+                        .chunks_exact(head_dim)
+                        .enumerate()
+                        .flat_map(|(row, query)| {
+                            let seen = ..position + row / heads + 1;
+                            reference::attention(
+                                query,
+                                &kv.keys[seen],
+                                &kv.values[seen],
+                                scale,
+                                SPAN,
+                            )
+                        })
+                        .collect();
+                    for isa in Isa::all() {
+                        let query = Query {
+                            queries: &queries,
+                            heads,
+                            head_dim,
+                            scale,
+                            position,
+                            block: |index: usize| kv.blocks[index].as_slice(),
+                        };
+                        let mut out = vec![0.0; rows * head_dim];
+                        attend(isa, &query, &mut out);
+                        let case = format!("{isa} {tokens} x {heads} x {head_dim}, {positions}");
+                        assert_eq!(bits(&out), bits(&want), "{case}");
+                        // Span by span, as threads share them.
+                        let len = state_len(rows, head_dim);
+                        let mut states = vec![f32::NAN; len * span_count(position)];
+                        for (span, state) in states.chunks_exact_mut(len).enumerate().rev() {
+                            attend_span(isa, &query, span, state);
+                        }
+                        combine(isa, rows, head_dim, len, &mut states);
+                        assert_eq!(bits(&states[..out.len()]), bits(&want), "{case}, by spans");
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn later_positions_in_the_last_block_do_not_count() {
+        let head = HeadBlock { head_dim: 16 };
+        let mut block = vec![0.0; head.values_per_block()];
+        head.write(&mut block, 0, &[1.0; 16], &[3.0; 16]);
+        head.write(&mut block, 1, &[9.0; 16], &[100.0; 16]);
+        for isa in Isa::all() {
+            let mut out = [0.0; 16];
+            let query = Query {
+                queries: &[1.0; 16],
+                heads: 1,
+                head_dim: 16,
+                scale: 0.25,
+                position: 0,
+                block: |_| block.as_slice(),
+            };
+            attend(isa, &query, &mut out);
+            assert_eq!(out, [3.0; 16], "{isa}");
+        }
+    }
+}
