@@ -35,6 +35,10 @@ pub struct Speed {
     #[arg(long, value_name = "MODEL")]
     model: Option<PathBuf>,
 
+    /// Where the cache file of the model is or is put; the cache directory of the configuration unless given
+    #[arg(long, value_name = "DIR")]
+    dir: Option<PathBuf>,
+
     /// Threads; all that the process may use unless given
     #[arg(long, value_name = "N")]
     threads: Option<usize>,
@@ -108,7 +112,8 @@ impl Speed {
             }
             Some(path) => ModelSource::at(path.clone()),
         };
-        let cache = Config::load(None)?.cache;
+        let mut cache = Config::load(None)?.cache;
+        cache.dir = self.dir.clone().unwrap_or(cache.dir);
         Ok(load(&served(source), &cache, &())?)
     }
 }
