@@ -34,7 +34,9 @@ pub(super) enum Fetch<'a> {
     Nothing,
     /// Its own panels, some lines ahead.
     Own,
-    /// One panel that is needed soon, line by line.
+    /// The activations of the next 16 columns: those of many tokens lie far apart.
+    Input,
+    /// The same, and one panel that is needed soon, line by line.
     Next(&'a [f32]),
     /// Two panels for each of the tile's own.
     NextTwo(&'a [[&'a [f32]; 2]]),
@@ -72,59 +74,74 @@ impl Tile<'_> {
     }
 }
 
-/// Multiplies panels `first..` of `weights` with all tokens of `x`. The result of each panel is
-/// `[tokens, 16]`, `out_block` values apart; the length of `out` says how many panels there are.
-///
-/// # Panics
-/// When the shapes do not fit.
-pub fn product(
-    isa: Isa,
-    weights: Panels<'_>,
-    first: usize,
-    x: LanesView<'_>,
-    out: &mut [f32],
-    out_block: usize,
-    store: Store,
-) {
-    assert_eq!(weights.cols(), x.width);
-    if x.tokens == 0 {
-        return;
-    }
-    let count = out.len().div_ceil(out_block);
-    let several = x.tokens > TILE_TOKENS;
-    let mut done = 0;
-    while done < count {
-        let group = group_size(isa, count - done, x.tokens);
-        let mut panels: [&[f32]; MAX_GROUP] = [&[]; MAX_GROUP];
-        for (panel, place) in (first + done..).zip(&mut panels[..group]) {
-            *place = weights.slice(panel, 1);
+/// A matrix times the activations of all tokens.
+#[derive(Clone, Copy)]
+pub struct Product<'a> {
+    pub isa: Isa,
+    pub weights: Panels<'a>,
+    pub x: LanesView<'a>,
+    /// Values between the starts of two panels' results, each `[tokens, 16]`.
+    pub out_block: usize,
+    pub store: Store,
+}
+
+impl Product<'_> {
+    /// Computes panels `first..`; the length of `out` says how many. `follow` is the panel that the thread
+    /// probably computes after these, and its matrix: its weights come while the last of these are used.
+    ///
+    /// # Panics
+    /// When the shapes do not fit.
+    pub fn run(&self, first: usize, out: &mut [f32], follow: Option<(Panels<'_>, usize)>) {
+        let Product {
+            isa,
+            weights,
+            x,
+            out_block,
+            store,
+        } = *self;
+        assert_eq!(weights.cols(), x.width);
+        if x.tokens == 0 {
+            return;
         }
-        let out = &mut out[done * out_block..];
-        for (number, (token, tokens)) in tiles(x.tokens).enumerate() {
-            let start = token * PANEL_ROWS;
-            // The next strip comes while this one is used again and again; also the one behind the end of
-            // this chunk, which is some thread's next.
-            let next = first + done + group + number;
-            let fetch = match several {
-                true if number < group && next < weights.count() => {
-                    Fetch::Next(weights.slice(next, 1))
-                }
-                true => Fetch::Nothing,
-                false => Fetch::Own,
-            };
-            let tile = Tile {
-                panels: &panels[..group],
-                cols: x.width,
-                fetch,
-                x: &x.values[start..],
-                x_block: x.block_len,
-                out_block,
-                tokens,
-                store,
-            };
-            run_tile(isa, &tile, &mut out[start..]);
+        let count = out.len().div_ceil(out_block);
+        let several = x.tokens > TILE_TOKENS;
+        let mut done = 0;
+        while done < count {
+            let group = group_size(isa, count - done, x.tokens);
+            let mut panels: [&[f32]; MAX_GROUP] = [&[]; MAX_GROUP];
+            for (panel, place) in (first + done..).zip(&mut panels[..group]) {
+                *place = weights.slice(panel, 1);
+            }
+            let out = &mut out[done * out_block..];
+            for (number, (token, tokens)) in tiles(x.tokens).enumerate() {
+                let start = token * PANEL_ROWS;
+                // The next strip comes while this one is used again and again.
+                let ahead = done + group + number;
+                let next = match ahead.checked_sub(count) {
+                    None => Some((weights, first + ahead)),
+                    Some(behind) => follow.map(|(matrix, panel)| (matrix, panel + behind)),
+                };
+                let fetch = match next {
+                    _ if !several => Fetch::Own,
+                    Some((matrix, panel)) if number < group && panel < matrix.count() => {
+                        Fetch::Next(matrix.slice(panel, 1))
+                    }
+                    _ => Fetch::Input,
+                };
+                let tile = Tile {
+                    panels: &panels[..group],
+                    cols: x.width,
+                    fetch,
+                    x: &x.values[start..],
+                    x_block: x.block_len,
+                    out_block,
+                    tokens,
+                    store,
+                };
+                run_tile(isa, &tile, &mut out[start..]);
+            }
+            done += group;
         }
-        done += group;
     }
 }
 
@@ -232,15 +249,14 @@ mod tests {
                 for isa in Isa::all() {
                     let mut y = Lanes::new(rows, tokens);
                     let block = y.block_len();
-                    product(
+                    let product = Product {
                         isa,
                         weights,
-                        0,
-                        x.view(),
-                        y.values_mut(),
-                        block,
-                        Store::Replace,
-                    );
+                        x: x.view(),
+                        out_block: block,
+                        store: Store::Replace,
+                    };
+                    product.run(0, y.values_mut(), Some((weights, 1)));
                     for (t, input) in inputs.iter().enumerate() {
                         let mut got = vec![0.0; rows];
                         y.copy_token(t, 0, &mut got);
@@ -270,7 +286,14 @@ mod tests {
             let mut y = Lanes::new(rows, 1);
             y.set_token(0, &before);
             let (panels, block) = (Panels::new(&data, rows, cols), y.block_len());
-            product(isa, panels, 0, x.view(), y.values_mut(), block, Store::Add);
+            let product = Product {
+                isa,
+                weights: panels,
+                x: x.view(),
+                out_block: block,
+                store: Store::Add,
+            };
+            product.run(0, y.values_mut(), None);
             let mut got = vec![0.0; rows];
             y.copy_token(0, 0, &mut got);
             let want: Vec<f32> = reference::matrix_vector(&matrix, &input)

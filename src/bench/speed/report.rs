@@ -8,7 +8,7 @@ use super::workload::{Kind, Workload};
 use crate::bench::machine::Machine;
 use crate::bench::samples::{Spread, timed};
 use crate::bench::table::{Table, millions, spread};
-use crate::compute::matmul::{Store, product};
+use crate::compute::matmul::{Product, Store};
 use crate::compute::{Isa, Lanes, Panels};
 use crate::tensor::PANEL_ROWS;
 
@@ -71,16 +71,14 @@ impl Check {
         let on = |isa: Isa| -> (Vec<u32>, f64) {
             let mut out = vec![0.0; ROWS / PANEL_ROWS * TOKENS * PANEL_ROWS];
             let mut once = || {
-                let block_len = TOKENS * PANEL_ROWS;
-                product(
+                let product = Product {
                     isa,
                     weights,
-                    0,
-                    x.view(),
-                    black_box(&mut out),
-                    block_len,
-                    Store::Replace,
-                );
+                    x: x.view(),
+                    out_block: TOKENS * PANEL_ROWS,
+                    store: Store::Replace,
+                };
+                product.run(0, black_box(&mut out), None);
             };
             once();
             let ((), seconds) = timed(|| (0..REPEATS).for_each(|_| once()));

@@ -23,6 +23,7 @@ const NOTHING: u8 = 0;
 const OWN: u8 = 1;
 const NEXT: u8 = 2;
 const NEXT_TWO: u8 = 3;
+const INPUT: u8 = 4;
 
 /// Proof that the CPU has AVX-512 F, VL, BW and DQ.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -60,11 +61,14 @@ impl Avx512 {
         let fetch = match tile.fetch {
             Fetch::Own if tile.tokens >= AHEAD_FROM_TOKENS => OWN,
             Fetch::Next(_) if tile.tokens >= SEVERAL_FROM_TOKENS => NEXT,
+            Fetch::Input if tile.tokens >= SEVERAL_FROM_TOKENS => INPUT,
             Fetch::NextTwo(_) => NEXT_TWO,
             _ => NOTHING,
         };
         match (tile.panels.len(), fetch) {
             (1, OWN) => by_tokens!(1, OWN: 8 9 10 11 12 13 14),
+            (1, INPUT) => by_tokens!(1, INPUT: 7 8 9 10 11 12 13 14),
+            (2, INPUT) => by_tokens!(2, INPUT: 7 8 9 10 11 12 13 14),
             (1, NEXT_TWO) => by_tokens!(1, NEXT_TWO: 1 2 3 4 5 6 7 8 9 10 11 12 13 14),
             (2, NEXT_TWO) => by_tokens!(2, NEXT_TWO: 1 2 3 4 5 6 7 8 9 10 11 12 13 14),
             (4, NEXT_TWO) => by_tokens!(4, NEXT_TWO: 1 2 3 4 5 6),
@@ -116,7 +120,7 @@ unsafe fn kernel<const P: usize, const T: usize, const FETCH: u8>(
                 *next = [panels[0].as_ptr(), panels[1].as_ptr()];
             }
         }
-        Fetch::Nothing | Fetch::Own => {}
+        Fetch::Nothing | Fetch::Own | Fetch::Input => {}
     }
     let mut x = tile.x.as_ptr();
     let mut k = 0;
@@ -126,6 +130,11 @@ unsafe fn kernel<const P: usize, const T: usize, const FETCH: u8>(
             let offset = (k + lane) * PANEL_ROWS;
             if FETCH == NEXT {
                 _mm_prefetch::<_MM_HINT_T1>(next[0][0].wrapping_add(offset).cast());
+            }
+            if FETCH == NEXT || FETCH == INPUT {
+                // One line of the next block of activations.
+                let line = x.wrapping_add(tile.x_block + lane * PANEL_ROWS);
+                _mm_prefetch::<_MM_HINT_T0>(line.cast());
             }
             if FETCH == NEXT_TWO {
                 for p in 0..P {

@@ -6,12 +6,13 @@
 use std::sync::Arc;
 
 use crate::compute::elementwise::Moments;
-use crate::compute::matmul::{Store, product};
-use crate::compute::{Isa, Lanes, LanesView, Panels, Team, elementwise};
+use crate::compute::matmul::Store;
+use crate::compute::{Isa, Lanes, Team, elementwise};
 use crate::tensor::PANEL_ROWS;
 
 mod attend;
 mod plan;
+mod products;
 
 use super::bind::{BoundNorm, Layer, panels};
 use super::rope::Rope;
@@ -20,13 +21,7 @@ use super::spec::FeedForward;
 use super::{BlockTable, Error, KvPool, Model};
 use plan::Heads;
 pub(super) use plan::Plan;
-
-/// Chunks per thread and phase: enough that a thread which was interrupted leaves little behind.
-const CHUNKS_PER_THREAD: usize = 8;
-/// Panels in a chunk at least: the widest tile takes four at once.
-const MIN_PANELS: usize = 4;
-/// And at most: 16 panels of a 576-wide matrix are 590 KB, some tens of microseconds.
-const MAX_PANELS: usize = 16;
+use products::Products;
 
 /// Up to this many tokens, what is not a product or attention is done by the leader alone: less than a
 /// microsecond each, which is what sharing it would cost.
@@ -172,50 +167,26 @@ impl Step<'_> {
         self.normalize(&layer.attention_norm);
         let s = &mut *self.scratch;
         let parts = [&layer.query, &layer.key, &layer.value].map(panels);
-        let block_len = s.qkv.block_len();
-        spread(self.team, s.qkv.values_mut(), block_len, |first, out| {
-            concatenated(self.isa, &parts, first, s.normed.view(), out, block_len);
-        });
+        let products = Products::new(self.isa, self.team, s.normed.view());
+        products.concatenated(&parts, &mut s.qkv);
         self.attend(index);
         let s = &mut *self.scratch;
-        let output = panels(&layer.attention_output);
-        let block_len = s.x.block_len();
-        spread(self.team, s.x.values_mut(), block_len, |first, out| {
-            let x = s.attention.view();
-            product(self.isa, output, first, x, out, block_len, Store::Add);
-        });
+        let products = Products::new(self.isa, self.team, s.attention.view());
+        products.one(panels(&layer.attention_output), &mut s.x, Store::Add);
     }
 
     fn feed_forward(&mut self, layer: &Layer) {
         self.normalize(&layer.feed_forward_norm);
         let s = &mut *self.scratch;
-        let (gate, up) = (panels(&layer.gate), panels(&layer.up));
-        let block_len = s.gated.block_len();
+        let products = Products::new(self.isa, self.team, s.normed.view());
         match self.model.spec.feed_forward {
             FeedForward::SwiGlu => {
-                spread(
-                    self.team,
-                    s.gated.values_mut(),
-                    2 * block_len,
-                    |first, out| {
-                        let x = s.normed.view();
-                        product(self.isa, gate, first, x, out, 2 * block_len, Store::Replace);
-                        let odd = &mut out[block_len..];
-                        product(self.isa, up, first, x, odd, 2 * block_len, Store::Replace);
-                        for pair in out.chunks_exact_mut(2 * block_len) {
-                            let (gate, up) = pair.split_at_mut(block_len);
-                            elementwise::swiglu(self.isa, gate, up);
-                        }
-                    },
-                );
+                products.gated(panels(&layer.gate), panels(&layer.up), &mut s.gated);
             }
         }
-        let down = panels(&layer.down);
         let gated = s.gated.even_blocks(self.model.hyper.feed_forward);
-        let block_len = s.x.block_len();
-        spread(self.team, s.x.values_mut(), block_len, |first, out| {
-            product(self.isa, down, first, gated, out, block_len, Store::Add);
-        });
+        let products = Products::new(self.isa, self.team, gated);
+        products.one(panels(&layer.down), &mut s.x, Store::Add);
     }
 
     fn normalize(&mut self, weights: &BoundNorm) {
@@ -254,24 +225,8 @@ impl Step<'_> {
         norm(
             self.model, self.isa, self.team, normed, weights, moments, last,
         );
-        let output = self.model.output();
-        let block_len = logit_lanes.block_len();
-        spread(
-            self.team,
-            logit_lanes.values_mut(),
-            block_len,
-            |first, out| {
-                product(
-                    self.isa,
-                    output,
-                    first,
-                    last.view(),
-                    out,
-                    block_len,
-                    Store::Replace,
-                );
-            },
-        );
+        let products = Products::new(self.isa, self.team, last.view());
+        products.one(self.model.output(), logit_lanes, Store::Replace);
         // One token's lanes are a plain vector already.
         if last.tokens() > 1 {
             let vocab = self.model.vocab();
@@ -318,38 +273,5 @@ fn norm(
         team.chunks(out, NORM_BLOCKS * block_len, |index, out| {
             elementwise::normalize(isa, x, moments, parameters, index * NORM_BLOCKS, out);
         });
-    }
-}
-
-/// Cuts the panels of a product's output into chunks for the team; `f(first panel, output)`.
-fn spread(team: &Team, out: &mut [f32], block_len: usize, f: impl Fn(usize, &mut [f32]) + Sync) {
-    let count = out.len() / block_len;
-    let share = count / (team.threads() * CHUNKS_PER_THREAD);
-    let panels = share
-        .next_multiple_of(MIN_PANELS)
-        .clamp(MIN_PANELS, MAX_PANELS);
-    team.chunks(out, panels * block_len, |index, chunk| {
-        f(index * panels, chunk)
-    });
-}
-
-/// A product with several matrices one below the other, each starting on its own panel.
-fn concatenated(
-    isa: Isa,
-    parts: &[Panels<'_>],
-    first: usize,
-    x: LanesView<'_>,
-    mut out: &mut [f32],
-    block_len: usize,
-) {
-    let mut skip = first;
-    for part in parts {
-        let count = part.count().saturating_sub(skip).min(out.len() / block_len);
-        if count > 0 {
-            let (now, rest) = out.split_at_mut(count * block_len);
-            product(isa, *part, skip, x, now, block_len, Store::Replace);
-            out = rest;
-        }
-        skip = skip.saturating_sub(part.count());
     }
 }
