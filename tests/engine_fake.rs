@@ -110,6 +110,7 @@ impl FakeModel {
             model: self.clone(),
             memory: vec![[None; KV_BLOCK_TOKENS]; self.blocks],
             free: (0..self.blocks).collect(),
+            holders: vec![0; self.blocks],
             logits: Vec::new(),
         })
     }
@@ -124,6 +125,8 @@ pub(crate) struct FakeStepper {
     /// The token of each position of each block; `None` until it is computed.
     memory: Vec<[Option<u32>; KV_BLOCK_TOKENS]>,
     free: Vec<usize>,
+    /// Tables, and the engine's own memory of prefixes.
+    holders: Vec<usize>,
     logits: Vec<f32>,
 }
 
@@ -148,17 +151,48 @@ impl Stepper for FakeStepper {
         for _ in 0..more {
             let block = self.free.pop().expect("counted above");
             self.memory[block] = [None; KV_BLOCK_TOKENS];
+            self.holders[block] = 1;
             table.0.push(block);
         }
         true
     }
 
     fn release(&mut self, table: &mut FakeTable) {
-        assert!(
-            table.0.iter().all(|block| !self.free.contains(block)),
-            "a block is given back twice"
-        );
-        self.free.append(&mut table.0);
+        for block in std::mem::take(&mut table.0) {
+            self.drop_holder(block as u32);
+        }
+    }
+
+    fn block(&self, table: &FakeTable, index: usize) -> u32 {
+        table.0[index] as u32
+    }
+
+    fn share(&mut self, table: &mut FakeTable, block: u32) {
+        self.add_holder(block);
+        table.0.push(block as usize);
+    }
+
+    fn replace(&mut self, table: &mut FakeTable, index: usize, block: u32) {
+        self.add_holder(block);
+        let before = std::mem::replace(&mut table.0[index], block as usize);
+        self.drop_holder(before as u32);
+    }
+
+    fn add_holder(&mut self, block: u32) {
+        let block = block as usize;
+        assert!(self.holders[block] > 0, "a free block is shared");
+        let full = self.memory[block].iter().all(Option::is_some);
+        assert!(full, "a block is shared before all of it is computed");
+        self.holders[block] += 1;
+    }
+
+    fn drop_holder(&mut self, block: u32) {
+        let block = block as usize;
+        assert!(self.holders[block] > 0, "a block is given back twice");
+        self.holders[block] -= 1;
+        if self.holders[block] == 0 {
+            self.free.push(block);
+        }
     }
 
     fn forward(&mut self, tables: &[&FakeTable], batch: &[BatchToken]) -> &[f32] {
@@ -166,12 +200,6 @@ impl Stepper for FakeStepper {
             let _ = gate.recv_blocking();
         }
         assert!(!batch.is_empty(), "a step without tokens");
-        let mut blocks: Vec<usize> = tables.iter().flat_map(|table| table.0.clone()).collect();
-        blocks.sort_unstable();
-        assert!(
-            blocks.windows(2).all(|pair| pair[0] != pair[1]),
-            "two sequences share a block"
-        );
         let counts = self.model.counts.clone();
         counts.steps.fetch_add(1, Ordering::SeqCst);
         counts.positions.fetch_add(batch.len(), Ordering::SeqCst);
@@ -186,6 +214,7 @@ impl Stepper for FakeStepper {
             assert_ne!(token.id, PANIC, "the fake model was asked to panic");
             let table = tables[token.table];
             let block = table.0[token.position / KV_BLOCK_TOKENS];
+            assert_eq!(self.holders[block], 1, "a shared block is written");
             self.memory[block][token.position % KV_BLOCK_TOKENS] = Some(token.id);
             if token.logits {
                 let history = (0..=token.position).map(|position| {

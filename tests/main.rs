@@ -38,6 +38,7 @@ mod dequant;
 mod engine_failures;
 mod engine_fake;
 mod engine_pool;
+mod engine_prefix;
 mod engine_text;
 mod equal_bytes;
 mod folder_header;

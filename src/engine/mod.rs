@@ -7,6 +7,7 @@
 //!
 //! - [`Pool`]: starts, feeds and stops the workers.
 //! - `worker`: the loop of one leader thread; `scheduler`: its decisions, pure.
+//! - `prefix`: which KV blocks hold which tokens, so that equal beginnings are computed once.
 //! - `sequence`: one sequence from logits to text; [`Sampler`] and `stop` are its parts.
 //! - [`Stepper`], [`Vocabulary`]: what a worker needs of model and tokenizer.
 //!
@@ -14,6 +15,7 @@
 
 mod candidates;
 mod pool;
+mod prefix;
 mod sampler;
 mod scheduler;
 mod sequence;

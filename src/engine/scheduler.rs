@@ -58,29 +58,18 @@ impl View {
     }
 }
 
-/// How many of the `running` may go on when each grows to hold all its known tokens: as many of the
-/// oldest as `free` blocks, and those of the youngest, allow.
-pub(super) fn keep(sequences: &[View], running: usize, mut free: usize) -> usize {
-    let mut kept = running;
-    let mut next = 0;
-    while next < kept {
-        let growth = sequences[next]
-            .needed()
-            .saturating_sub(sequences[next].held);
-        if growth <= free {
-            free -= growth;
-            next += 1;
-        } else {
-            kept -= 1;
-            free += sequences[kept].held;
-        }
-    }
-    kept
+/// Whether all of `running` can grow to hold their known tokens in `free` blocks. If not, the youngest is
+/// preempted, and the question asked again: how many blocks that gives back depends on who else holds them.
+pub(super) fn fits(running: &[View], free: usize) -> bool {
+    let growth = |view: &View| view.needed().saturating_sub(view.held);
+    running.iter().map(growth).sum::<usize>() <= free
 }
 
-/// Whether the first waiting sequence may join the `running` ones.
+/// Whether the first waiting sequence may join the `running` ones. What it holds already are blocks that it
+/// shares.
 pub(super) fn admits(first: &View, running: usize, free: usize, limits: Limits) -> bool {
-    running < limits.slots && first.reservation().div_ceil(KV_BLOCK_TOKENS) <= free
+    let wanted = first.reservation().div_ceil(KV_BLOCK_TOKENS);
+    running < limits.slots && wanted.saturating_sub(first.held) <= free
 }
 
 /// Tokens that each running sequence computes in the next step, into `shares`: one for each that
@@ -141,14 +130,13 @@ mod tests {
     }
 
     #[test]
-    fn the_youngest_makes_room_for_the_oldest() {
+    fn everyone_must_be_able_to_grow() {
         // The first two need one block more each, the third is content.
         let running = [view(10, 7, 16, 1), view(10, 7, 16, 1), view(10, 1, 10, 3)];
-        assert_eq!(keep(&running, 3, 2), 3);
-        assert_eq!(keep(&running, 3, 1), 2);
-        assert_eq!(keep(&running, 3, 0), 2);
-        assert_eq!(keep(&running[..2], 2, 1), 1, "the second gives itself up");
-        assert_eq!(keep(&running[..2], 2, 0), 1);
+        assert!(fits(&running, 2));
+        assert!(!fits(&running, 1));
+        assert!(fits(&running[..1], 1) && !fits(&running[..1], 0));
+        assert!(fits(&running[2..], 0), "what is held is enough");
     }
 
     #[test]
@@ -200,17 +188,15 @@ mod tests {
 
         /// One step; returns what ended.
         fn step(&mut self) -> Vec<usize> {
-            let kept = keep(&self.views(), self.running, self.free());
-            assert!(
-                kept > 0 || self.running == 0,
-                "the oldest is never preempted"
-            );
-            for (_, view) in &mut self.sequences[kept..self.running] {
+            let mut lost = 0;
+            while !fits(&self.views()[..self.running], self.free()) {
+                self.running -= 1;
+                assert!(self.running > 0, "the oldest is never preempted");
+                let (_, view) = &mut self.sequences[self.running];
                 (view.held, view.computed) = (0, 0);
                 self.preempted += 1;
+                lost += 1;
             }
-            let lost = self.running - kept;
-            self.running = kept;
             for index in 0..self.running {
                 let growth = self.sequences[index]
                     .1

@@ -7,10 +7,11 @@
 //! sequence depend only on its task, the weights and the vocabulary.
 
 use crate::job::{Event, FinishReason, Token};
-use crate::model::BatchToken;
+use crate::model::{BatchToken, KV_BLOCK_TOKENS};
 use crate::text::StreamDecoder;
 
 use super::Task;
+use super::prefix::{BlockTokens, NodeId};
 use super::sampler::{Sampler, Scratch, Unusable, report};
 use super::scheduler::View;
 use super::stepper::{Shape, Vocabulary};
@@ -38,6 +39,8 @@ pub(super) struct Sequence<T> {
     pub(super) table: T,
     /// Blocks in `table`.
     pub(super) held: usize,
+    /// What the index knows of its first blocks, in their order.
+    pub(super) chain: Vec<NodeId>,
     /// Positions whose keys and values are in those blocks.
     pub(super) computed: usize,
     /// Its last event is out, or about to be.
@@ -69,6 +72,7 @@ impl<T: Default> Sequence<T> {
         Ok(Sequence {
             table: T::default(),
             held: 0,
+            chain: Vec::new(),
             computed: 0,
             ended: false,
             generated: Vec::new(),
@@ -101,6 +105,31 @@ impl<T: Default> Sequence<T> {
         } else {
             self.generated[position - prompt.len()]
         }
+    }
+
+    /// The tokens of the block behind those that the index knows, if it is full and not the end: the last token
+    /// must be computed for its logits.
+    pub(super) fn next_shareable(&self) -> Option<BlockTokens> {
+        (self.block_end() < self.known()).then(|| self.next_tokens())
+    }
+
+    /// The tokens of the same block, if all are computed.
+    pub(super) fn next_computed(&self) -> Option<BlockTokens> {
+        (self.block_end() <= self.computed).then(|| self.next_tokens())
+    }
+
+    fn block_end(&self) -> usize {
+        (self.chain.len() + 1) * KV_BLOCK_TOKENS
+    }
+
+    fn next_tokens(&self) -> BlockTokens {
+        let start = self.chain.len() * KV_BLOCK_TOKENS;
+        std::array::from_fn(|index| self.token_at(start + index))
+    }
+
+    /// Whether it stands right behind the blocks that the index knows, with a prompt to compute.
+    pub(super) fn can_take_blocks(&self) -> bool {
+        self.computed == self.chain.len() * KV_BLOCK_TOKENS && self.computed + 1 < self.known()
     }
 
     /// Appends the next `count` tokens to a step; logits are wanted only after the last known one.

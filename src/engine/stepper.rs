@@ -26,8 +26,23 @@ pub trait Stepper {
     #[must_use]
     fn grow(&mut self, table: &mut Self::Table, positions: usize) -> bool;
 
-    /// Gives all blocks of `table` back.
+    /// Gives all blocks of `table` back: those are free that nobody else holds.
     fn release(&mut self, table: &mut Self::Table);
+
+    /// Number of the block of `table` that holds positions `16 * index..`.
+    fn block(&self, table: &Self::Table, index: usize) -> u32;
+
+    /// Puts a block that is held already at the end of `table`; it is not written again.
+    fn share(&mut self, table: &mut Self::Table, block: u32);
+
+    /// The same in the place of block `index`, which is given back.
+    fn replace(&mut self, table: &mut Self::Table, index: usize, block: u32);
+
+    /// One more holds the block.
+    fn add_holder(&mut self, block: u32);
+
+    /// One less does.
+    fn drop_holder(&mut self, block: u32);
 
     /// Runs one step and returns `[tokens with logits, vocab]` in batch order. The tokens of a
     /// sequence stand in increasing position, and follow those already computed.
@@ -51,6 +66,26 @@ impl Stepper for Runner {
 
     fn release(&mut self, table: &mut BlockTable) {
         self.kv().release(table);
+    }
+
+    fn block(&self, table: &BlockTable, index: usize) -> u32 {
+        table.block(index)
+    }
+
+    fn share(&mut self, table: &mut BlockTable, block: u32) {
+        self.kv().share(table, block);
+    }
+
+    fn replace(&mut self, table: &mut BlockTable, index: usize, block: u32) {
+        self.kv().replace(table, index, block);
+    }
+
+    fn add_holder(&mut self, block: u32) {
+        self.kv().add_holder(block);
+    }
+
+    fn drop_holder(&mut self, block: u32) {
+        self.kv().drop_holder(block);
     }
 
     fn forward(&mut self, tables: &[&BlockTable], batch: &[BatchToken]) -> &[f32] {

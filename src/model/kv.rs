@@ -41,6 +41,8 @@ pub struct KvPool {
     data: MmapMut,
     /// Blocks nobody holds; the last is handed out next.
     free: Vec<u32>,
+    /// How many hold each block.
+    holders: Vec<u32>,
     total: usize,
 }
 
@@ -59,7 +61,7 @@ impl BlockTable {
     }
 
     /// Number of the block in the pool that holds positions `16 * index..`.
-    pub(super) fn block(&self, index: usize) -> u32 {
+    pub fn block(&self, index: usize) -> u32 {
         self.blocks[index]
     }
 }
@@ -81,6 +83,7 @@ impl KvPool {
             shape,
             data,
             free: (0..count).rev().collect(),
+            holders: vec![0; blocks],
             total: blocks,
         })
     }
@@ -110,6 +113,7 @@ impl KvPool {
             return false;
         }
         for block in self.free.drain(self.free.len() - missing..).rev() {
+            self.holders[block as usize] = 1;
             table.blocks.push(block);
         }
         let first = table.blocks.len() - missing;
@@ -125,7 +129,42 @@ impl KvPool {
 
     /// Gives all blocks of `table` back.
     pub fn release(&mut self, table: &mut BlockTable) {
-        self.free.extend(table.blocks.drain(..).rev());
+        for block in table.blocks.drain(..).rev() {
+            self.drop_holder(block);
+        }
+    }
+
+    /// Puts a block that is held already at the end of `table`. Its positions must be computed, and are not
+    /// written again.
+    pub fn share(&mut self, table: &mut BlockTable, block: u32) {
+        self.add_holder(block);
+        table.blocks.push(block);
+    }
+
+    /// Puts a block that is held already in the place of block `index` of `table`, which is given back.
+    pub fn replace(&mut self, table: &mut BlockTable, index: usize, block: u32) {
+        self.add_holder(block);
+        let before = std::mem::replace(&mut table.blocks[index], block);
+        self.drop_holder(before);
+    }
+
+    /// One more holds the block.
+    ///
+    /// # Panics
+    /// When nobody did.
+    pub fn add_holder(&mut self, block: u32) {
+        let holders = &mut self.holders[block as usize];
+        assert!(*holders > 0, "a free block cannot be shared");
+        *holders += 1;
+    }
+
+    /// One less; the last one gives it back.
+    pub fn drop_holder(&mut self, block: u32) {
+        let holders = &mut self.holders[block as usize];
+        *holders -= 1;
+        if *holders == 0 {
+            self.free.push(block);
+        }
     }
 
     /// The part of the sequence's block `index` that one layer's head uses.
@@ -208,6 +247,26 @@ mod tests {
         pool.release(&mut table);
         assert!(pool.grow(&mut table, 1));
         assert!((0..2).all(|layer| pool.head(&table, 0, layer, 0).iter().all(|&v| v == 0.0)));
+    }
+
+    #[test]
+    fn a_shared_block_is_free_when_the_last_holder_goes() {
+        let mut pool = KvPool::new(SHAPE, 3).unwrap();
+        let (mut a, mut b) = (BlockTable::default(), BlockTable::default());
+        assert!(pool.grow(&mut a, 32));
+        pool.share(&mut b, a.block(0));
+        assert!(pool.grow(&mut b, 32));
+        assert_eq!((b.block(0), pool.free_blocks()), (a.block(0), 0));
+        pool.replace(&mut b, 1, a.block(1));
+        assert_eq!((b.block(1), pool.free_blocks()), (a.block(1), 1));
+        pool.add_holder(a.block(0));
+        let first = a.block(0);
+        pool.release(&mut a);
+        assert_eq!(pool.free_blocks(), 1);
+        pool.release(&mut b);
+        assert_eq!(pool.free_blocks(), 2);
+        pool.drop_holder(first);
+        assert_eq!(pool.free_blocks(), 3);
     }
 
     #[test]

@@ -10,6 +10,9 @@
 //!
 //! Invariant: a task that was taken ends with exactly one terminal event.
 
+mod blocks;
+
+use std::collections::HashSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -18,8 +21,9 @@ use crate::job::{Event, FinishReason, SequenceEvent};
 use crate::model::{BatchToken, Error, KV_BLOCK_TOKENS};
 
 use super::Task;
+use super::prefix::{BlockTokens, NodeId, PrefixIndex};
 use super::sampler::Scratch;
-use super::scheduler::{Limits, View, admits, fair_part, keep, share};
+use super::scheduler::{Limits, View, fair_part, share};
 use super::sequence::Sequence;
 use super::stepper::{Shape, Stepper, Vocabulary};
 
@@ -130,11 +134,13 @@ struct Worker<'a, S: Stepper> {
     shared: &'a Shared,
     /// Positions that the KV memory holds.
     positions: usize,
+    prefixes: PrefixIndex,
     /// In order of arrival; the first `running` run, the others wait for KV blocks.
     sequences: Vec<Sequence<S::Table>>,
     running: usize,
     // Buffers that every step reuses.
     views: Vec<View>,
+    claims: HashSet<(Option<NodeId>, BlockTokens)>,
     shares: Vec<usize>,
     batch: Vec<BatchToken>,
     scratch: Scratch,
@@ -146,9 +152,11 @@ impl<'a, S: Stepper> Worker<'a, S> {
             positions: stepper.total_blocks() * KV_BLOCK_TOKENS,
             stepper,
             shared,
+            prefixes: PrefixIndex::default(),
             sequences: Vec::new(),
             running: 0,
             views: Vec::new(),
+            claims: HashSet::new(),
             shares: Vec::new(),
             batch: Vec::new(),
             scratch: Scratch::default(),
@@ -199,37 +207,6 @@ impl<'a, S: Stepper> Worker<'a, S> {
         self.retire();
     }
 
-    /// Preempts the youngest until the others can grow, and grows those.
-    fn make_room(&mut self) {
-        self.look();
-        let kept = keep(&self.views, self.running, self.stepper.free_blocks());
-        for sequence in &mut self.sequences[kept..self.running] {
-            self.stepper.release(&mut sequence.table);
-            sequence.preempt();
-        }
-        self.running = kept;
-        for index in 0..kept {
-            self.reserve(index, self.views[index].known);
-        }
-    }
-
-    /// Lets waiting sequences join, in their order.
-    fn admit_waiting(&mut self) {
-        while let Some(first) = self.sequences.get(self.running) {
-            let view = first.view();
-            if !admits(
-                &view,
-                self.running,
-                self.stepper.free_blocks(),
-                self.shared.limits,
-            ) {
-                return;
-            }
-            self.reserve(self.running, view.reservation());
-            self.running += 1;
-        }
-    }
-
     /// Takes new tasks for free slots; none while a sequence waits, since they would only wait too,
     /// and another worker may have room.
     fn take_tasks(&mut self) {
@@ -247,16 +224,6 @@ impl<'a, S: Stepper> Worker<'a, S> {
         }
     }
 
-    fn reserve(&mut self, index: usize, positions: usize) {
-        let sequence = &mut self.sequences[index];
-        let blocks = positions.div_ceil(KV_BLOCK_TOKENS);
-        if blocks > sequence.held {
-            let grown = self.stepper.grow(&mut sequence.table, positions);
-            assert!(grown, "the scheduler counted the free KV blocks");
-            sequence.held = blocks;
-        }
-    }
-
     fn look(&mut self) {
         self.views.clear();
         self.views.extend(self.sequences.iter().map(Sequence::view));
@@ -267,12 +234,8 @@ impl<'a, S: Stepper> Worker<'a, S> {
         if self.running == 0 {
             return;
         }
-        self.look();
-        share(
-            &self.views[..self.running],
-            self.shared.limits,
-            &mut self.shares,
-        );
+        self.wait_for_equals();
+        share(&self.views, self.shared.limits, &mut self.shares);
         self.batch.clear();
         let running = &mut self.sequences[..self.running];
         for (table, (sequence, &share)) in running.iter().zip(&self.shares).enumerate() {
@@ -319,14 +282,17 @@ impl<'a, S: Stepper> Worker<'a, S> {
                 }
             }
         }
+        for index in 0..self.running {
+            self.offer_blocks(index);
+        }
     }
 
     /// Removes the sequences that ended and gives their blocks back.
     fn retire(&mut self) {
         for index in (0..self.sequences.len()).rev() {
             if self.sequences[index].ended {
-                let mut sequence = self.sequences.remove(index);
-                self.stepper.release(&mut sequence.table);
+                self.give_back(index);
+                self.sequences.remove(index);
                 self.running -= usize::from(index < self.running);
             }
         }
