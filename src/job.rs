@@ -122,6 +122,43 @@ pub struct SamplingParams {
     pub ignore_eos: bool,
     /// Report this many best candidates per token (0: only the chosen one); `None` reports nothing.
     pub logprobs: Option<u8>,
+    pub shaping: Shaping,
+}
+
+/// What changes logits before a draw, or bounds what may be drawn. The default changes nothing.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Shaping {
+    /// Drop candidates less likely than this share of the likeliest; 0 drops none.
+    pub min_p: f32,
+    /// Keep the candidates whose surprise is nearest to the mean, up to this probability; 1 keeps all.
+    pub typical_p: f32,
+    /// Divides positive logits, and multiplies others, of tokens in prompt and output; 1 changes none.
+    pub repeat_penalty: f32,
+    /// Subtracted from logits of tokens in the output.
+    pub presence_penalty: f32,
+    /// The same once for each occurrence.
+    pub frequency_penalty: f32,
+    /// Added to logits: ids ascending.
+    pub logit_bias: Vec<(u32, f32)>,
+    /// No token ends the sequence before so many are generated.
+    pub min_tokens: u32,
+    /// End the sequence as end-of-generation tokens do; ascending.
+    pub stop_tokens: Vec<u32>,
+}
+
+impl Default for Shaping {
+    fn default() -> Self {
+        Shaping {
+            min_p: 0.0,
+            typical_p: 1.0,
+            repeat_penalty: 1.0,
+            presence_penalty: 0.0,
+            frequency_penalty: 0.0,
+            logit_bias: Vec::new(),
+            min_tokens: 0,
+            stop_tokens: Vec::new(),
+        }
+    }
 }
 
 /// One prompt of a job, tokenized.

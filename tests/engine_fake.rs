@@ -271,6 +271,7 @@ pub(crate) fn params() -> SamplingParams {
         stop: Vec::new(),
         ignore_eos: false,
         logprobs: None,
+        shaping: woolly::job::Shaping::default(),
     }
 }
 

@@ -3,7 +3,7 @@
 use std::sync::atomic::Ordering;
 
 use woolly::engine::{Sampler, Scratch, Task};
-use woolly::job::{Event, FinishReason, SamplingParams};
+use woolly::job::{Event, FinishReason, SamplingParams, Shaping};
 
 use crate::engine_fake::*;
 
@@ -38,6 +38,11 @@ fn varied_params(n: u32) -> SamplingParams {
         },
         ignore_eos: !n.is_multiple_of(4),
         logprobs: (n % 6 == 5).then_some(3),
+        shaping: Shaping {
+            min_p: if n.is_multiple_of(5) { 0.2 } else { 0.0 },
+            typical_p: if n.is_multiple_of(7) { 0.6 } else { 1.0 },
+            ..Shaping::default()
+        },
     }
 }
 

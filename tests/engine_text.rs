@@ -2,7 +2,7 @@
 
 use std::sync::atomic::Ordering;
 
-use woolly::job::{FinishReason, SamplingParams};
+use woolly::job::{FinishReason, SamplingParams, Shaping};
 
 use crate::engine_fake::*;
 
@@ -232,4 +232,81 @@ fn engine_text_log_probabilities_are_reported_when_asked() {
     assert_eq!(ids, [B, A, 2]);
     assert_eq!(output.tokens[0].top[0].1, logprob);
     assert!((logprob - output.tokens[0].top[1].1 - 1.0).abs() < 1e-6);
+}
+
+/// Greedy, on a script whose tokens have the logit 1 and all others 0.
+fn shaped(ids: &[u32], shaping: woolly::job::Shaping) -> Output {
+    scripted(
+        ids,
+        SamplingParams {
+            shaping,
+            ..params()
+        },
+    )
+}
+
+#[test]
+fn engine_text_stop_tokens_end_a_sequence_and_print_nothing() {
+    let output = shaped(
+        &[1, 2, 3],
+        Shaping {
+            stop_tokens: vec![2],
+            ..Shaping::default()
+        },
+    );
+    assert_eq!((output.ids(), output.texts()), (vec![1, 2], vec!["b", ""]));
+    assert_eq!(output.finish(), (FinishReason::Stop, ""));
+}
+
+#[test]
+fn engine_text_nothing_ends_a_sequence_before_min_tokens() {
+    let shaping = |min_tokens| Shaping {
+        min_tokens,
+        stop_tokens: vec![5],
+        ..Shaping::default()
+    };
+    // Banned tokens leave the lowest id to a row that is flat otherwise.
+    assert_eq!(shaped(&[END, 5, 1, 5, 9], shaping(3)).ids(), [0, 0, 1, 5]);
+    assert_eq!(shaped(&[END, 5, 1, 5, 9], shaping(1)).ids(), [0, 5]);
+    assert_eq!(shaped(&[END, 5, 1, 5, 9], shaping(0)).ids(), [END]);
+}
+
+#[test]
+fn engine_text_biases_and_penalties_change_what_is_drawn() {
+    let bias = Shaping {
+        logit_bias: vec![(7, -1.5), (8, 0.5)],
+        ..Shaping::default()
+    };
+    // 7 is out of the way, and 8 is ahead of the flat rest but behind the script.
+    assert_eq!(shaped(&[7, 3, 7, END], bias).ids(), [8, 3, 8, END]);
+    let presence = Shaping {
+        presence_penalty: 1.5,
+        ..Shaping::default()
+    };
+    assert_eq!(shaped(&[3, 3, 3, END], presence).ids(), [3, 0, 1, END]);
+    // Half of 1 is still more than 0; the third time it is not.
+    let frequency = Shaping {
+        frequency_penalty: 0.5,
+        ..Shaping::default()
+    };
+    assert_eq!(shaped(&[3, 3, 3, END], frequency).ids(), [3, 3, 0, END]);
+}
+
+#[test]
+fn engine_text_log_probabilities_are_those_of_the_raw_logits() {
+    let plain = SamplingParams {
+        logprobs: Some(2),
+        ..params()
+    };
+    let biased = SamplingParams {
+        shaping: Shaping {
+            logit_bias: vec![(4, 90.0)],
+            ..Shaping::default()
+        },
+        ..plain.clone()
+    };
+    let (plain, biased) = (scripted(&[3], plain), scripted(&[3], biased));
+    assert_eq!(biased.ids()[0], 4);
+    assert_eq!(plain.tokens[0].top, biased.tokens[0].top);
+    assert!(biased.tokens[0].logprob < plain.tokens[0].logprob);
 }

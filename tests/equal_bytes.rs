@@ -1,7 +1,7 @@
 //! Same job, same bytes: whatever else runs, on however many threads, with every instruction set.
 
 use woolly::config::IsaChoice;
-use woolly::job::SamplingParams;
+use woolly::job::{SamplingParams, Shaping};
 use woolly::model::LoadedModel;
 
 use crate::support::models::{smollm2, tiny};
@@ -24,6 +24,11 @@ pub fn prompts(loaded: &LoadedModel, max_tokens: u32) -> Vec<(Vec<u32>, Sampling
                 seed: i,
                 logprobs: Some(3),
                 ignore_eos: true,
+                shaping: Shaping {
+                    repeat_penalty: if i % 4 == 2 { 1.2 } else { 1.0 },
+                    frequency_penalty: if i % 4 == 3 { 0.5 } else { 0.0 },
+                    ..Shaping::default()
+                },
                 ..greedy(max_tokens)
             };
             (loaded.tokenizer.encode(&text, true, true).unwrap(), params)

@@ -4,6 +4,7 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 use woolly::job::Endpoint;
 use woolly::protocol::sampling::{Options, StreamOptions};
+use woolly::protocol::shaping::ShapingOptions;
 use woolly::protocol::{ChatRequest, CompletionRequest, Prompt};
 use woolly::protocol::{Resolved, resolve, seed, validate, wants_stream};
 use woolly::text::Message;
@@ -58,6 +59,7 @@ fn options() -> impl Strategy<Value = Options> {
             any::<bool>(),
         ),
         prop::option::of(any::<bool>()),
+        shaping(),
     )
         .prop_map(
             |(
@@ -65,6 +67,7 @@ fn options() -> impl Strategy<Value = Options> {
                 (top_k, seed, n),
                 (stop, stream, ignore_eos, ids),
                 usage,
+                shaping,
             )| {
                 Options {
                     model,
@@ -78,6 +81,34 @@ fn options() -> impl Strategy<Value = Options> {
                     ignore_eos,
                     stream_options: usage.map(|include_usage| StreamOptions { include_usage }),
                     return_token_ids: ids,
+                    shaping,
+                }
+            },
+        )
+}
+
+fn shaping() -> impl Strategy<Value = ShapingOptions> {
+    (
+        prop::option::of(0.0f32..=1.0),
+        prop::option::of(0.0f32..=1.0),
+        prop::option::of(0.5f32..=10.0),
+        prop::option::of(-2.0f32..=2.0),
+        prop::option::of(-2.0f32..=2.0),
+        prop::collection::btree_map(any::<u32>(), -100.0f32..=100.0, 0..4),
+        prop::option::of(any::<u32>()),
+        prop::collection::vec(any::<u32>(), 0..4),
+    )
+        .prop_map(
+            |(min_p, typical_p, repeat, presence, frequency, logit_bias, min_tokens, stop)| {
+                ShapingOptions {
+                    min_p,
+                    typical_p,
+                    repeat_penalty: repeat,
+                    presence_penalty: presence,
+                    frequency_penalty: frequency,
+                    logit_bias,
+                    min_tokens,
+                    stop_token_ids: stop,
                 }
             },
         )

@@ -1,7 +1,7 @@
 //! From a body to a spec: tokens, defaults, and what must fit.
 
 use serde_json::{Value, json};
-use woolly::job::{Endpoint, SamplingParams, Spec};
+use woolly::job::{Endpoint, SamplingParams, Shaping, Spec};
 use woolly::protocol::{RequestError, Resolved, resolve};
 use woolly::text::Tokenizer;
 use woolly::weights::Metadata;
@@ -45,6 +45,7 @@ fn defaults_are_openais_and_the_configurations() {
         stop: Vec::new(),
         ignore_eos: false,
         logprobs: None,
+        shaping: Shaping::default(),
     };
     let spec = model.spec(Endpoint::Completions, &json!({"prompt": "a"}));
     assert_eq!(spec.params, params);
@@ -78,6 +79,7 @@ fn fields_reach_the_parameters() {
         stop: vec!["END".to_owned()],
         ignore_eos: true,
         logprobs: Some(4),
+        shaping: Shaping::default(),
     };
     assert_eq!(spec.params, params);
     assert!(spec.return_token_ids);
@@ -245,4 +247,55 @@ fn a_template_that_refuses_a_conversation_is_a_bad_request() {
     let refusal = error(&model, Endpoint::ChatCompletions, &body);
     assert_eq!(refusal.param.as_deref(), Some("messages"));
     assert!(refusal.message.contains("no users here"), "{refusal}");
+}
+
+#[test]
+fn what_shapes_logits_reaches_the_parameters() {
+    let model = ServedModel::new(tiny("qwen2"));
+    let body = json!({
+        "prompt": "a", "min_p": 0.25, "typical_p": 0.5, "repetition_penalty": 1.5, "presence_penalty": -2,
+        "frequency_penalty": 0.5, "logit_bias": {"7": -100, "3": 2.5}, "min_tokens": 4,
+        "stop_token_ids": [9, 2, 9],
+    });
+    let spec = model.spec(Endpoint::Completions, &body);
+    assert!(spec.warnings.is_empty());
+    let expected = Shaping {
+        min_p: 0.25,
+        typical_p: 0.5,
+        repeat_penalty: 1.5,
+        presence_penalty: -2.0,
+        frequency_penalty: 0.5,
+        logit_bias: vec![(3, 2.5), (7, -100.0)],
+        min_tokens: 4,
+        stop_tokens: vec![2, 9],
+    };
+    assert_eq!(spec.params.shaping, expected);
+}
+
+#[test]
+fn shaping_out_of_range_is_refused_by_its_field() {
+    let model = ServedModel::new(tiny("qwen2"));
+    let vocab = model.context().info.vocab;
+    let bad = [
+        ("min_p", json!(1.1)),
+        ("typical_p", json!(-0.1)),
+        ("repeat_penalty", json!(0)),
+        ("repetition_penalty", json!(11)),
+        ("presence_penalty", json!(2.5)),
+        ("frequency_penalty", json!("much")),
+        ("logit_bias", json!({"x": 1})),
+        ("logit_bias", json!({"1": 101})),
+        ("logit_bias", json!([[1, 2]])),
+        ("logit_bias", json!({vocab.to_string(): 1})),
+        ("min_tokens", json!(-1)),
+        ("stop_token_ids", json!([1.5])),
+        ("stop_token_ids", json!([vocab])),
+        ("stop_token_ids", json!(vec![1; 1025])),
+    ];
+    for (field, value) in bad {
+        let mut body = json!({"prompt": "a"});
+        body[field] = value;
+        let error = error(&model, Endpoint::Completions, &body);
+        assert_eq!(error.param.as_deref(), Some(field), "{}", error.message);
+    }
 }

@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 use woolly::engine::{Sampler, Scratch, Unusable, report};
-use woolly::job::SamplingParams;
+use woolly::job::{SamplingParams, Shaping};
 
 fn params(temperature: f32, top_k: u32, top_p: f32, seed: u64) -> SamplingParams {
     SamplingParams {
@@ -14,6 +14,7 @@ fn params(temperature: f32, top_k: u32, top_p: f32, seed: u64) -> SamplingParams
         stop: Vec::new(),
         ignore_eos: false,
         logprobs: None,
+        shaping: woolly::job::Shaping::default(),
     }
 }
 
@@ -41,6 +42,14 @@ fn distribution(logits: &[f32], banned: &[u32], params: &SamplingParams) -> Vec<
         *value = libm::exp((*value - max) / f64::from(params.temperature));
     }
     normalize(&mut all);
+    let Shaping {
+        min_p, typical_p, ..
+    } = params.shaping;
+    if typical_p < 1.0 {
+        all = typical(all, f64::from(typical_p));
+        normalize(&mut all);
+    }
+    let least = all[0].1 * f64::from(min_p);
     let mut sum = 0.0;
     let reached = all.iter().position(|(_, p)| {
         sum += p;
@@ -48,9 +57,27 @@ fn distribution(logits: &[f32], banned: &[u32], params: &SamplingParams) -> Vec<
     });
     if let (Some(end), true) = (reached, params.top_p < 1.0) {
         all.truncate(end + 1);
-        normalize(&mut all);
     }
+    all.retain(|(_, p)| *p >= least);
+    normalize(&mut all);
     all
+}
+
+/// The candidates of the nearest surprise, in their old order.
+fn typical(all: Vec<(u32, f64)>, share: f64) -> Vec<(u32, f64)> {
+    let surprise = |p: f64| -libm::log(p);
+    let mean: f64 = all.iter().map(|(_, p)| p * surprise(*p)).sum();
+    let mut order: Vec<usize> = (0..all.len()).collect();
+    let distance = |index: usize| (surprise(all[index].1) - mean).abs();
+    order.sort_by(|a, b| distance(*a).total_cmp(&distance(*b)));
+    let mut sum = 0.0;
+    let last = order.iter().position(|&index| {
+        sum += all[index].1;
+        sum >= share
+    });
+    order.truncate(last.map_or(order.len(), |last| last + 1));
+    order.sort_unstable();
+    order.into_iter().map(|index| all[index]).collect()
 }
 
 fn normalize(all: &mut [(u32, f64)]) {
@@ -286,4 +313,61 @@ fn sampler_refuses_rows_it_cannot_use() {
             Err(Unusable::NothingLeft)
         );
     }
+}
+
+#[test]
+fn min_p_and_typical_p_bound_what_is_drawn() {
+    let logits = [5.0, 4.5, 1.0, 3.0, 4.0, -2.0, 4.0, 0.5];
+    let mut sets = vec![];
+    for (min_p, typical_p, top_k, top_p) in [
+        (0.0, 1.0, 0, 1.0),
+        (0.3, 1.0, 0, 1.0),
+        (0.3, 1.0, 3, 1.0),
+        (0.1, 1.0, 0, 0.6),
+        (1.0, 1.0, 0, 1.0),
+        (0.0, 0.5, 0, 1.0),
+        (0.0, 0.2, 0, 1.0),
+        (0.0, 0.9, 4, 0.8),
+        (0.7, 0.9, 0, 1.0),
+    ] {
+        let params = SamplingParams {
+            shaping: Shaping {
+                min_p,
+                typical_p,
+                ..Shaping::default()
+            },
+            ..params(1.0, top_k, top_p, 11)
+        };
+        let expected = distribution(&logits, &[], &params);
+        let mut counts = [0u32; 8];
+        for index in 0..4000 {
+            counts[draw(&logits, &[], &params, index).unwrap() as usize] += 1;
+        }
+        let mut set = vec![];
+        for (id, count) in (0..).zip(counts) {
+            let share = expected
+                .iter()
+                .find(|(own, _)| *own == id)
+                .map_or(0.0, |(_, p)| *p);
+            let drawn = f64::from(count) / 4000.0;
+            // Four standard deviations at most, and none where there is no probability.
+            let allowed = 4.0 * (share * (1.0 - share) / 4000.0).sqrt();
+            assert!(
+                (drawn - share).abs() <= allowed,
+                "{params:?}: {id} {drawn} {share}"
+            );
+            if count > 0 {
+                set.push(id);
+            }
+        }
+        sets.push(set);
+    }
+    // By hand: shares of the best are 1, 0.61, 0.37, 0.37, 0.14 for ids 0, 1, 4, 6, 3.
+    assert_eq!(sets[1], [0, 1, 4, 6]);
+    assert_eq!(sets[2], [0, 1, 4]);
+    assert_eq!(sets[4], [0]);
+    assert!(
+        !sets[6].contains(&0),
+        "the likeliest is not the most typical: {sets:?}"
+    );
 }

@@ -36,6 +36,7 @@ pub(super) fn params(sampling: &Sampling, max_tokens: u32) -> Result<SamplingPar
         stop: sampling.stop.clone(),
         ignore_eos: sampling.ignore_eos,
         logprobs: None,
+        shaping: crate::job::Shaping::default(),
     })
 }
 

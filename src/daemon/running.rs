@@ -199,6 +199,7 @@ mod tests {
             stop: Vec::new(),
             ignore_eos: false,
             logprobs: None,
+            shaping: crate::job::Shaping::default(),
         };
         Arc::new(Spec {
             sequences: vec![Sequence { prompt: vec![1] }; sequences],

@@ -8,7 +8,7 @@
 //! - [`Pool`]: starts, feeds and stops the workers.
 //! - `worker`: the loop of one leader thread; `scheduler`: its decisions, pure.
 //! - `prefix`: which KV blocks hold which tokens, so that equal beginnings are computed once.
-//! - `sequence`: one sequence from logits to text; [`Sampler`] and `stop` are its parts.
+//! - `sequence`: one sequence from logits to text; [`Sampler`], `shaper`, `typical` and `stop` are its parts.
 //! - [`Stepper`], [`Vocabulary`]: what a worker needs of model and tokenizer.
 //!
 //! Invariant: does not know that jobs are durable, nor who waits for them.
@@ -19,9 +19,11 @@ mod prefix;
 mod sampler;
 mod scheduler;
 mod sequence;
+mod shaper;
 mod softmax;
 mod stepper;
 mod stop;
+mod typical;
 mod worker;
 
 pub use pool::{Pool, Task};

@@ -1,7 +1,7 @@
 //! Drawing one token from a row of logits.
 //!
-//! The order is that of the Hugging Face and vLLM samplers: bans, then temperature, then top-k, then
-//! top-p over the probabilities that are left. Candidates stand in one order (logit descending, id
+//! The order: bans, then temperature, then top-k, then typical-p, top-p and min-p over the probabilities that are
+//! left. Candidates stand in one order (logit descending, id
 //! ascending), and a draw walks along it, so the token depends on the logits, the parameters, the
 //! seed, the sequence's number and the token's number, and on nothing that was drawn before.
 //!
@@ -16,6 +16,7 @@ use crate::job::SamplingParams;
 
 use super::candidates::{Candidate, Candidates, Crossing, best, crossing, crossing_unordered};
 use super::softmax::{Weights, log_probabilities};
+use super::typical::Typical;
 
 /// Words of the random stream that belong to one token.
 const WORDS_PER_TOKEN: u128 = 16;
@@ -44,6 +45,7 @@ pub struct Scratch {
     candidates: Candidates,
     others: Candidates,
     weights: Weights,
+    typical: Typical,
 }
 
 /// Draws the tokens of one sequence.
@@ -53,6 +55,8 @@ pub struct Sampler {
     temperature: f32,
     top_k: usize,
     top_p: f64,
+    typical_p: f64,
+    min_p: f32,
 }
 
 impl Sampler {
@@ -67,6 +71,8 @@ impl Sampler {
             temperature: params.temperature,
             top_k: params.top_k as usize,
             top_p: f64::from(params.top_p),
+            typical_p: f64::from(params.shaping.typical_p),
+            min_p: params.shaping.min_p,
         }
     }
 
@@ -105,12 +111,24 @@ impl Sampler {
             candidates,
             others,
             weights,
+            typical,
         } = scratch;
-        if 0 < self.top_k && self.top_k < logits.len() {
+        let bounded = 0 < self.top_k && self.top_k < logits.len();
+        if self.typical_p < 1.0 {
+            let count = if bounded { self.top_k } else { logits.len() };
+            let kept = candidates.select(logits, banned, count);
+            weights.weigh_candidates(kept, self.temperature);
+            let kept = typical.keep(kept, weights, self.typical_p);
+            let (total, likely) = (kept.total(), kept.at_least(self.min_p));
+            let at = |goal| kept.crossing(goal);
+            return self.place(bits, total, likely, at).unwrap_or(best.id);
+        }
+        if bounded {
             let kept = candidates.select(logits, banned, self.top_k);
             weights.weigh_candidates(kept, self.temperature);
             let at = |goal| crossing(kept, goal, |index, _| weights.at(index));
-            return self.place(bits, weights.total(), at).unwrap_or(best.id);
+            let (total, likely) = (weights.total(), weights.at_least(self.min_p));
+            return self.place(bits, total, likely, at).unwrap_or(best.id);
         }
         weights.weigh_row(logits, banned, best.logit, self.temperature);
         let weight = |candidate: &Candidate| weights.at(candidate.id as usize);
@@ -119,16 +137,18 @@ impl Sampler {
             crossing(first, goal, |_, candidate| weight(candidate))
                 .or_else(|| crossing_unordered(others.all(logits, banned), goal, weight))
         };
-        self.place(bits, weights.total(), at).unwrap_or(best.id)
+        let (total, likely) = (weights.total(), weights.at_least(self.min_p));
+        self.place(bits, total, likely, at).unwrap_or(best.id)
     }
 
-    /// The token where `bits`, as a fraction, falls in the mass of the nucleus. The nucleus is the
-    /// shortest beginning of the ordered candidates that has top-p of their `total`; `at` walks.
-    /// All sums are exact, and the goals lie below the total, so the walk always arrives.
+    /// The token where `bits`, as a fraction, falls in the mass of what may be drawn: the shortest beginning of
+    /// the ordered candidates that has top-p of their `total`, or the `likely` ones of min-p, whichever is less;
+    /// `at` walks. All sums are exact, and the goals lie below the total, so the walk always arrives.
     fn place(
         &self,
         bits: u64,
         total: u64,
+        likely: u64,
         mut at: impl FnMut(u64) -> Option<Crossing>,
     ) -> Option<u32> {
         let mass = if self.top_p < 1.0 {
@@ -137,6 +157,7 @@ impl Sampler {
         } else {
             total
         };
+        let mass = mass.min(likely);
         let goal = (u128::from(bits) * u128::from(mass)) >> RANDOM_BITS;
         at(goal as u64).map(|crossing| crossing.id)
     }

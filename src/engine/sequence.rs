@@ -6,7 +6,7 @@
 //! Invariant: whatever happens around it (batch, preemption, another worker), the events of a
 //! sequence depend only on its task, the weights and the vocabulary.
 
-use crate::job::{Event, FinishReason, Token};
+use crate::job::{Event, FinishReason, Shaping, Token};
 use crate::model::{BatchToken, KV_BLOCK_TOKENS};
 use crate::text::StreamDecoder;
 
@@ -14,6 +14,7 @@ use super::Task;
 use super::prefix::{BlockTokens, NodeId};
 use super::sampler::{Sampler, Scratch, Unusable, report};
 use super::scheduler::View;
+use super::shaper::Shaper;
 use super::stepper::{Shape, Vocabulary};
 use super::stop::StopMatcher;
 
@@ -49,6 +50,11 @@ pub(super) struct Sequence<T> {
     /// Tokens to generate at most.
     limit: usize,
     sampler: Sampler,
+    /// `None` when logits are drawn from as they are.
+    shaper: Option<Shaper>,
+    /// Logits that the shaper changed, and ids that must not be drawn: memory of the last draw.
+    row: Vec<f32>,
+    banned: Vec<u32>,
     decoder: StreamDecoder,
     stop: StopMatcher,
 }
@@ -78,6 +84,9 @@ impl<T: Default> Sequence<T> {
             generated: Vec::new(),
             limit,
             sampler: Sampler::new(&task.params, task.sequence),
+            shaper: Shaper::new(&task.params.shaping, &task.prompt),
+            row: Vec::new(),
+            banned: Vec::new(),
             decoder: StreamDecoder::default(),
             stop: StopMatcher::new(&task.params.stop),
             task,
@@ -168,15 +177,31 @@ impl<T: Default> Sequence<T> {
         vocabulary: &dyn Vocabulary,
         scratch: &mut Scratch,
     ) -> Result<Advance, Unusable> {
+        let Shaping {
+            min_tokens,
+            stop_tokens,
+            ..
+        } = &self.task.params.shaping;
         let end_tokens = vocabulary.end_tokens();
-        let banned = if self.task.params.ignore_eos {
-            end_tokens
-        } else {
-            &[]
+        let too_early = self.generated.len() < *min_tokens as usize;
+        self.banned.clear();
+        if self.task.params.ignore_eos || too_early {
+            self.banned.extend_from_slice(end_tokens);
+        }
+        if too_early && !stop_tokens.is_empty() {
+            self.banned.extend_from_slice(stop_tokens);
+            self.banned.sort_unstable();
+            self.banned.dedup();
+        }
+        let shaped = match &self.shaper {
+            None => logits,
+            Some(shaper) => shaper.apply(logits, &mut self.row),
         };
-        let id = self
-            .sampler
-            .draw(logits, banned, self.generated.len(), scratch)?;
+        let index = self.generated.len();
+        let id = self.sampler.draw(shaped, &self.banned, index, scratch)?;
+        if let Some(shaper) = &mut self.shaper {
+            shaper.note(id);
+        }
         let mut token = Token {
             id,
             ..Token::default()
@@ -187,7 +212,7 @@ impl<T: Default> Sequence<T> {
             token.top = top;
         }
         self.generated.push(id);
-        if end_tokens.binary_search(&id).is_ok() {
+        if end_tokens.binary_search(&id).is_ok() || stop_tokens.binary_search(&id).is_ok() {
             let (_, text) = self.rest();
             return Ok(Advance {
                 token,

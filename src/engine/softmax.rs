@@ -65,6 +65,12 @@ impl Weights {
         fixed(self.values[index])
     }
 
+    /// The sum of the weights that are at least this share of the best one's, which is 1.
+    pub(super) fn at_least(&self, share: f32) -> u64 {
+        let likely = self.values.iter().filter(|value| **value >= share);
+        likely.map(|&value| fixed(value)).sum()
+    }
+
     pub(super) fn total(&self) -> u64 {
         self.values.iter().map(|&value| fixed(value)).sum()
     }

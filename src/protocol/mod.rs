@@ -21,6 +21,7 @@ mod peek;
 mod render;
 mod resolve;
 pub mod sampling;
+pub mod shaping;
 mod stream;
 pub mod tokenize;
 

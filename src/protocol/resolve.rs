@@ -68,9 +68,12 @@ fn completion(
     let max_tokens = length(context, "prompt", &prompts, max_tokens, resolved)?;
     let return_token_ids = request.options.return_token_ids;
     let n = request.options.n();
-    let params = request
-        .options
-        .params(max_tokens, resolved.seed, request.logprobs);
+    let params = request.options.params(
+        context.info.vocab,
+        max_tokens,
+        resolved.seed,
+        request.logprobs,
+    )?;
     Ok(Spec {
         echo: request.echo,
         ..spec(prompts, n, params, return_token_ids, warnings)
@@ -110,9 +113,10 @@ fn chat(context: &Context<'_>, body: &[u8], resolved: Resolved) -> Result<Spec, 
     let max_tokens = length(context, "messages", &prompts, max_tokens, resolved)?;
     let return_token_ids = request.options.return_token_ids;
     let n = request.options.n();
-    let params = request
-        .options
-        .params(max_tokens, resolved.seed, candidates);
+    let params =
+        request
+            .options
+            .params(context.info.vocab, max_tokens, resolved.seed, candidates)?;
     Ok(spec(prompts, n, params, return_token_ids, warnings))
 }
 

@@ -12,6 +12,7 @@ use crate::job::SamplingParams;
 use super::RequestError;
 use super::fields::Fields;
 use super::neutral;
+use super::shaping::ShapingOptions;
 
 /// Sequences of one job at most: prompts times `n`.
 pub const MAX_SEQUENCES: usize = 128;
@@ -55,6 +56,8 @@ pub struct Options {
     pub ignore_eos: bool,
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub return_token_ids: bool,
+    #[serde(flatten)]
+    pub shaping: ShapingOptions,
 }
 
 impl Options {
@@ -76,6 +79,7 @@ impl Options {
             stream_options: take_stream_options(fields)?,
             ignore_eos: fields.flag("ignore_eos")?,
             return_token_ids: fields.flag("return_token_ids")?,
+            shaping: ShapingOptions::take(fields)?,
         };
         neutral::take_all(fields)?;
         Ok(options)
@@ -85,9 +89,15 @@ impl Options {
         self.n.map_or(1, |n| n as usize)
     }
 
-    /// The resolved parameters.
-    pub(super) fn params(self, max_tokens: u32, seed: u64, logprobs: Option<u8>) -> SamplingParams {
-        SamplingParams {
+    /// The resolved parameters, for a model with a vocabulary of `vocab`.
+    pub(super) fn params(
+        self,
+        vocab: usize,
+        max_tokens: u32,
+        seed: u64,
+        logprobs: Option<u8>,
+    ) -> Result<SamplingParams, RequestError> {
+        Ok(SamplingParams {
             max_tokens,
             temperature: self.temperature.unwrap_or(1.0),
             top_k: self.top_k.unwrap_or(0),
@@ -96,7 +106,8 @@ impl Options {
             stop: self.stop,
             ignore_eos: self.ignore_eos,
             logprobs,
-        }
+            shaping: self.shaping.resolve(vocab)?,
+        })
     }
 }
 

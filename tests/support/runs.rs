@@ -20,6 +20,7 @@ pub fn greedy(max_tokens: u32) -> SamplingParams {
         stop: Vec::new(),
         ignore_eos: false,
         logprobs: None,
+        shaping: woolly::job::Shaping::default(),
     }
 }
 
