@@ -50,6 +50,7 @@ mod gguf_split;
 mod model_cache;
 mod model_folder;
 mod native_types;
+mod no_allocation;
 mod protocol_jobs;
 mod protocol_properties;
 mod protocol_requests;
