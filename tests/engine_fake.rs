@@ -76,6 +76,7 @@ pub(crate) struct FakeModel {
     /// One message is taken before each step, so that a test decides when steps happen.
     pub(crate) gate: Option<Receiver<()>>,
     pub(crate) counts: Arc<Counts>,
+    pub(crate) cheap_tokens: usize,
     /// After a panic there is no second model.
     pub(crate) fails_to_rebuild: bool,
 }
@@ -88,6 +89,7 @@ impl FakeModel {
             script: None,
             gate: None,
             counts,
+            cheap_tokens: 1,
             fails_to_rebuild: false,
         }
     }
@@ -132,6 +134,10 @@ pub(crate) struct FakeStepper {
 
 impl Stepper for FakeStepper {
     type Table = FakeTable;
+
+    fn cheap_tokens(&self) -> usize {
+        self.model.cheap_tokens
+    }
 
     fn free_blocks(&mut self) -> usize {
         self.free.len()
@@ -291,6 +297,7 @@ pub(crate) fn workers(count: usize, slots: usize, prefill_chunk: usize) -> Worke
         threads_per_worker: 1,
         slots,
         prefill_chunk,
+        speculation: true,
         kv_bytes: 0,
     }
 }

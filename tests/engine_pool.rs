@@ -8,7 +8,7 @@ use woolly::job::{Event, FinishReason, SamplingParams, Shaping};
 use crate::engine_fake::*;
 
 /// Sixteen prompts of 1 to 121 tokens, greedy and sampled, some with stop strings and logprobs.
-fn tasks() -> Vec<Task> {
+pub(crate) fn tasks() -> Vec<Task> {
     (0..16u32)
         .map(|n| {
             let length = 1 + (n * n) % 123;

@@ -90,6 +90,7 @@ fn tiny_model_in_every_way() {
     let mut setups = setups(&isas);
     for prefill_chunk in [1, 5, 7] {
         setups.push(Setup {
+            speculation: false,
             prefill_chunk,
             ..Setup::default()
         });

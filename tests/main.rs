@@ -35,6 +35,7 @@ mod crash;
 mod daemon_lifecycle;
 mod daemon_weights;
 mod dequant;
+mod engine_draft;
 mod engine_failures;
 mod engine_fake;
 mod engine_pool;

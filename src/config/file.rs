@@ -97,6 +97,7 @@ pub(super) struct Workers {
     pub(super) threads_per_worker: Option<usize>,
     pub(super) slots: Option<usize>,
     pub(super) prefill_chunk: Option<usize>,
+    pub(super) speculation: Option<bool>,
     pub(super) kv_bytes: Option<NumberOrText>,
 }
 

@@ -70,6 +70,7 @@ pub(super) const KEYS: &[Key] = &[
     key("workers.threads_per_worker", "a whole number from 1 up"),
     key("workers.slots", "a whole number from 1 to 1024"),
     key("workers.prefill_chunk", "a whole number from 1 to 8192"),
+    key("workers.speculation", "true or false"),
     key("workers.kv_bytes", BYTES),
     key("queue.max_jobs", "a whole number from 1 up"),
     key("queue.retention", SECONDS),

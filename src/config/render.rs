@@ -50,6 +50,7 @@ impl Config {
                 threads_per_worker: Some(self.workers.threads_per_worker),
                 slots: Some(self.workers.slots),
                 prefill_chunk: Some(self.workers.prefill_chunk),
+                speculation: Some(self.workers.speculation),
                 kv_bytes: Some(NumberOrText::Text(units::bytes_to_text(
                     self.workers.kv_bytes,
                 ))),

@@ -212,6 +212,7 @@ fn workers(file: &file::Workers, outline: &Outline, cpus: usize) -> Result<Worke
         threads_per_worker,
         slots,
         prefill_chunk,
+        speculation: file.speculation.unwrap_or(defaults::SPECULATION),
         kv_bytes,
     })
 }

@@ -217,6 +217,8 @@ pub struct Workers {
     pub slots: usize,
     /// Prompt tokens computed in one step at most.
     pub prefill_chunk: usize,
+    /// Whether tokens that may follow are computed ahead where that costs little; results are the same.
+    pub speculation: bool,
     /// Memory for keys and values, total over all workers.
     pub kv_bytes: u64,
 }

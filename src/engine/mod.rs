@@ -8,12 +8,14 @@
 //! - [`Pool`]: starts, feeds and stops the workers.
 //! - `worker`: the loop of one leader thread; `scheduler`: its decisions, pure.
 //! - `prefix`: which KV blocks hold which tokens, so that equal beginnings are computed once.
+//! - `draft`: what may follow, computed ahead where that is cheap.
 //! - `sequence`: one sequence from logits to text; [`Sampler`], `shaper`, `typical` and `stop` are its parts.
 //! - [`Stepper`], [`Vocabulary`]: what a worker needs of model and tokenizer.
 //!
 //! Invariant: does not know that jobs are durable, nor who waits for them.
 
 mod candidates;
+mod draft;
 mod pool;
 mod prefix;
 mod sampler;

@@ -10,6 +10,7 @@ use crate::job::{Event, JobId, SamplingParams, SequenceEvent};
 use crate::model::{Error, KV_BLOCK_TOKENS, Model, Runner};
 use crate::text::Tokenizer;
 
+use super::draft::MAX_DRAFT;
 use super::scheduler::Limits;
 use super::stepper::{Shape, Stepper, Vocabulary};
 use super::worker::{Shared, lead};
@@ -64,7 +65,7 @@ impl Pool {
         let isa = Isa::by_name(compute.isa.name())?;
         let threads = workers.threads_per_worker;
         // Each running sequence may decode one token beside the prompt tokens of the step.
-        let max_batch = workers.slots + workers.prefill_chunk;
+        let max_batch = workers.slots + workers.prefill_chunk + MAX_DRAFT;
         let build =
             move |worker| Runner::new(model.clone(), isa, worker, threads, blocks, max_batch);
         Self::start_with(workers, shape, tokenizer, build, events)
@@ -91,6 +92,7 @@ impl Pool {
                 slots: workers.slots,
                 prefill_chunk: workers.prefill_chunk,
             },
+            speculation: workers.speculation,
             alive: AtomicUsize::new(workers.count),
             stopping: AtomicBool::new(false),
         });
@@ -189,6 +191,7 @@ mod tests {
             threads_per_worker: 1,
             slots,
             prefill_chunk: 8,
+            speculation: true,
             kv_bytes,
         }
     }

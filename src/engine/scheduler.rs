@@ -53,7 +53,7 @@ impl View {
     }
 
     /// Only the last generated token is missing: the next step gives the next one.
-    fn decodes(&self) -> bool {
+    pub(super) fn decodes(&self) -> bool {
         self.computed >= self.prompt && self.computed + 1 == self.known
     }
 }

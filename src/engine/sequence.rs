@@ -11,6 +11,7 @@ use crate::model::{BatchToken, KV_BLOCK_TOKENS};
 use crate::text::StreamDecoder;
 
 use super::Task;
+use super::draft::{MAX_DRAFT, Record, propose};
 use super::prefix::{BlockTokens, NodeId};
 use super::sampler::{Sampler, Scratch, Unusable, report};
 use super::scheduler::View;
@@ -46,7 +47,11 @@ pub(super) struct Sequence<T> {
     pub(super) computed: usize,
     /// Its last event is out, or about to be.
     pub(super) ended: bool,
-    generated: Vec<u32>,
+    /// The prompt, and what was generated.
+    tokens: Vec<u32>,
+    /// Tokens that are computed in the next step in case they follow.
+    draft: Vec<u32>,
+    drafts: Record,
     /// Tokens to generate at most.
     limit: usize,
     sampler: Sampler,
@@ -81,7 +86,9 @@ impl<T: Default> Sequence<T> {
             chain: Vec::new(),
             computed: 0,
             ended: false,
-            generated: Vec::new(),
+            tokens: task.prompt.to_vec(),
+            draft: Vec::new(),
+            drafts: Record::default(),
             limit,
             sampler: Sampler::new(&task.params, task.sequence),
             shaper: Shaper::new(&task.params.shaping, &task.prompt),
@@ -97,22 +104,54 @@ impl<T: Default> Sequence<T> {
         View {
             prompt: self.task.prompt.len(),
             known: self.known(),
-            remaining: self.limit - self.generated.len(),
+            remaining: self.limit - self.generated(),
             computed: self.computed,
             held: self.held,
         }
     }
 
     fn known(&self) -> usize {
-        self.task.prompt.len() + self.generated.len()
+        self.tokens.len()
     }
 
-    fn token_at(&self, position: usize) -> u32 {
-        let prompt = &self.task.prompt;
-        if position < prompt.len() {
-            prompt[position]
-        } else {
-            self.generated[position - prompt.len()]
+    fn generated(&self) -> usize {
+        self.tokens.len() - self.task.prompt.len()
+    }
+
+    /// Drafts at most `most` tokens to be computed behind the last known one, where blocks are held for them.
+    pub(super) fn make_draft(&mut self, most: usize) -> usize {
+        self.draft.clear();
+        let room = (self.held * KV_BLOCK_TOKENS).saturating_sub(self.known());
+        // The token that follows the draft is one more.
+        let wanted = (self.limit - self.generated()).saturating_sub(1);
+        let most = most.min(MAX_DRAFT).min(room).min(wanted);
+        if most > 0 && self.drafts.wants_draft() {
+            self.draft.extend_from_slice(propose(&self.tokens, most));
+        }
+        self.draft.len()
+    }
+
+    /// No draft for the next step.
+    pub(super) fn forget_draft(&mut self) {
+        self.draft.clear();
+    }
+
+    /// Rows of logits that the step gave for it: those of its last known token and of its draft.
+    pub(super) fn rows(&self) -> usize {
+        1 + self.draft.len()
+    }
+
+    /// Token number `index` of the draft was computed as what followed: whether `id` is what it was.
+    pub(super) fn keeps(&mut self, index: usize, id: u32) -> bool {
+        let kept = self.draft.get(index) == Some(&id);
+        self.computed += usize::from(kept);
+        kept
+    }
+
+    /// So many of the draft were kept.
+    pub(super) fn learn(&mut self, kept: usize) {
+        if !self.draft.is_empty() {
+            self.drafts.learn(self.draft.len(), kept);
         }
     }
 
@@ -133,7 +172,7 @@ impl<T: Default> Sequence<T> {
 
     fn next_tokens(&self) -> BlockTokens {
         let start = self.chain.len() * KV_BLOCK_TOKENS;
-        std::array::from_fn(|index| self.token_at(start + index))
+        std::array::from_fn(|index| self.tokens[start + index])
     }
 
     /// Whether it stands right behind the blocks that the index knows, with a prompt to compute.
@@ -141,15 +180,25 @@ impl<T: Default> Sequence<T> {
         self.computed == self.chain.len() * KV_BLOCK_TOKENS && self.computed + 1 < self.known()
     }
 
-    /// Appends the next `count` tokens to a step; logits are wanted only after the last known one.
+    /// Appends the next `count` tokens, and the draft, to a step; logits are wanted from the last known one on.
     pub(super) fn append(&self, count: usize, table: usize, batch: &mut Vec<BatchToken>) {
         batch.extend(
             (self.computed..self.computed + count).map(|position| BatchToken {
-                id: self.token_at(position),
+                id: self.tokens[position],
                 position,
                 table,
                 logits: self.limit > 0 && position + 1 == self.known(),
             }),
+        );
+        batch.extend(
+            (self.known()..)
+                .zip(&self.draft)
+                .map(|(position, &id)| BatchToken {
+                    id,
+                    position,
+                    table,
+                    logits: true,
+                }),
         );
     }
 
@@ -183,7 +232,7 @@ impl<T: Default> Sequence<T> {
             ..
         } = &self.task.params.shaping;
         let end_tokens = vocabulary.end_tokens();
-        let too_early = self.generated.len() < *min_tokens as usize;
+        let too_early = self.generated() < *min_tokens as usize;
         self.banned.clear();
         if self.task.params.ignore_eos || too_early {
             self.banned.extend_from_slice(end_tokens);
@@ -193,11 +242,11 @@ impl<T: Default> Sequence<T> {
             self.banned.sort_unstable();
             self.banned.dedup();
         }
+        let index = self.generated();
         let shaped = match &self.shaper {
             None => logits,
             Some(shaper) => shaper.apply(logits, &mut self.row),
         };
-        let index = self.generated.len();
         let id = self.sampler.draw(shaped, &self.banned, index, scratch)?;
         if let Some(shaper) = &mut self.shaper {
             shaper.note(id);
@@ -211,7 +260,7 @@ impl<T: Default> Sequence<T> {
             token.logprob = Some(logprob);
             token.top = top;
         }
-        self.generated.push(id);
+        self.tokens.push(id);
         if end_tokens.binary_search(&id).is_ok() || stop_tokens.binary_search(&id).is_ok() {
             let (_, text) = self.rest();
             return Ok(Advance {
@@ -223,7 +272,7 @@ impl<T: Default> Sequence<T> {
         token.text = matched.text;
         let end = if matched.stopped {
             Some((FinishReason::Stop, String::new()))
-        } else if self.generated.len() == self.limit {
+        } else if self.generated() == self.limit {
             let (stopped, text) = self.rest();
             Some((
                 if stopped {

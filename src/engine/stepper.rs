@@ -18,6 +18,9 @@ pub trait Stepper {
     /// The KV blocks of one sequence.
     type Table: Default;
 
+    /// Tokens that a step computes in about the time of one.
+    fn cheap_tokens(&self) -> usize;
+
     fn free_blocks(&mut self) -> usize;
 
     fn total_blocks(&mut self) -> usize;
@@ -51,6 +54,10 @@ pub trait Stepper {
 
 impl Stepper for Runner {
     type Table = BlockTable;
+
+    fn cheap_tokens(&self) -> usize {
+        Runner::cheap_tokens(self)
+    }
 
     fn free_blocks(&mut self) -> usize {
         self.kv().free_blocks()

@@ -32,6 +32,7 @@ pub struct Setup {
     pub threads: usize,
     pub slots: usize,
     pub prefill_chunk: usize,
+    pub speculation: bool,
     pub kv_bytes: u64,
 }
 
@@ -43,6 +44,7 @@ impl Default for Setup {
             threads: 2,
             slots: 16,
             prefill_chunk: 128,
+            speculation: true,
             kv_bytes: 1 << 30,
         }
     }
@@ -74,6 +76,7 @@ pub fn run(
         threads_per_worker: setup.threads,
         slots: setup.slots,
         prefill_chunk: setup.prefill_chunk,
+        speculation: setup.speculation,
         kv_bytes: setup.kv_bytes,
     };
     let compute = Compute { isa: setup.isa };

@@ -34,6 +34,7 @@ pub(super) struct Shared {
     pub(super) vocabulary: Arc<dyn Vocabulary>,
     pub(super) shape: Shape,
     pub(super) limits: Limits,
+    pub(super) speculation: bool,
     /// Workers that serve tasks.
     pub(super) alive: AtomicUsize,
     pub(super) stopping: AtomicBool,
@@ -229,6 +230,22 @@ impl<'a, S: Stepper> Worker<'a, S> {
         self.views.extend(self.sequences.iter().map(Sequence::view));
     }
 
+    /// Drafts for the sequences that decode, the oldest first, while the step stays cheap.
+    fn make_drafts(&mut self) {
+        let tokens: usize = self.shares.iter().sum();
+        let mut room = match self.shared.speculation {
+            true => self.stepper.cheap_tokens().saturating_sub(tokens),
+            false => 0,
+        };
+        let running = self.sequences[..self.running].iter_mut();
+        for (sequence, view) in running.zip(&self.views) {
+            sequence.forget_draft();
+            if room > 0 && view.decodes() {
+                room -= sequence.make_draft(room);
+            }
+        }
+    }
+
     /// Computes one step and reports what it gave.
     fn step(&mut self) {
         if self.running == 0 {
@@ -236,6 +253,7 @@ impl<'a, S: Stepper> Worker<'a, S> {
         }
         self.wait_for_equals();
         share(&self.views, self.shared.limits, &mut self.shares);
+        self.make_drafts();
         self.batch.clear();
         let running = &mut self.sequences[..self.running];
         for (table, (sequence, &share)) in running.iter().zip(&self.shares).enumerate() {
@@ -261,26 +279,31 @@ impl<'a, S: Stepper> Worker<'a, S> {
                 );
                 continue;
             }
-            let row = rows
-                .next()
-                .expect("one row of logits for each token that asked for them");
-            match sequence.advance(row, &*self.shared.vocabulary, &mut self.scratch) {
-                Ok(advance) => {
-                    sequence.ended = advance.end.is_some();
-                    advance
-                        .into_events()
-                        .for_each(|event| self.shared.emit(&sequence.task, event));
+            let mut kept = 0;
+            for number in 0..sequence.rows() {
+                let row = rows
+                    .next()
+                    .expect("one row of logits for each token that asked for them");
+                // What follows a draft that was wrong is of no use.
+                if kept < number || sequence.ended {
+                    continue;
                 }
-                Err(unusable) => {
-                    sequence.ended = true;
-                    self.shared.emit(
-                        &sequence.task,
-                        Event::Failed {
-                            message: unusable.to_string(),
-                        },
-                    );
+                match sequence.advance(row, &*self.shared.vocabulary, &mut self.scratch) {
+                    Ok(advance) => {
+                        sequence.ended = advance.end.is_some();
+                        kept += usize::from(sequence.keeps(number, advance.token.id));
+                        advance
+                            .into_events()
+                            .for_each(|event| self.shared.emit(&sequence.task, event));
+                    }
+                    Err(unusable) => {
+                        sequence.ended = true;
+                        let message = unusable.to_string();
+                        self.shared.emit(&sequence.task, Event::Failed { message });
+                    }
                 }
             }
+            sequence.learn(kept);
         }
         for index in 0..self.running {
             self.offer_blocks(index);
