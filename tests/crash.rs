@@ -105,7 +105,8 @@ fn killed_in_the_middle(loaded: &LoadedModel, path: &str, max_tokens: u32) {
             let body = json!({
                 "prompt": tokens, "max_tokens": params.max_tokens, "temperature": params.temperature,
                 "top_p": params.top_p, "seed": params.seed, "ignore_eos": params.ignore_eos,
-                "return_token_ids": true,
+                "return_token_ids": true, "repeat_penalty": params.shaping.repeat_penalty,
+                "frequency_penalty": params.shaping.frequency_penalty,
             });
             submit(&client, &body)
         })
