@@ -41,7 +41,21 @@ fn every_workload_stands_beside_its_limit() {
 
 #[test]
 fn people_read_the_tables_of_llama_bench() {
-    let said = say(command(WOOLLYCTL, &["bench", "speed", "--quick"])).ends_with(0);
+    let dir = tempfile::tempdir().unwrap();
+    let picture = dir.path().join("speed.svg");
+    let plot = [
+        "bench",
+        "speed",
+        "--quick",
+        "--plot",
+        picture.to_str().unwrap(),
+    ];
+    let said = say(command(WOOLLYCTL, &plot)).ends_with(0);
+    let drawn = std::fs::read_to_string(&picture).unwrap();
+    assert!(
+        drawn.starts_with("<svg ") && drawn.matches("<circle").count() == 2,
+        "{drawn}"
+    );
     for begin in ["| model ", "| TG | B ", "kernels: "] {
         assert!(
             said.out.lines().any(|line| line.starts_with(begin)),

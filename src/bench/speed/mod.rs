@@ -2,10 +2,13 @@
 //! machine could give in the same moment.
 //!
 //! - `workload`: what is run; `bench`: running it; `limits`: what it could take at least.
-//! - `report`: tables in the shapes of llama-bench and llama-batched-bench, and JSON.
+//! - `fifteen`: the largest model that reaches 15 tokens per second.
+//! - `plot`: a picture; `report`: tables in the shapes of llama-bench and llama-batched-bench, and JSON.
 
 mod bench;
+mod fifteen;
 mod limits;
+mod plot;
 mod report;
 mod workload;
 
@@ -17,7 +20,7 @@ use super::Error;
 use super::load::served;
 use super::machine::Machine;
 use crate::compute::Isa;
-use crate::config::{Config, ModelSource, Preset};
+use crate::config::{self, Config, ModelSource, Preset};
 use crate::model::{LoadedModel, load};
 use bench::Bench;
 use report::Report;
@@ -55,6 +58,10 @@ pub struct Speed {
     #[arg(long, value_name = "N", default_value_t = 5)]
     turns: usize,
 
+    /// Draw throughput over batch and depth into this SVG file
+    #[arg(long, value_name = "FILE")]
+    plot: Option<PathBuf>,
+
     /// One turn and small sizes: tells that it works, not how fast
     #[arg(long)]
     quick: bool,
@@ -65,7 +72,9 @@ impl Speed {
         let machine = Machine::this();
         let threads = self.threads.unwrap_or(machine.cpus).max(1);
         let isa = Isa::by_name(&self.isa).map_err(crate::model::Error::from)?;
-        let loaded = self.load()?;
+        let mut cache = Config::load(None)?.cache;
+        cache.dir = self.dir.clone().unwrap_or(cache.dir);
+        let loaded = self.load(&cache)?;
         let workloads: Vec<Workload> = workload::all(self.quick)
             .into_iter()
             .filter(|workload| self.only.is_none_or(|kind| workload.kind == kind))
@@ -79,6 +88,17 @@ impl Speed {
             eprintln!("measuring {workload}");
             figures.push(bench.measure(workload, turns)?);
         }
+        if let Some(path) = &self.plot {
+            let picture = plot::svg(&loaded.info.name, &figures);
+            std::fs::write(path, picture).map_err(Error::file("write", path))?;
+        }
+        let fifteen = match self.model.is_none() && self.only.is_none() && !self.quick {
+            true => {
+                eprintln!("measuring the largest model with 15 tokens per second");
+                fifteen::measure(isa, threads, &cache)?
+            }
+            false => None,
+        };
         let report = Report {
             machine,
             threads,
@@ -91,6 +111,7 @@ impl Speed {
             ready_seconds: loaded.times.total.as_secs_f64(),
             from_cache: loaded.report.from_cache,
             check,
+            fifteen,
             figures,
         };
         Ok(if json {
@@ -100,7 +121,7 @@ impl Speed {
         })
     }
 
-    fn load(&self) -> Result<LoadedModel, Error> {
+    fn load(&self, cache: &config::Cache) -> Result<LoadedModel, Error> {
         let source = match &self.model {
             None => {
                 let preset = if self.quick {
@@ -112,8 +133,6 @@ impl Speed {
             }
             Some(path) => ModelSource::at(path.clone()),
         };
-        let mut cache = Config::load(None)?.cache;
-        cache.dir = self.dir.clone().unwrap_or(cache.dir);
-        Ok(load(&served(source), &cache, &())?)
+        Ok(load(&served(source), cache, &())?)
     }
 }

@@ -4,6 +4,7 @@ use std::hint::black_box;
 
 use serde::Serialize;
 
+use super::fifteen::{Fifteen, WANTED};
 use super::workload::{Kind, Workload};
 use crate::bench::machine::Machine;
 use crate::bench::samples::{Spread, timed};
@@ -27,6 +28,8 @@ pub(super) struct Report {
     pub(super) ready_seconds: f64,
     pub(super) from_cache: bool,
     pub(super) check: Check,
+    /// Only measured with synthetic weights, where all workloads are.
+    pub(super) fifteen: Option<Fifteen>,
     pub(super) figures: Vec<Figure>,
 }
 
@@ -128,6 +131,14 @@ impl Report {
             self.threads,
             self.check.sentence(self.isa),
         );
+        if let Some(fifteen) = &self.fifteen {
+            text += &format!(
+                "largest model with {WANTED} tokens per second: {} million parameters ({:.1} t/s); the bandwidth allows {} million\n",
+                millions(fifteen.parameters),
+                fifteen.tokens_per_second,
+                millions(fifteen.limit_parameters),
+            );
+        }
         let single: Vec<&Figure> = self.of(|kind| kind != Kind::Batch);
         if !single.is_empty() {
             text.push('\n');
