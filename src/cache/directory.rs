@@ -165,8 +165,10 @@ impl Directory {
             Ok(lock) => lock,
             Err(unwritable) => {
                 return match self.find(&key, check, progress) {
-                    Some(found) => found.map(|tensors| Found::there(tensors, check)),
-                    None => Err(unwritable),
+                    Some(Ok(tensors)) => Ok(Found::there(tensors, check)),
+                    // A damaged one would be built again if that were possible.
+                    Some(Err(Error::Refused { .. })) | None => Err(unwritable),
+                    Some(Err(error)) => Err(error),
                 };
             }
         };
@@ -399,6 +401,43 @@ mod tests {
         assert!(open(&FirstByte(&files[0])).unwrap().from_cache);
         let refused = open(&Replaced(FirstByte(&files[0]))).unwrap_err();
         assert_eq!(refused.to_string(), "another file");
+    }
+
+    #[test]
+    fn where_nothing_can_be_written_a_sound_file_is_used_and_a_damaged_one_is_lack_of_room() {
+        let root = tempfile::tempdir().unwrap();
+        let path = root.path().join("source");
+        fs::write(&path, [7; 100]).unwrap();
+        let directory = Directory::open(&root.path().join("cache")).unwrap();
+        let files = [MappedFile::open(&path).unwrap()];
+        let source = Source {
+            path: &path,
+            files: &files,
+            recipe: "",
+        };
+        let open = || {
+            let contents = FirstByte(&files[0]);
+            directory.find_or_build_at(
+                SystemTime::UNIX_EPOCH,
+                source,
+                &contents,
+                Check::Values,
+                &(),
+            )
+        };
+        let built = open().unwrap();
+        // A directory in the place of its lock, which no one can open to write: as good as a read-only disk.
+        let state = source.digest(&source.identities().unwrap());
+        fs::create_dir(directory.path().join(format!("{state}.lock"))).unwrap();
+        assert!(open().unwrap().from_cache);
+        let file = built.tensors.path().to_path_buf();
+        fs::remove_file(&file).unwrap();
+        fs::write(&file, "damaged").unwrap();
+        fs::set_permissions(&file, std::os::unix::fs::PermissionsExt::from_mode(0o400)).unwrap();
+        let refused = open().unwrap_err();
+        assert!(matches!(refused, Error::Directory { .. }), "{refused:?}");
+        fs::remove_file(&file).unwrap();
+        assert!(matches!(open().unwrap_err(), Error::Directory { .. }));
     }
 
     #[test]
