@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use woolly::cache::{
     Check, Contents, Directory, Error, Found, Key, MappedFile, MappedTensors, Part, Progress, Work,
 };
-use woolly::tensor::{Layout, TensorSpec};
+use woolly::tensor::{Element, Layout, TensorSpec};
 
 /// Tensors whose values are their own indices, so that a misplaced strip shows.
 struct Counting {
@@ -71,6 +71,7 @@ fn key() -> Key {
     Key {
         source: "5a".repeat(32),
         source_bytes: 1234,
+        element: Element::F32,
     }
 }
 
@@ -103,8 +104,9 @@ fn every_layout_comes_back_aligned_and_in_place() {
     assert!(!found.from_cache);
     for spec in Counting::mixed().specs {
         let (read, values) = found.tensors.get(&spec.name).unwrap();
+        let values = values.f32().unwrap();
         assert_eq!(*read, spec);
-        assert_eq!(values.len(), spec.stored_len().unwrap());
+        assert_eq!(values.len(), spec.stored_len(Element::F32).unwrap());
         assert!(
             values
                 .iter()

@@ -1,7 +1,8 @@
 //! Headers of cache files that an enemy wrote. A checksum stands in them, but anyone can compute it, so
 //! everything behind it is checked again; within four times the header's size and 16 MiB.
 
-use woolly::cache::{FORMAT_VERSION, LAYOUT, Problem, inspect};
+use woolly::cache::{FORMAT_VERSION, Problem, inspect, layout_name};
+use woolly::tensor::Element;
 use xxhash_rust::xxh3::xxh3_128;
 
 use crate::support::meter::peak_of;
@@ -11,8 +12,9 @@ const OPENING: &str = r#"{"__metadata__":{"woolly.header_xxh3":""#;
 /// A whole header: `members` follow the metadata, `more` stands at its end.
 fn header(more: &str, members: &str) -> Vec<u8> {
     let source = "ab".repeat(32);
+    let layout = layout_name(Element::F32);
     let json = format!(
-        r#"{OPENING}{}","woolly.format":"{FORMAT_VERSION}","woolly.layout":"{LAYOUT}","woolly.source_blake3":"{source}","woolly.source_bytes":"9"{more}}}{members}}}"#,
+        r#"{OPENING}{}","woolly.format":"{FORMAT_VERSION}","woolly.layout":"{layout}","woolly.source_blake3":"{source}","woolly.source_bytes":"9"{more}}}{members}}}"#,
         "0".repeat(32),
     );
     sealed(json.as_bytes())

@@ -10,7 +10,7 @@ use rustix::fs::{CWD, FileType, Mode};
 use woolly::cache::{
     Check, Contents, Directory, Distrust, Error, Found, Key, MappedTensors, Part, Problem,
 };
-use woolly::tensor::{Layout, TensorSpec};
+use woolly::tensor::{Element, Layout, TensorSpec};
 
 /// One vector of a thousand ones.
 struct Ones;
@@ -34,6 +34,7 @@ fn key() -> Key {
     Key {
         source: "5a".repeat(32),
         source_bytes: 1234,
+        element: Element::F32,
     }
 }
 
@@ -221,7 +222,10 @@ fn a_damaged_file_is_set_aside_and_built_again() {
         }) => {}
         other => panic!("{other:?}"),
     }
-    assert_eq!(found.tensors.get("ones").unwrap().1, [1.0; 1000]);
+    assert_eq!(
+        found.tensors.get("ones").unwrap().1.f32().unwrap(),
+        [1.0; 1000]
+    );
     let aside = PathBuf::from(format!("{}.bad", path.display()));
     assert_eq!(fs::read(aside).unwrap(), bytes);
 }
@@ -232,6 +236,7 @@ fn a_limit_is_kept_by_removing_what_nobody_uses() {
     let key = |name: &str| Key {
         source: name.repeat(32),
         source_bytes: 1,
+        element: Element::F32,
     };
     let root = tempfile::tempdir().unwrap();
     let bytes = fs::metadata(open(root.path()).unwrap().tensors.path())

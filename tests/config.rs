@@ -6,6 +6,7 @@ use proptest::prelude::*;
 use woolly::config::{
     Config, IsaChoice, LogFormat, ModelSource, Preset, Synthetic, SyntheticNorm, Verify,
 };
+use woolly::tensor::{Element, Elements};
 
 const BASE: &str = "/etc/woolly";
 const COMMENTED: &str = include_str!("../config/woolly.toml");
@@ -103,6 +104,8 @@ fn what_is_printed_reads_back_to_the_same() {
         num_layers = 5
         tied = false
         [compute]
+        weights = "bf16"
+        kv = "bf16"
         isa = "portable"
         [workers]
         count = 1
@@ -125,7 +128,7 @@ fn what_is_printed_reads_back_to_the_same() {
 fn values_mean_what_they_say() {
     let config = read(
         "[daemon]\nsocket = \"w.sock\"\nsocket_mode = \"600\"\n[model]\npath = \"../m.gguf\"\nmax_tokens = 9\n\
-         [queue]\nretention = \"2h\"\n[workers]\nkv_bytes = \"3MiB\"\n[compute]\nisa = \"avx2\"\n\
+         [queue]\nretention = \"2h\"\n[workers]\nkv_bytes = \"3MiB\"\n[compute]\nkv = \"bf16\"\nisa = \"avx2\"\n\
          [log]\nformat = \"json\"",
     );
     assert_eq!(config.daemon.socket, Path::new("/etc/woolly/w.sock"));
@@ -139,6 +142,11 @@ fn values_mean_what_they_say() {
     assert_eq!(config.queue.retention_s, 7200);
     assert_eq!(config.workers.kv_bytes, 3 << 20);
     assert_eq!(config.compute.isa, IsaChoice::Avx2);
+    let expected = Elements {
+        weights: Element::F32,
+        kv: Element::Bf16,
+    };
+    assert_eq!(config.compute.elements, expected);
     assert_eq!(config.log.format, LogFormat::Json);
 }
 
@@ -340,8 +348,8 @@ fn bad_values_name_the_key_what_was_given_and_what_was_expected() {
             "line 2: daemon.admin_uids is [65534]; expected user ids without 65534, which stands for every unknown user",
         ),
         (
-            "[compute]\nweights = \"bf16\"".to_owned(),
-            "line 2: compute.weights is \"bf16\"; expected \"f32\", the only number type so far",
+            "[compute]\nweights = \"f16\"".to_owned(),
+            "line 2: compute.weights is \"f16\"; expected \"f32\" or \"bf16\"",
         ),
         (
             "[model]\npath = \"m\"\nmax_tokens = \"many\"".to_owned(),

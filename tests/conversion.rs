@@ -65,9 +65,9 @@ fn bits(values: &[f32]) -> Vec<u32> {
 /// The tensor's rows, out of whatever layout.
 fn rows_of(tensor: &Tensor, rows: usize, cols: usize) -> Vec<f32> {
     if tensor.spec().layout != Layout::Panels {
-        return tensor.values().to_vec();
+        return tensor.f32().to_vec();
     }
-    let at = |row: usize, k: usize| tensor.values()[(row / 16 * cols + k) * 16 + row % 16];
+    let at = |row: usize, k: usize| tensor.f32()[(row / 16 * cols + k) * 16 + row % 16];
     let padding = rows..rows.next_multiple_of(16);
     assert!(
         padding

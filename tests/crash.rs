@@ -92,7 +92,7 @@ fn twenty_jobs_survive_ten_kills() {
 /// Runs the sixteen prompts of the equal-bytes tests through a daemon that is killed while they run,
 /// and compares with what an engine in this process gave.
 fn killed_in_the_middle(loaded: &LoadedModel, path: &str, max_tokens: u32) {
-    let prompts = prompts(loaded, max_tokens);
+    let prompts = prompts(loaded, 16, max_tokens);
     let cache = format!("{}/cache", env!("CARGO_TARGET_TMPDIR"));
     let home = Home::new(&format!(
         "[model]\npath = {path:?}\ncontext_length = 2048\n[cache]\ndir = {cache:?}\n[workers]\nslots = 16\n"

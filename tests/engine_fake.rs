@@ -286,6 +286,7 @@ pub(crate) fn task(job: i64, prompt: &[u32], params: SamplingParams) -> Task {
         job: JobId(job),
         sequence: 0,
         prompt: prompt.into(),
+        priority: 0,
         params: Arc::new(params),
         cancelled: Arc::new(AtomicBool::new(false)),
     }
@@ -362,9 +363,17 @@ impl Output {
 /// Collects events until `count` sequences have ended. Tasks are told apart by their job's number.
 #[track_caller]
 pub(crate) fn collect(events: &Receiver<SequenceEvent>, count: usize) -> Vec<Output> {
+    collect_in_order(events, count).0
+}
+
+/// The outputs by job, and the jobs in the order of their ends.
+pub(crate) fn collect_in_order(
+    events: &Receiver<SequenceEvent>,
+    count: usize,
+) -> (Vec<Output>, Vec<i64>) {
     let mut outputs: Vec<Output> = Vec::new();
-    let mut left = count;
-    while left > 0 {
+    let mut order = Vec::new();
+    while order.len() < count {
         let event = events
             .recv_blocking()
             .expect("the pool ended before all tasks did");
@@ -381,16 +390,26 @@ pub(crate) fn collect(events: &Receiver<SequenceEvent>, count: usize) -> Vec<Out
             Event::Token(token) => output.tokens.push(token),
             end => {
                 output.end = Some(end);
-                left -= 1;
+                order.push(event.job.0);
             }
         }
     }
-    outputs
+    (outputs, order)
 }
 
 /// Runs tasks (numbered by position) on a pool of their own, from submit to stop.
 #[track_caller]
 pub(crate) fn run(model: &FakeModel, workers: &Workers, tasks: Vec<Task>) -> Vec<Output> {
+    run_in_order(model, workers, tasks).0
+}
+
+/// The outputs by job, and the jobs in the order of their ends.
+#[track_caller]
+pub(crate) fn run_in_order(
+    model: &FakeModel,
+    workers: &Workers,
+    tasks: Vec<Task>,
+) -> (Vec<Output>, Vec<i64>) {
     let (sender, events) = async_channel::bounded(4);
     let pool = start(model, workers, sender).expect("the fake model starts");
     let count = tasks.len();
@@ -401,14 +420,14 @@ pub(crate) fn run(model: &FakeModel, workers: &Workers, tasks: Vec<Task>) -> Vec
         gate.inspect(|gate| _ = gate.close());
         pool
     });
-    let outputs = collect(&events, count);
+    let ended = collect_in_order(&events, count);
     submitter.join().expect("submitting does not panic").stop();
     assert_eq!(
         events.recv_blocking().ok(),
         None,
         "no event after the last one"
     );
-    outputs
+    ended
 }
 
 /// Runs one task on one worker.

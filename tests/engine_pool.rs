@@ -169,6 +169,45 @@ fn engine_pool_preempted_sequences_continue_with_the_same_bytes() {
 }
 
 #[test]
+fn engine_pool_the_lowest_priority_gives_way() {
+    // Three are admitted, two can grow to their end: without priorities those are the first two.
+    let tasks = |priorities: [i32; 3]| -> Vec<_> {
+        let of = |(n, &priority): (usize, &i32)| {
+            let params = SamplingParams {
+                max_tokens: 400,
+                ignore_eos: true,
+                stop: Vec::new(),
+                ..varied_params(n as u32)
+            };
+            Task {
+                priority,
+                ..task(n as i64, &[n as u32, 2, 3, 4], params)
+            }
+        };
+        priorities.iter().enumerate().map(of).collect()
+    };
+    let mut outputs = Vec::new();
+    for (priorities, expected) in [
+        ([0, 0, 0], [0, 1, 2]),
+        ([-1, 0, 7], [1, 2, 0]),
+        ([0, -3, 0], [0, 2, 1]),
+    ] {
+        let (_permits, gate) = async_channel::bounded(1);
+        let tight = FakeModel {
+            gate: Some(gate),
+            ..FakeModel::new(52)
+        };
+        let (found, mut order) = run_in_order(&tight, &workers(1, 3, 32), tasks(priorities));
+        // Two end in the same step, in the order of their priorities.
+        order[..2].sort_unstable();
+        assert_eq!(order, expected, "{priorities:?}");
+        outputs.push(found);
+    }
+    assert_same(&outputs[1], &outputs[0], "another order");
+    assert_same(&outputs[2], &outputs[0], "a third");
+}
+
+#[test]
 fn engine_pool_joins_between_steps() {
     let (permits, gate) = async_channel::bounded(64);
     let (sender, events) = async_channel::bounded(64);

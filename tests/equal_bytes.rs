@@ -1,23 +1,30 @@
 //! Same job, same bytes: whatever else runs, on however many threads, with every instruction set.
 
-use woolly::config::IsaChoice;
+use woolly::cache::MappedTensors;
+use woolly::config::{Cache, IsaChoice, Model, ModelSource, Verify};
 use woolly::job::{SamplingParams, Shaping};
 use woolly::model::LoadedModel;
+use woolly::tensor::{Element, Elements};
+use woolly::weights;
 
-use crate::support::models::{smollm2, tiny};
+use crate::support::models::{fixture, smollm2, smollm2_narrow, tiny, tiny_narrow};
 use crate::support::runs::{Output, Setup, greedy, run};
 
-/// Sixteen prompts of different lengths, half of them sampled.
-pub fn prompts(loaded: &LoadedModel, max_tokens: u32) -> Vec<(Vec<u32>, SamplingParams)> {
+/// So many prompts of different lengths, half of them sampled. Many begin alike.
+pub fn prompts(
+    loaded: &LoadedModel,
+    count: u64,
+    max_tokens: u32,
+) -> Vec<(Vec<u32>, SamplingParams)> {
     let subjects = [
         "The sea",
         "A small town in winter",
         "Numbers such as 3.14",
         "def f(x):",
     ];
-    (0..16u64)
+    (0..count)
         .map(|i| {
-            let text = subjects[i as usize % 4].repeat(1 + i as usize / 2);
+            let text = subjects[i as usize % 4].repeat(1 + i as usize % 16 / 2);
             let params = SamplingParams {
                 temperature: if i % 2 == 0 { 0.0 } else { 0.9 },
                 top_p: 0.95,
@@ -34,6 +41,11 @@ pub fn prompts(loaded: &LoadedModel, max_tokens: u32) -> Vec<(Vec<u32>, Sampling
             (loaded.tokenizer.encode(&text, true, true).unwrap(), params)
         })
         .collect()
+}
+
+/// Whether the long form was asked for: `tests/run.sh --long`.
+fn long() -> bool {
+    std::env::var_os("WOOLLY_LONG_TESTS").is_some()
 }
 
 /// The instruction sets that this machine has; portable is left to `also_portable`.
@@ -53,7 +65,7 @@ fn setups(isas: &[IsaChoice]) -> Vec<Setup> {
     let mut all = Vec::new();
     for &isa in isas {
         for threads in [1, 2] {
-            for slots in [1, 16] {
+            for slots in [1, 16, 64] {
                 all.push(Setup {
                     isa,
                     threads,
@@ -82,9 +94,9 @@ fn assert_equal(loaded: &LoadedModel, setups: &[Setup], prompts: &[(Vec<u32>, Sa
     }
 }
 
-#[test]
-fn tiny_model_in_every_way() {
-    let loaded = tiny();
+/// 200 prompts: with every instruction set, 1 to 64 sequences at once, by chunks of all sizes, with and without
+/// speculation, and on two workers.
+fn in_every_way(loaded: &LoadedModel) {
     let mut isas = simd();
     isas.push(IsaChoice::Portable);
     let mut setups = setups(&isas);
@@ -101,7 +113,17 @@ fn tiny_model_in_every_way() {
         slots: 3,
         ..Setup::default()
     });
-    assert_equal(loaded, &setups, &prompts(loaded, 24));
+    assert_equal(loaded, &setups, &prompts(loaded, 200, 24));
+}
+
+#[test]
+fn tiny_model_in_every_way() {
+    in_every_way(tiny());
+}
+
+#[test]
+fn tiny_model_in_every_way_in_bf16() {
+    in_every_way(tiny_narrow());
 }
 
 #[test]
@@ -115,7 +137,7 @@ fn tiny_model_with_a_kv_pool_that_forces_preemption() {
             ..Setup::default()
         },
     ];
-    assert_equal(loaded, &setups, &prompts(loaded, 100));
+    assert_equal(loaded, &setups, &prompts(loaded, 16, 100));
 }
 
 #[test]
@@ -146,10 +168,82 @@ fn tiny_model_over_several_attention_spans() {
     assert_equal(loaded, &all, &prompts);
 }
 
+/// In the long form 200 prompts.
+fn smollm2_in_many_ways(loaded: &LoadedModel) {
+    let count = if long() { 200 } else { 16 };
+    let mut setups = setups(&simd());
+    if long() {
+        for prefill_chunk in [1, 7] {
+            setups.push(Setup {
+                speculation: false,
+                prefill_chunk,
+                ..Setup::default()
+            });
+        }
+        setups.push(Setup {
+            workers: 2,
+            threads: 1,
+            slots: 3,
+            ..Setup::default()
+        });
+    } else {
+        // More slots than prompts change nothing.
+        setups.retain(|setup| setup.slots <= 16);
+    }
+    assert_equal(loaded, &setups, &prompts(loaded, count, 16));
+}
+
 #[test]
 fn smollm2_with_every_simd_isa() {
     let Some(loaded) = smollm2() else { return };
-    assert_equal(loaded, &setups(&simd()), &prompts(loaded, 16));
+    smollm2_in_many_ways(loaded);
+}
+
+#[test]
+fn smollm2_with_every_simd_isa_in_bf16() {
+    let Some(loaded) = smollm2_narrow() else {
+        return;
+    };
+    smollm2_in_many_ways(loaded);
+}
+
+/// BF16 is a way of storing values: FP32 weights that were rounded before give the same bits.
+#[test]
+fn bf16_weights_are_the_rounded_ones() {
+    let directory = tempfile::tempdir().unwrap();
+    let source = ModelSource::Gguf(fixture("llama-gqa.gguf"));
+    let cache = Cache {
+        dir: directory.path().join("narrow"),
+        max_bytes: None,
+        verify: Verify::Full,
+    };
+    let opened = weights::open_cached(&source, Element::Bf16, &cache, &()).unwrap();
+    let name = format!("{}.safetensors", opened.fingerprint);
+    let tensors = MappedTensors::open(&cache.dir.join(name), None).unwrap();
+    let rounded = directory.path().join("rounded.gguf");
+    let mut file = std::fs::File::create(&rounded).unwrap();
+    let form = weights::unpack::Form::Gguf(&opened.metadata);
+    weights::unpack::unpack(&tensors, form, &mut file, &()).unwrap();
+    let model = Model {
+        name: None,
+        source: ModelSource::Gguf(rounded),
+        context_length: Some(2048),
+        chat_template: None,
+        max_tokens_completion: 16,
+        max_tokens_chat: 1024,
+    };
+    let as_stored = |source: &Model, weights: Element| {
+        let kv = Element::F32;
+        woolly::model::load(source, Elements { weights, kv }, &cache, &()).unwrap()
+    };
+    let wide = as_stored(&model, Element::F32);
+    let narrow = as_stored(&Model { source, ..model }, Element::Bf16);
+    assert_ne!(wide.info.fingerprint, narrow.info.fingerprint);
+    let outputs = |loaded: &LoadedModel| run(loaded, Setup::default(), &prompts(loaded, 16, 24));
+    assert_eq!(outputs(&wide), outputs(&narrow));
+    // Neither are they those of the file, nor is it the same to round keys and values.
+    let others = [outputs(tiny()), outputs(tiny_narrow()), outputs(&wide)];
+    assert!(others[0] != others[2] && others[1] != others[2] && others[0] != others[1]);
 }
 
 #[test]

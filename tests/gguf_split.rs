@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use woolly::config::{self, ModelSource, Verify};
 use woolly::model::{self, LoadedModel};
+use woolly::tensor::Elements;
 use woolly::weights::gguf::split::SplitError;
 use woolly::weights::gguf::{Header, TensorInfo};
 use woolly::weights::{self, Loaded};
@@ -139,7 +140,7 @@ impl Place {
             max_bytes: None,
             verify: Verify::Full,
         };
-        model::load(&model, &cache, &()).unwrap()
+        model::load(&model, Elements::default(), &cache, &()).unwrap()
     }
 }
 
@@ -161,7 +162,7 @@ fn a_split_model_is_the_model_it_was_split_from() {
         assert_eq!(loaded.store.specs(), expected.store.specs());
         for spec in expected.store.specs() {
             let tensors = [&loaded, &expected].map(|of| of.store.get(&spec.name).unwrap());
-            let [found, expected] = tensors.each_ref().map(|tensor| tensor.values());
+            let [found, expected] = tensors.each_ref().map(|tensor| tensor.f32());
             assert!(
                 bytemuck::cast_slice::<f32, u32>(found)
                     == bytemuck::cast_slice::<f32, u32>(expected)

@@ -8,6 +8,7 @@ use std::time::{Duration, SystemTime};
 use woolly::cache::{Directory, Kind, SourceState};
 use woolly::config::{self, ModelSource};
 use woolly::model;
+use woolly::tensor::Elements;
 use woolly::tensor::Layout;
 use woolly::weights::{self, Loaded};
 
@@ -62,6 +63,7 @@ fn a_model_that_cannot_run_is_refused_before_it_is_converted() {
             max_tokens_completion: 16,
             max_tokens_chat: 16,
         },
+        Elements::default(),
         &config::Cache {
             dir: model.cache(),
             max_bytes: None,
@@ -105,7 +107,7 @@ fn a_model_is_converted_once_and_bit_for_bit() {
             _ => Layout::Panels,
         };
         assert_eq!(tensor.spec().layout, layout, "{}", info.name);
-        let stored = tensor.values();
+        let stored = tensor.f32();
         for (i, bytes) in MODEL[info.bytes.clone()]
             .as_chunks::<4>()
             .0
@@ -181,7 +183,7 @@ fn a_listing_says_what_the_files_are() {
         (MODEL.len() as u64, 31)
     );
     assert_eq!(
-        (summary.layout, summary.parameters),
+        (summary.layout.as_str(), summary.parameters),
         ("f32-panels16", 304_232)
     );
     let hour_ago = SystemTime::now() - Duration::from_secs(3_600);

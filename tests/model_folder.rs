@@ -7,6 +7,7 @@ use std::os::unix::fs::symlink;
 use serde_json::{Value, json};
 use woolly::config::{self, ModelSource, Verify};
 use woolly::model::{self, LoadedModel};
+use woolly::tensor::Elements;
 use woolly::weights::gguf::Header;
 use woolly::weights::{self, Loaded, folder};
 
@@ -33,7 +34,7 @@ fn load(folder: &Folder) -> Result<LoadedModel, model::Error> {
         max_bytes: None,
         verify: Verify::Full,
     };
-    model::load(&model, &cache, &())
+    model::load(&model, Elements::default(), &cache, &())
 }
 
 /// Asserts that every tensor is the one of the GGUF file after `change` of its values.
@@ -53,7 +54,7 @@ fn assert_values(loaded: &Loaded, change: fn(f32) -> f32) {
         let found = loaded.store.get(&spec.name).unwrap();
         assert_eq!(*found.spec(), spec);
         let expected = gguf.store.get(&spec.name).unwrap();
-        for (i, (found, expected)) in found.values().iter().zip(expected.values()).enumerate() {
+        for (i, (found, expected)) in found.f32().iter().zip(expected.f32()).enumerate() {
             if spec.name == "rope_freqs.weight" {
                 // The file's were computed in double precision, those of the folder as the converter does.
                 let distance = found.to_bits().abs_diff(expected.to_bits());

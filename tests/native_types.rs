@@ -48,10 +48,10 @@ fn check(kind: u32, width: usize, widen: fn(&[u8]) -> f32) {
     for row in 0..ROWS {
         for k in 0..COLS {
             let place = (row / PANEL_ROWS * COLS + k) * PANEL_ROWS + row % PANEL_ROWS;
-            equal(panels.values()[place], start + (row * COLS + k) * width);
+            equal(panels.f32()[place], start + (row * COLS + k) * width);
         }
     }
-    let padding = &panels.values()[COLS * PANEL_ROWS..];
+    let padding = &panels.f32()[COLS * PANEL_ROWS..];
     let padding = padding
         .chunks(PANEL_ROWS)
         .flat_map(|line| &line[ROWS % PANEL_ROWS..]);
@@ -60,7 +60,7 @@ fn check(kind: u32, width: usize, widen: fn(&[u8]) -> f32) {
         .store
         .expect("vector.weight", Layout::Vector, 1, COLS)
         .unwrap();
-    for (k, value) in vector.values().iter().enumerate() {
+    for (k, value) in vector.f32().iter().enumerate() {
         equal(*value, start + matrix + k * width);
     }
 }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use woolly::compute::{Isa, math, reference};
 use woolly::config::{ModelSource, Preset, Synthetic, SyntheticNorm};
 use woolly::model::{BatchToken, BlockTable, Model, Runner};
-use woolly::tensor::Layout;
+use woolly::tensor::{Element, Layout};
 use woolly::weights::{self, Loaded, WeightStore};
 
 fn load(sizes: &Synthetic) -> Loaded {
@@ -17,7 +17,7 @@ fn load(sizes: &Synthetic) -> Loaded {
 
 /// The logits of one token at position 0.
 fn forward(loaded: &Loaded, isa: Isa, id: u32) -> Vec<f32> {
-    let model = Model::bind(&loaded.store, &loaded.metadata, None).unwrap();
+    let model = Model::bind(&loaded.store, &loaded.metadata, None, Element::F32).unwrap();
     let mut runner = Runner::new(Arc::new(model), isa, 0, 2, 1, 1).unwrap();
     let mut table = BlockTable::default();
     assert!(runner.kv().grow(&mut table, 1));
@@ -40,7 +40,7 @@ impl Oracle<'_> {
     /// The rows of a tensor, one after the other.
     fn rows(&self, name: &str) -> Vec<f32> {
         let tensor = self.store.get(name).unwrap();
-        let (spec, values) = (tensor.spec(), tensor.values());
+        let (spec, values) = (tensor.spec(), tensor.f32());
         let panels = spec.layout == Layout::Panels;
         let at = |row: usize, k: usize| match panels {
             true => values[(row / 16 * spec.cols + k) * 16 + row % 16],
@@ -152,7 +152,7 @@ fn the_preset_decides_rotation_and_epsilon() {
             ..Preset::Tiny.sizes()
         };
         let loaded = load(&sizes);
-        let model = Model::bind(&loaded.store, &loaded.metadata, None).unwrap();
+        let model = Model::bind(&loaded.store, &loaded.metadata, None, Element::F32).unwrap();
         assert_eq!(model.hyper().rope_base, base);
         assert_eq!(model.hyper().norm_eps, 1e-5);
     }
@@ -166,7 +166,7 @@ fn a_layer_norm_needs_its_bias_and_another_norm_has_none() {
     });
     let rms = load(&Preset::Tiny.sizes());
     let refusal = |loaded: &Loaded, metadata: &Loaded| {
-        let bound = Model::bind(&loaded.store, &metadata.metadata, None);
+        let bound = Model::bind(&loaded.store, &metadata.metadata, None, Element::F32);
         bound.err().expect("refused").to_string()
     };
     assert_eq!(

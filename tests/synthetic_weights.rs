@@ -4,7 +4,7 @@
 use std::path::Path;
 
 use woolly::config::{Cache, ModelSource, Preset, Synthetic, SyntheticNorm, Verify};
-use woolly::tensor::{Layout, TensorSpec};
+use woolly::tensor::{Element, Layout, TensorSpec};
 use woolly::weights::{self, Loaded};
 
 fn sizes() -> Synthetic {
@@ -38,11 +38,7 @@ fn bits(loaded: &Loaded) -> Vec<(TensorSpec, Vec<u32>)> {
     specs.sort_by(|a, b| a.name.cmp(&b.name));
     let values = |name: &str| {
         let tensor = loaded.store.get(name).unwrap();
-        tensor
-            .values()
-            .iter()
-            .map(|value| value.to_bits())
-            .collect()
+        tensor.f32().iter().map(|value| value.to_bits()).collect()
     };
     specs
         .into_iter()
@@ -90,7 +86,7 @@ fn a_persistent_model_has_the_same_bits_and_is_found_again() {
 #[test]
 fn values_stay_the_same_for_ever() {
     let loaded = in_memory(sizes());
-    let first = |name: &str| loaded.store.get(name).unwrap().values()[..2].to_vec();
+    let first = |name: &str| loaded.store.get(name).unwrap().f32()[..2].to_vec();
     // The first two rows' first columns. These change only together with the fingerprint.
     assert_eq!(first("token_embd.weight"), EMBEDDING);
     assert_eq!(first("blk.1.ffn_down.weight"), DOWN);
@@ -116,7 +112,7 @@ fn matrices_are_xavier_uniform_and_norms_are_near_one() {
         };
         // Panel padding is the only zero.
         let values: Vec<f64> = tensor
-            .values()
+            .f32()
             .iter()
             .filter(|&&value| value != 0.0)
             .map(|&value| f64::from(value) - center)
@@ -198,7 +194,7 @@ fn tensors_and_metadata_are_those_of_a_llama_file() {
     assert_eq!(untied.report.parameters, tied.report.parameters + 300 * 48);
     for tensor in untied.store.specs() {
         let values = untied.store.get(&tensor.name).unwrap();
-        assert_eq!(values.values().as_ptr().addr() % 64, 0, "{}", tensor.name);
+        assert_eq!(values.f32().as_ptr().addr() % 64, 0, "{}", tensor.name);
     }
 }
 
@@ -221,7 +217,7 @@ fn a_layer_norm_is_written_as_in_a_file_that_has_one() {
                 (tensor.spec().layout, tensor.spec().cols),
                 (Layout::Vector, 48)
             );
-            tensor.values().iter().sum::<f32>() / 48.0
+            tensor.f32().iter().sum::<f32>() / 48.0
         };
         assert!((mean("weight") - 1.0).abs() < 0.02, "{norm}");
         assert!(mean("bias").abs() < 0.02, "{norm}");
@@ -281,7 +277,9 @@ fn weights_for_which_the_cache_has_no_room_live_in_memory() {
         ..sizes()
     };
     let source = ModelSource::Synthetic(persistent.clone());
-    let loaded = weights::open_if(&source, &settings, &(), |_, _| Ok::<(), weights::Error>(()));
+    let loaded = weights::open_if(&source, Element::F32, &settings, &(), |_, _| {
+        Ok::<(), weights::Error>(())
+    });
     let loaded = loaded.unwrap();
     let reason = loaded.report.not_cached.clone().unwrap();
     assert!(
@@ -291,7 +289,9 @@ fn weights_for_which_the_cache_has_no_room_live_in_memory() {
     assert_eq!(bits(&loaded), bits(&in_memory(sizes())));
     assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 0);
     // Who wants a cache file is told.
-    let refused = weights::open_cached(&source, &settings, &()).err().unwrap();
+    let refused = weights::open_cached(&source, Element::F32, &settings, &())
+        .err()
+        .unwrap();
     assert_eq!(
         refused.to_string(),
         format!("synthetic weights: {reason}; expected smaller sizes")

@@ -111,7 +111,7 @@ impl Directory {
         if let Some(Ok(tensors)) = self.find(key, check, progress) {
             return Ok(Found::there(tensors, check));
         }
-        self.could_hold(planned_bytes(contents)?)?;
+        self.could_hold(planned_bytes(contents, key.element)?)?;
         let _lock = self.lock(&key.source)?;
         self.find_or_build_locked(key, contents, check, progress)
     }
@@ -155,7 +155,7 @@ impl Directory {
             return Ok(Found::there(tensors, check));
         }
         // Reading a source that is larger than the whole disk would be in vain.
-        self.could_hold(planned_bytes(contents)?)?;
+        self.could_hold(planned_bytes(contents, source.element)?)?;
         // This lock has the name of the files' state: their content is not known yet.
         let state = source.digest(&identities);
         let reading = self.lock(&state);
@@ -299,7 +299,7 @@ mod tests {
 
     use super::*;
     use crate::cache::Part;
-    use crate::tensor::{Layout, TensorSpec};
+    use crate::tensor::{Element, Layout, TensorSpec};
 
     fn hash(bytes: &[u8]) -> String {
         fingerprint::hash(bytes, &()).unwrap()
@@ -339,11 +339,12 @@ mod tests {
                 path: &path,
                 files: &files,
                 recipe: "",
+                element: Element::F32,
             };
             let found = directory
                 .find_or_build_at(now, source, &FirstByte(&files[0]), Check::Values, &())
                 .unwrap();
-            let value = found.tensors.get("first").unwrap().1[0];
+            let value = found.tensors.get("first").unwrap().1.f32().unwrap()[0];
             (found.from_cache, value, files[0].identity().unwrap())
         };
 
@@ -393,6 +394,7 @@ mod tests {
             path: &path,
             files: &files,
             recipe: "",
+            element: Element::F32,
         };
         let open = |contents: &dyn Contents| {
             directory.find_or_build_from(source, contents, Check::Header, &())
@@ -414,6 +416,7 @@ mod tests {
             path: &path,
             files: &files,
             recipe: "",
+            element: Element::F32,
         };
         let open = || {
             let contents = FirstByte(&files[0]);
@@ -455,6 +458,7 @@ mod tests {
                 path: root.path(),
                 files,
                 recipe,
+                element: Element::F32,
             };
             let found =
                 directory.find_or_build_at(now, source, &FirstByte(&files[0]), Check::Values, &());

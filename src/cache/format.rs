@@ -6,7 +6,8 @@
 //! | 8..8+H | JSON object, padded with spaces; its first member is `__metadata__` |
 //! | 8+H.. | the tensors without gaps: panels, then row tables, then vectors |
 //!
-//! Panels are F32 `[ceil(rows / 16), cols, 16]`, row tables `[rows, cols]`, vectors `[cols]`. Where a
+//! Panels are F32 `[ceil(rows / 16), cols, 16]` or BF16 `[ceil(rows / 16), ceil(cols / 2), 16, 2]`, row tables
+//! `[rows, cols]` of the same type, vectors F32 `[cols]`. Where a
 //! tensor would not begin on a multiple of 64, a U8 tensor `__pad.N` of zeros stands before it,
 //! because safetensors allows no gaps.
 //!
@@ -14,11 +15,11 @@
 //! |---|---|
 //! | `woolly.header_xxh3` | XXH3-128 of the bytes 0..8+H with these 32 digits as zeros; the first key |
 //! | `woolly.format` | [`FORMAT_VERSION`] |
-//! | `woolly.layout` | [`LAYOUT`] |
+//! | `woolly.layout` | see [`layout_name`] |
 //! | `woolly.source_blake3` | 64 hex digits that identify what the tensors were computed from |
 //! | `woolly.source_bytes` | size of that source |
 //! | `xxh3.<tensor>` | XXH3-128 of the tensor's bytes |
-//! | `shape.<tensor>` | `rows,cols` of a panel tensor whose rows were padded |
+//! | `shape.<tensor>` | `rows,cols` of a panel tensor whose rows or columns were padded |
 //!
 //! Version rule: whoever changes this layout, or any dequantized value, increments
 //! [`FORMAT_VERSION`]. The version is part of the file's name, so old files are never opened.
@@ -27,14 +28,12 @@ use safetensors::{Dtype, tensor::TensorInfo};
 use serde_json::{Map, Value};
 use xxhash_rust::xxh3::{Xxh3, xxh3_128};
 
-use crate::tensor::{Layout, PANEL_ROWS, TensorSpec};
+use crate::tensor::{Element, Layout, PANEL_ROWS, TensorSpec};
 
 use super::Error;
 
 /// Version of the layout above and of the values in it.
 pub const FORMAT_VERSION: u32 = 1;
-/// How matrices are stored; a name per element type and panel width.
-pub const LAYOUT: &str = "f32-panels16";
 
 /// The data begins on a page, so that a mapping of the file is aligned.
 pub(super) const DATA_ALIGNMENT: u64 = 4096;
@@ -64,12 +63,27 @@ pub struct Key {
     pub source: String,
     /// Size of the source in bytes; 0 when it is not a file.
     pub source_bytes: u64,
+    /// Number type of the matrices.
+    pub element: Element,
+}
+
+/// How matrices are stored; a name per number type and panel width.
+pub fn layout_name(element: Element) -> String {
+    format!("{}-panels{PANEL_ROWS}", element.name())
+}
+
+impl std::fmt::Display for Key {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let (source, bytes) = (&self.source, self.source_bytes);
+        write!(f, "{source} ({bytes} bytes) as {}", self.element.name())
+    }
 }
 
 impl Key {
     /// The name of the cache file without its ending: equal stems, equal values.
     pub fn stem(&self) -> String {
-        format!("{}-{LAYOUT}-v{FORMAT_VERSION}", self.source)
+        let layout = layout_name(self.element);
+        format!("{}-{layout}-v{FORMAT_VERSION}", self.source)
     }
 
     pub fn file_name(&self) -> String {
@@ -134,8 +148,8 @@ impl Header {
             if !names.insert(spec.name.clone()) {
                 return Err(refuse("its name occurs twice"));
             }
-            let bytes =
-                stored_bytes(&spec).ok_or_else(|| refuse("its size is zero or overflows"))?;
+            let bytes = stored_bytes(&spec, header.key.element)
+                .ok_or_else(|| refuse("its size is zero or overflows"))?;
             header
                 .append(spec.clone(), bytes)
                 .ok_or_else(|| refuse("the file's size overflows"))?;
@@ -195,7 +209,7 @@ impl Header {
         let mut put = |key: String, value: String| metadata.insert(key, Value::String(value));
         put(KEY_HEADER.into(), "0".repeat(CHECKSUM_DIGITS));
         put(KEY_FORMAT.into(), FORMAT_VERSION.to_string());
-        put(KEY_LAYOUT.into(), LAYOUT.into());
+        put(KEY_LAYOUT.into(), layout_name(self.key.element));
         put(KEY_SOURCE.into(), self.key.source.clone());
         put(KEY_SOURCE_BYTES.into(), self.key.source_bytes.to_string());
         for place in &self.places {
@@ -211,7 +225,8 @@ impl Header {
             cols,
         } in self.places.iter().map(|place| &place.spec)
         {
-            if *layout == Layout::Panels && rows % PANEL_ROWS != 0 {
+            let whole_pairs = self.key.element == Element::F32 || cols % 2 == 0;
+            if *layout == Layout::Panels && (rows % PANEL_ROWS != 0 || !whole_pairs) {
                 put(format!("{SHAPE_PREFIX}{name}"), format!("{rows},{cols}"));
             }
         }
@@ -225,8 +240,9 @@ impl Header {
                 let info = self.info(Dtype::U8, shape, pad.offset, pad.bytes);
                 root.insert(format!("{PAD_PREFIX}{number}"), info);
             }
-            let shape = stored_shape(&place.spec);
-            let info = self.info(Dtype::F32, shape, place.offset, place.bytes);
+            let element = place.spec.element(self.key.element);
+            let shape = stored_shape(&place.spec, element);
+            let info = self.info(dtype(element), shape, place.offset, place.bytes);
             root.insert(place.spec.name.clone(), info);
         }
         Value::Object(root).to_string()
@@ -243,18 +259,30 @@ impl Header {
     }
 }
 
+pub(super) fn dtype(element: Element) -> Dtype {
+    match element {
+        Element::F32 => Dtype::F32,
+        Element::Bf16 => Dtype::BF16,
+    }
+}
+
 /// The shape that other readers of the file see.
-pub(super) fn stored_shape(spec: &TensorSpec) -> Vec<usize> {
+fn stored_shape(spec: &TensorSpec, element: Element) -> Vec<usize> {
+    let panels = spec.rows.div_ceil(PANEL_ROWS);
     match spec.layout {
-        Layout::Panels => vec![spec.rows.div_ceil(PANEL_ROWS), spec.cols, PANEL_ROWS],
+        Layout::Panels => match element {
+            Element::F32 => vec![panels, spec.cols, PANEL_ROWS],
+            Element::Bf16 => vec![panels, spec.cols.div_ceil(2), PANEL_ROWS, 2],
+        },
         Layout::Rows => vec![spec.rows, spec.cols],
         Layout::Vector => vec![spec.cols],
     }
 }
 
-/// Bytes of the tensor in the file; `None` when they are none or overflow.
-pub(super) fn stored_bytes(spec: &TensorSpec) -> Option<u64> {
-    let bytes = spec.stored_len()?.checked_mul(size_of::<f32>())?;
+/// Bytes of the tensor where matrices have the type `matrices`; `None` when they are none or overflow.
+pub(super) fn stored_bytes(spec: &TensorSpec, matrices: Element) -> Option<u64> {
+    let len = spec.stored_len(matrices)?;
+    let bytes = len.checked_mul(spec.element(matrices).bytes())?;
     (bytes > 0).then_some(bytes as u64)
 }
 

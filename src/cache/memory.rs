@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use memmap2::{Advice, MmapMut};
 use rayon::prelude::*;
 
-use crate::tensor::TensorSpec;
+use crate::tensor::{Element, TensorSpec, Values};
 
 use super::available::{available_memory, check_memory};
 use super::format::TENSOR_ALIGNMENT;
@@ -14,13 +14,13 @@ use super::{Contents, Error, Progress, Work, format};
 
 /// Values per strip: 2 MiB, one large page, so that two threads seldom fault the same page.
 const STRIP_VALUES: usize = (2 << 20) / size_of::<f32>();
-/// Tensors begin on multiples of this many values.
-const ALIGNMENT_VALUES: usize = TENSOR_ALIGNMENT as usize / size_of::<f32>();
 
 /// Tensors by name in memory of this process.
 pub struct MemoryTensors {
     map: MmapMut,
-    /// Spec and position of the first value.
+    /// Number type of the matrices.
+    element: Element,
+    /// Spec and position of the first byte.
     places: Vec<(TensorSpec, usize)>,
     index: HashMap<String, usize>,
 }
@@ -28,8 +28,12 @@ pub struct MemoryTensors {
 impl MemoryTensors {
     /// Computes all of `contents` on the threads of the current rayon pool. More than the memory that is
     /// available is refused before it is allocated: the system would grant it, and kill the process later.
-    pub fn fill(contents: &dyn Contents, progress: &dyn Progress) -> Result<Self, Error> {
-        let mut tensors = Self::allocate(contents.specs())?;
+    pub fn fill(
+        contents: &dyn Contents,
+        element: Element,
+        progress: &dyn Progress,
+    ) -> Result<Self, Error> {
+        let mut tensors = Self::allocate(contents.specs(), element)?;
         tensors.refill(contents, progress);
         // Some strips may be missing then.
         if progress.is_stopped() {
@@ -39,18 +43,15 @@ impl MemoryTensors {
     }
 
     /// Zeros.
-    fn allocate(specs: Vec<TensorSpec>) -> Result<Self, Error> {
+    fn allocate(specs: Vec<TensorSpec>, element: Element) -> Result<Self, Error> {
         let mut places = vec![];
         let mut total: usize = 0;
         for spec in specs {
-            let end = spec
-                .stored_len()
-                .filter(|&len| len > 0)
-                .and_then(|len| {
-                    len.checked_next_multiple_of(ALIGNMENT_VALUES)?
-                        .checked_add(total)
-                })
-                .filter(|&end| end.checked_mul(size_of::<f32>()).is_some());
+            let end = format::stored_bytes(&spec, element).and_then(|bytes| {
+                let bytes = usize::try_from(bytes).ok()?;
+                let bytes = bytes.checked_next_multiple_of(TENSOR_ALIGNMENT as usize)?;
+                bytes.checked_add(total)
+            });
             let Some(end) = end else {
                 let problem = "its size is zero or overflows";
                 return Err(Error::Tensor {
@@ -61,7 +62,7 @@ impl MemoryTensors {
             places.push((spec, total));
             total = end;
         }
-        let bytes = total * size_of::<f32>();
+        let bytes = total;
         check_memory(bytes as u64, available_memory())?;
         let map = MmapMut::map_anon(bytes.max(TENSOR_ALIGNMENT as usize)).map_err(|source| {
             Error::Memory {
@@ -77,21 +78,26 @@ impl MemoryTensors {
             .map(|(spec, _)| spec.name.clone())
             .zip(0..)
             .collect();
-        Ok(MemoryTensors { map, places, index })
+        Ok(MemoryTensors {
+            map,
+            element,
+            places,
+            index,
+        })
     }
 
     /// Computes all values anew, where they are, unless it is stopped. `contents` must have the tensors that these were made of.
     pub fn refill(&mut self, contents: &dyn Contents, progress: &dyn Progress) {
         let places = &self.places;
         progress.begin(Work::Making, self.value_bytes());
-        carve(bytemuck::cast_slice_mut(&mut self.map), places)
+        carve(&mut self.map, places, self.element)
             .into_par_iter()
             .with_max_len(1)
-            .for_each(|(strip, out)| {
+            .for_each_init(Vec::new, |memory, (strip, out)| {
                 if progress.is_stopped() {
                     return;
                 }
-                contents.fill(&places[strip.tensor].0, &strip.part, out);
+                strip.make(contents, &places[strip.tensor].0, memory, out);
                 progress.advance(size_of_val(out) as u64);
             });
         progress.finish();
@@ -103,11 +109,11 @@ impl MemoryTensors {
     }
 
     /// The tensor at a position that [`MemoryTensors::position`] gave: its spec and its values.
-    pub fn at(&self, index: usize) -> (&TensorSpec, &[f32]) {
+    pub fn at(&self, index: usize) -> (&TensorSpec, Values<'_>) {
         let (spec, start) = &self.places[index];
-        let bytes = format::stored_bytes(spec).map_or(0, |bytes| bytes as usize);
-        let start = start * size_of::<f32>();
-        (spec, bytemuck::cast_slice(&self.map[start..start + bytes]))
+        let bytes = format::stored_bytes(spec, self.element).map_or(0, |bytes| bytes as usize);
+        let bytes = &self.map[*start..start + bytes];
+        (spec, Values::of(spec.element(self.element), bytes))
     }
 
     /// In storage order.
@@ -119,24 +125,25 @@ impl MemoryTensors {
     pub fn value_bytes(&self) -> u64 {
         self.places
             .iter()
-            .filter_map(|(spec, _)| format::stored_bytes(spec))
+            .filter_map(|(spec, _)| format::stored_bytes(spec, self.element))
             .sum()
     }
 }
 
 /// Each strip with its part of the memory.
 fn carve<'a>(
-    mut values: &'a mut [f32],
+    mut memory: &'a mut [u8],
     places: &[(TensorSpec, usize)],
-) -> Vec<(Strip, &'a mut [f32])> {
+    element: Element,
+) -> Vec<(Strip, &'a mut [u8])> {
     let mut taken = 0;
     let mut parts = vec![];
-    for strip in strips(places.iter().map(|(spec, _)| spec), STRIP_VALUES) {
+    for strip in strips(places.iter().map(|(spec, _)| spec), element, STRIP_VALUES) {
         let start = places[strip.tensor].1 + strip.start;
-        let (_, rest) = values.split_at_mut(start - taken);
-        let (part, rest) = rest.split_at_mut(strip.len);
-        values = rest;
-        taken = start + strip.len;
+        let (_, rest) = memory.split_at_mut(start - taken);
+        let (part, rest) = rest.split_at_mut(strip.bytes);
+        memory = rest;
+        taken = start + strip.bytes;
         parts.push((strip, part));
     }
     parts

@@ -5,7 +5,10 @@
 
 use std::path::Path;
 
+use crate::tensor::Element;
+
 use super::directory::EXTENSION;
+use super::format::layout_name;
 use super::quarantine::QUARANTINED;
 use super::{fingerprint, temporary};
 
@@ -35,6 +38,17 @@ pub fn is_cache_file_name(path: &Path) -> bool {
 pub fn source_of(path: &Path) -> Option<&str> {
     let name = path.file_name()?.to_str()?;
     is_cache_file_name(path).then(|| name.get(..HASH_DIGITS))?
+}
+
+/// The number type in the name of a cache file; `None` for one that this version does not write.
+pub fn element_of(path: &Path) -> Option<Element> {
+    let name = path.file_name()?.to_str()?;
+    let (_, rest) = is_cache_file_name(path).then(|| name.split_once('-'))??;
+    let written = |element: &Element| {
+        rest.strip_prefix(&layout_name(*element))
+            .is_some_and(|rest| rest.starts_with("-v"))
+    };
+    Element::ALL.into_iter().find(written)
 }
 
 /// `None` for a file that is none of the cache's.
@@ -83,13 +97,19 @@ mod tests {
     #[test]
     fn only_names_that_the_cache_gives_are_its_own() {
         let hash = "5a".repeat(32);
-        let file = crate::cache::Key {
-            source: hash.clone(),
-            source_bytes: 1,
-        }
-        .file_name();
+        let [file, narrow] = Element::ALL.map(|element| {
+            let key = crate::cache::Key {
+                source: hash.clone(),
+                source_bytes: 1,
+                element,
+            };
+            let path = Path::new("/somewhere").join(key.file_name());
+            assert_eq!(element_of(&path), Some(element));
+            key.file_name()
+        });
         for (name, expected) in [
             (file.clone(), Some(Named::Cache)),
+            (narrow, Some(Named::Cache)),
             (
                 format!("{hash}-f16-rows-v12.safetensors"),
                 Some(Named::Cache),
@@ -118,5 +138,7 @@ mod tests {
             let source = is_cache_file_name(&path).then_some(hash.as_str());
             assert_eq!(source_of(&path), source);
         }
+        let foreign = format!("{hash}-f16-rows-v12.safetensors");
+        assert_eq!(element_of(Path::new(&foreign)), None);
     }
 }

@@ -8,7 +8,7 @@ use std::ops::Range;
 
 use safetensors::{Dtype, tensor::TensorInfo};
 
-use crate::tensor::{Layout, PANEL_ROWS, TensorSpec};
+use crate::tensor::{Element, Layout, PANEL_ROWS, TensorSpec};
 
 use super::Problem;
 use super::format::{self, Header, Key, Pad, Place, header_checksum};
@@ -27,8 +27,16 @@ pub(super) fn header(file: &[u8]) -> Result<Header, Problem> {
     let metadata = Metadata(members.metadata);
 
     metadata.expect(format::KEY_FORMAT, &format::FORMAT_VERSION.to_string())?;
-    metadata.expect(format::KEY_LAYOUT, format::LAYOUT)?;
+    let layout = metadata.get(format::KEY_LAYOUT)?;
+    let element = Element::ALL
+        .into_iter()
+        .find(|element| format::layout_name(*element) == layout)
+        .ok_or_else(|| {
+            let [one, other] = Element::ALL.map(format::layout_name);
+            wrong(format::KEY_LAYOUT, layout, &format!("{one} or {other}"))
+        })?;
     let key = Key {
+        element,
         source: metadata.get(format::KEY_SOURCE)?.to_owned(),
         source_bytes: metadata.number(format::KEY_SOURCE_BYTES)?,
     };
@@ -110,8 +118,11 @@ fn append(
         });
         return Ok(());
     }
-    let spec = spec(metadata, &name, &info)?;
-    if info.dtype != Dtype::F32 || format::stored_bytes(&spec) != Some(bytes) {
+    let element = header.key.element;
+    let spec = spec(metadata, &name, &info, element)?;
+    if info.dtype != format::dtype(spec.element(element))
+        || format::stored_bytes(&spec, element) != Some(bytes)
+    {
         return Err(Problem::Shape(name));
     }
     if !range.start.is_multiple_of(format::TENSOR_ALIGNMENT) {
@@ -139,7 +150,12 @@ fn range(data_start: u64, start: usize, end: usize) -> Option<Range<u64>> {
 }
 
 /// Layout and logical size from the shape in the file and, for padded panels, from the metadata.
-fn spec(metadata: &Metadata, name: &str, info: &TensorInfo) -> Result<TensorSpec, Problem> {
+fn spec(
+    metadata: &Metadata,
+    name: &str,
+    info: &TensorInfo,
+    element: Element,
+) -> Result<TensorSpec, Problem> {
     let shape_error = || Problem::Shape(name.to_owned());
     let spec = |layout, rows, cols| TensorSpec {
         name: name.to_owned(),
@@ -150,20 +166,30 @@ fn spec(metadata: &Metadata, name: &str, info: &TensorInfo) -> Result<TensorSpec
     match *info.shape.as_slice() {
         [cols] => Ok(spec(Layout::Vector, 1, cols)),
         [rows, cols] => Ok(spec(Layout::Rows, rows, cols)),
-        [panels, cols, PANEL_ROWS] => {
+        ref shape => {
+            let (panels, width, step) = match (element, shape) {
+                (Element::F32, &[panels, cols, PANEL_ROWS]) => (panels, cols, 1),
+                (Element::Bf16, &[panels, pairs, PANEL_ROWS, 2]) => {
+                    (panels, pairs.checked_mul(2).ok_or_else(shape_error)?, 2)
+                }
+                _ => return Err(shape_error()),
+            };
             let full = panels.checked_mul(PANEL_ROWS).ok_or_else(shape_error)?;
-            let rows = match metadata.find(&format!("{}{name}", format::SHAPE_PREFIX)) {
-                None => full,
+            let (rows, cols) = match metadata.find(&format!("{}{name}", format::SHAPE_PREFIX)) {
+                None => (full, width),
+                // Written only where one of them was padded.
                 Some(text) => text
                     .split_once(',')
-                    .filter(|(_, written_cols)| written_cols.parse() == Ok(cols))
-                    .and_then(|(rows, _)| rows.parse().ok())
-                    .filter(|rows: &usize| rows.div_ceil(PANEL_ROWS) == panels && *rows < full)
+                    .and_then(|(rows, cols)| Some((rows.parse().ok()?, cols.parse().ok()?)))
+                    .filter(|&(rows, cols): &(usize, usize)| {
+                        rows.div_ceil(PANEL_ROWS) == panels
+                            && cols.checked_next_multiple_of(step) == Some(width)
+                            && (rows, cols) != (full, width)
+                    })
                     .ok_or_else(shape_error)?,
             };
             Ok(spec(Layout::Panels, rows, cols))
         }
-        _ => Err(shape_error()),
     }
 }
 
@@ -217,6 +243,10 @@ mod tests {
     use super::*;
 
     fn planned() -> Header {
+        planned_as(Element::F32)
+    }
+
+    fn planned_as(element: Element) -> Header {
         let spec = |name: &str, layout, rows, cols| TensorSpec {
             name: name.into(),
             layout,
@@ -231,6 +261,7 @@ mod tests {
         let key = Key {
             source: "ab".repeat(32),
             source_bytes: 99,
+            element,
         };
         let mut header = Header::plan(key, specs).unwrap();
         header
@@ -248,8 +279,11 @@ mod tests {
 
     /// The header with texts replaced by others of the same length, and sealed again.
     fn resealed(changes: &[(&str, &str)]) -> Result<Header, Problem> {
-        let header = planned();
-        let mut bytes = file(&header);
+        resealed_of(&planned(), changes)
+    }
+
+    fn resealed_of(header: &Header, changes: &[(&str, &str)]) -> Result<Header, Problem> {
+        let mut bytes = file(header);
         let text = bytes[8..header.data_start as usize].to_vec();
         let mut text = String::from_utf8(text).unwrap();
         for (from, to) in changes {
@@ -273,6 +307,25 @@ mod tests {
     fn a_header_comes_back_as_it_was_planned() {
         let header = planned();
         assert_eq!(super::header(&file(&header)), Ok(header));
+        let narrow = planned_as(Element::Bf16);
+        assert_eq!(super::header(&file(&narrow)), Ok(narrow.clone()));
+        // 37 x 5 in pairs: 3 panels of 3 lines, half as many bytes as 3 panels of 6 lines in FP32.
+        assert_eq!(narrow.places[0].bytes, 3 * 3 * 64);
+    }
+
+    #[test]
+    fn a_narrow_matrix_is_not_taken_for_another() {
+        for (from, to) in [
+            ("37,5", "37,7"),
+            ("37,5", "48,6"),
+            ("37,5", "49,5"),
+            ("[3,3,16,2]", "[3,3,32,1]"),
+            ("\"BF16\"", "\"F16\" "),
+        ] {
+            let found = resealed_of(&planned_as(Element::Bf16), &[(from, to)]);
+            let expected = Problem::Shape("matrix".into());
+            assert_eq!(found, Err(expected), "{from} {to}");
+        }
     }
 
     #[test]
@@ -314,7 +367,8 @@ mod tests {
         ];
         assert_eq!(resealed(&moved), Err(Problem::Misaligned("bias".into())));
         let layout = resealed(&[("f32-panels16", "f32-panels32")]);
-        let expected = wrong(format::KEY_LAYOUT, "f32-panels32", "f32-panels16");
+        let known = "f32-panels16 or bf16-panels16";
+        let expected = wrong(format::KEY_LAYOUT, "f32-panels32", known);
         assert_eq!(layout, Err(expected));
     }
 

@@ -5,13 +5,16 @@
 use std::path::Path;
 use std::time::SystemTime;
 
+use crate::tensor::Element;
+
 use super::error::{free_bytes, total_bytes};
 use super::format::Header;
 use super::{Contents, Directory, Error, Item, Key, Kind, Limits, Reason, prunable};
 
 /// The size of the file that `contents` will be; the source's hash does not change it.
-pub(super) fn planned_bytes(contents: &dyn Contents) -> Result<u64, Error> {
+pub(super) fn planned_bytes(contents: &dyn Contents, element: Element) -> Result<u64, Error> {
     let key = Key {
+        element,
         source: "0".repeat(64),
         source_bytes: 0,
     };

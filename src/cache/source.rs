@@ -2,6 +2,8 @@
 
 use std::path::Path;
 
+use crate::tensor::Element;
+
 use super::{Error, Identity, Key, MappedFile, Progress, Work, fingerprint};
 
 /// The files that decide values. Several are one source: parts of a split file, shards of a folder.
@@ -13,6 +15,8 @@ pub struct Source<'a> {
     pub files: &'a [MappedFile],
     /// What besides the bytes of the files decides the values, as text; empty when nothing does.
     pub recipe: &'a str,
+    /// Number type that matrices are stored as.
+    pub element: Element,
 }
 
 impl Source<'_> {
@@ -59,6 +63,7 @@ impl Source<'_> {
         Key {
             source,
             source_bytes: source_bytes.sum(),
+            element: self.element,
         }
     }
 

@@ -8,7 +8,7 @@ use std::time::SystemTime;
 
 use super::fingerprint::{Record, RecordedFile};
 use super::names::{Named, named};
-use super::{Directory, Error, Identity, LAYOUT, MappedTensors, lock};
+use super::{Directory, Error, Identity, MappedTensors, layout_name, lock};
 
 /// One file of the directory.
 #[derive(Debug)]
@@ -57,7 +57,7 @@ pub struct Summary {
     /// BLAKE3 of the source, in hex.
     pub source: String,
     pub source_bytes: u64,
-    pub layout: &'static str,
+    pub layout: String,
     pub tensors: usize,
     /// Values, panel padding not counted.
     pub parameters: u64,
@@ -97,7 +97,7 @@ impl Summary {
         Summary {
             source: tensors.key().source.clone(),
             source_bytes: tensors.key().source_bytes,
-            layout: LAYOUT,
+            layout: layout_name(tensors.key().element),
             tensors: specs.len(),
             parameters: specs
                 .iter()
@@ -219,7 +219,7 @@ pub(super) mod samples {
         let summary = Summary {
             source: source.to_owned(),
             source_bytes: 1,
-            layout: "",
+            layout: String::new(),
             tensors: 1,
             parameters: 1,
         };

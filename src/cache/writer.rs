@@ -87,6 +87,15 @@ fn reserve(file: &File, bytes: u64) -> io::Result<()> {
     }
 }
 
+/// What one thread works in.
+#[derive(Default)]
+struct Buffers {
+    /// A strip as it goes to the file.
+    stored: Vec<f32>,
+    /// Its values before they were rounded.
+    computed: Vec<f32>,
+}
+
 /// Each thread takes the next strip, fills it in its own buffer, adds it to the tensor's checksum while it
 /// is in the core's cache, and writes it at its place. Returns the checksums.
 fn write_tensors(
@@ -95,21 +104,24 @@ fn write_tensors(
     contents: &dyn Contents,
     progress: &dyn Progress,
 ) -> io::Result<Vec<u128>> {
-    let strips = strips(header.places.iter().map(|place| &place.spec), STRIP_VALUES);
+    let specs = header.places.iter().map(|place| &place.spec);
+    let strips = strips(specs, header.key.element, STRIP_VALUES);
     let next = AtomicUsize::new(0);
     let checksums = Checksums::new(header.places.len());
-    let write = |strip: &Strip, buffer: &mut Vec<f32>| -> io::Result<bool> {
+    let write = |strip: &Strip, buffers: &mut Buffers| -> io::Result<bool> {
         let place = &header.places[strip.tensor];
-        if buffer.len() < strip.len {
-            buffer.resize(strip.len, 0.0);
+        let Buffers { stored, computed } = buffers;
+        // Of a type whose alignment serves all.
+        let words = strip.bytes.div_ceil(size_of::<f32>());
+        if stored.len() < words {
+            stored.resize(words, 0.0);
         }
-        let values = &mut buffer[..strip.len];
-        contents.fill(&place.spec, &strip.part, values);
-        if !checksums.add(strip.tensor, strip.start, values) {
+        let bytes = &mut bytemuck::cast_slice_mut(stored)[..strip.bytes];
+        strip.make(contents, &place.spec, computed, bytes);
+        if !checksums.add(strip.tensor, strip.start, bytes) {
             return Ok(false);
         }
-        let bytes: &[u8] = bytemuck::cast_slice(values);
-        let offset = place.offset + (strip.start * size_of::<f32>()) as u64;
+        let offset = place.offset + strip.start as u64;
         file.write_all_at(bytes, offset)?;
         progress.advance(bytes.len() as u64);
         Ok(true)
@@ -119,13 +131,13 @@ fn write_tensors(
         .with_max_len(1)
         .try_for_each(|_| -> io::Result<()> {
             let watch = Abandon::unless_complete(&checksums);
-            let mut buffer = vec![0.0; STRIP_VALUES];
+            let mut buffers = Buffers::default();
             while let Some(strip) = strips.get(next.fetch_add(1, Ordering::Relaxed)) {
                 if progress.is_stopped() {
                     // Not complete: whoever waits for this strip's turn is woken. `build` asks again.
                     return Ok(());
                 }
-                if !write(strip, &mut buffer)? {
+                if !write(strip, &mut buffers)? {
                     // Another thread has failed, and tells why.
                     break;
                 }

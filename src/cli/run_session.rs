@@ -69,7 +69,7 @@ impl Session {
             verify: before_printing(config.cache.verify),
             ..config.cache.clone()
         };
-        let loaded = model::load(model, &cache, &progress)
+        let loaded = model::load(model, config.compute.elements, &cache, &progress)
             .map_err(|problem| Error::Failed(problem.to_string()))?;
         Ok(Session {
             loaded,
@@ -166,6 +166,7 @@ impl Session {
             job,
             sequence: 0,
             prompt: prompt.into(),
+            priority: 0,
             params: Arc::new(params.clone()),
             cancelled: Arc::clone(cancelled),
         });

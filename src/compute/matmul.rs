@@ -4,7 +4,7 @@
 //! for up to [`TILE_TOKENS`] tokens and keeps every accumulator in a register. Tile shapes cannot
 //! change a bit: each output element is its own chain over k.
 
-use crate::tensor::PANEL_ROWS;
+use crate::tensor::{Element, PANEL_ROWS, Values};
 
 use super::lanes::LanesView;
 use super::{Isa, Panels};
@@ -37,15 +37,15 @@ pub(super) enum Fetch<'a> {
     /// The activations of the next 16 columns: those of many tokens lie far apart.
     Input,
     /// The same, and one panel that is needed soon, line by line.
-    Next(&'a [f32]),
+    Next(Values<'a>),
     /// Two panels for each of the tile's own.
-    NextTwo(&'a [[&'a [f32]; 2]]),
+    NextTwo(&'a [[Values<'a>; 2]]),
 }
 
 /// One tile: some panels times tokens `token..token + tokens` of `x`.
 pub(super) struct Tile<'a> {
-    /// `[cols, 16]` each; as many as there are panels.
-    pub(super) panels: &'a [&'a [f32]],
+    /// `[cols, 16]` each, or in BF16 `[ceil(cols / 2), 16, 2]`; all of one number type.
+    pub(super) panels: &'a [Values<'a>],
     pub(super) cols: usize,
     pub(super) fetch: Fetch<'a>,
     /// Activations from the tile's first token on; block b starts at `b * x_block`.
@@ -57,15 +57,28 @@ pub(super) struct Tile<'a> {
     pub(super) store: Store,
 }
 
+/// No panels, for tables that are filled later.
+pub(super) const NO_PANELS: [Values<'static>; MAX_GROUP] = [Values::F32(&[]); MAX_GROUP];
+
 impl Tile<'_> {
+    /// Number type of the panels.
+    ///
+    /// # Panics
+    /// When there are none.
+    pub(super) fn element(&self) -> Element {
+        self.panels[0].element()
+    }
+
     /// Checks every length that a kernel relies on.
     fn check(&self, out: &[f32]) {
         let blocks = self.cols.div_ceil(PANEL_ROWS);
         let used = self.tokens * PANEL_ROWS;
         let panels = self.panels.len();
         assert!(self.tokens >= 1 && self.tokens <= TILE_TOKENS);
-        let len = self.cols * PANEL_ROWS;
-        assert!(self.panels.iter().all(|panel| panel.len() == len));
+        let element = self.element();
+        let len = element.panel_len(self.cols).expect("a panel in memory");
+        let fits = |panel: &Values<'_>| panel.element() == element && panel.len() == len;
+        assert!(self.panels.iter().all(fits));
         if let Fetch::NextTwo(next) = self.fetch {
             assert!(next.len() == panels);
         }
@@ -108,9 +121,9 @@ impl Product<'_> {
         let mut done = 0;
         while done < count {
             let group = group_size(isa, count - done, x.tokens);
-            let mut panels: [&[f32]; MAX_GROUP] = [&[]; MAX_GROUP];
+            let mut panels = NO_PANELS;
             for (panel, place) in (first + done..).zip(&mut panels[..group]) {
-                *place = weights.slice(panel, 1);
+                *place = weights.panel(panel);
             }
             let out = &mut out[done * out_block..];
             for (number, (token, tokens)) in tiles(x.tokens).enumerate() {
@@ -124,7 +137,7 @@ impl Product<'_> {
                 let fetch = match next {
                     _ if !several => Fetch::Own,
                     Some((matrix, panel)) if number < group && panel < matrix.count() => {
-                        Fetch::Next(matrix.slice(panel, 1))
+                        Fetch::Next(matrix.panel(panel))
                     }
                     _ => Fetch::Input,
                 };
@@ -191,9 +204,9 @@ fn portable(tile: &Tile<'_>, out: &mut [f32]) {
             if tile.store == Store::Continue {
                 acc.copy_from_slice(out);
             }
-            for (k, line) in weights.chunks_exact(PANEL_ROWS).enumerate() {
+            for k in 0..tile.cols {
                 let x = tile.x[k / PANEL_ROWS * tile.x_block + token * PANEL_ROWS + k % PANEL_ROWS];
-                for (acc, &w) in acc.iter_mut().zip(line) {
+                for (acc, w) in acc.iter_mut().zip(weights.column(k)) {
                     *acc = w.mul_add(x, *acc);
                 }
             }
@@ -211,6 +224,7 @@ fn portable(tile: &Tile<'_>, out: &mut [f32]) {
 mod tests {
     use super::*;
     use crate::compute::{Lanes, panel, reference};
+    use crate::tensor::{narrow, widen};
 
     /// Values that need rounding at every step.
     fn values(len: usize, salt: u32) -> Vec<f32> {
@@ -235,40 +249,50 @@ mod tests {
             (64, 184),
         ] {
             let matrix = values(rows * cols, 1);
+            let rounded: Vec<f32> = matrix.iter().map(|&v| widen(narrow(v))).collect();
             let data = panel::pack(&matrix, rows, cols);
-            let weights = Panels::new(&data, rows, cols);
-            for tokens in [
-                1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 29, 43,
+            let pairs = panel::pack_pairs(&matrix, rows, cols);
+            for (data, matrix) in [
+                (Values::F32(&data), &matrix),
+                (Values::Bf16(&pairs), &rounded),
             ] {
-                let mut x = Lanes::new(cols, tokens);
-                let inputs: Vec<Vec<f32>> =
-                    (0..tokens).map(|t| values(cols, 7 + t as u32)).collect();
-                for (t, input) in inputs.iter().enumerate() {
-                    x.set_token(t, input);
+                let weights = Panels::new(data, rows, cols);
+                for tokens in (1..=16).chain([29, 43]) {
+                    equals_the_plain_loop(weights, matrix, tokens);
                 }
-                for isa in Isa::all() {
-                    let mut y = Lanes::new(rows, tokens);
-                    let block = y.block_len();
-                    let product = Product {
-                        isa,
-                        weights,
-                        x: x.view(),
-                        out_block: block,
-                        store: Store::Replace,
-                    };
-                    product.run(0, y.values_mut(), Some((weights, 1)));
-                    for (t, input) in inputs.iter().enumerate() {
-                        let mut got = vec![0.0; rows];
-                        y.copy_token(t, 0, &mut got);
-                        let want = reference::matrix_vector(&matrix, input);
-                        let bits = |v: &[f32]| v.iter().map(|v| v.to_bits()).collect::<Vec<_>>();
-                        assert_eq!(
-                            bits(&got),
-                            bits(&want),
-                            "{isa} {rows}x{cols} token {t} of {tokens}"
-                        );
-                    }
-                }
+            }
+        }
+    }
+
+    fn equals_the_plain_loop(weights: Panels<'_>, matrix: &[f32], tokens: usize) {
+        let (rows, cols) = (weights.rows(), weights.cols());
+        let mut x = Lanes::new(cols, tokens);
+        let inputs: Vec<Vec<f32>> = (0..tokens).map(|t| values(cols, 7 + t as u32)).collect();
+        for (t, input) in inputs.iter().enumerate() {
+            x.set_token(t, input);
+        }
+        for isa in Isa::all() {
+            let mut y = Lanes::new(rows, tokens);
+            let block = y.block_len();
+            let product = Product {
+                isa,
+                weights,
+                x: x.view(),
+                out_block: block,
+                store: Store::Replace,
+            };
+            product.run(0, y.values_mut(), Some((weights, 1)));
+            for (t, input) in inputs.iter().enumerate() {
+                let mut got = vec![0.0; rows];
+                y.copy_token(t, 0, &mut got);
+                let want = reference::matrix_vector(matrix, input);
+                let bits = |v: &[f32]| v.iter().map(|v| v.to_bits()).collect::<Vec<_>>();
+                let element = weights.panel(0).element();
+                assert_eq!(
+                    bits(&got),
+                    bits(&want),
+                    "{isa} {element:?} {rows}x{cols} token {t} of {tokens}"
+                );
             }
         }
     }
@@ -285,7 +309,8 @@ mod tests {
             x.set_token(0, &input);
             let mut y = Lanes::new(rows, 1);
             y.set_token(0, &before);
-            let (panels, block) = (Panels::new(&data, rows, cols), y.block_len());
+            let panels = Panels::new(Values::F32(&data), rows, cols);
+            let block = y.block_len();
             let product = Product {
                 isa,
                 weights: panels,

@@ -60,8 +60,8 @@ pub(super) const KEYS: &[Key] = &[
     key("cache.dir", "a path"),
     key("cache.max_bytes", BYTES),
     key("cache.verify", r#""background", "full" or "header""#),
-    key("compute.weights", r#""f32", the only number type so far"#),
-    key("compute.kv", r#""f32", the only number type so far"#),
+    key("compute.weights", r#""f32" or "bf16""#),
+    key("compute.kv", r#""f32" or "bf16""#),
     key(
         "compute.isa",
         r#""auto", "portable", "avx2", "avx512" or "neon""#,

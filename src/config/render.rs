@@ -2,7 +2,6 @@
 
 use std::path::Path;
 
-use super::defaults;
 use super::file::{self, File, MaxTokens, NumberOrText};
 use super::resolved::{Config, LogFormat, Model, ModelSource, Synthetic};
 use super::units;
@@ -41,8 +40,8 @@ impl Config {
                 verify: Some(self.cache.verify.name().to_owned()),
             },
             compute: file::Compute {
-                weights: Some(defaults::NUMBER_TYPE.to_owned()),
-                kv: Some(defaults::NUMBER_TYPE.to_owned()),
+                weights: Some(self.compute.elements.weights.name().to_owned()),
+                kv: Some(self.compute.elements.kv.name().to_owned()),
                 isa: Some(self.compute.isa.name().to_owned()),
             },
             workers: file::Workers {

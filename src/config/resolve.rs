@@ -2,6 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
+use crate::tensor::{Element, Elements};
+
 use super::defaults;
 use super::environment::Environment;
 use super::error::Error;
@@ -163,17 +165,18 @@ fn model(
 }
 
 fn compute(file: &file::Compute, outline: &Outline) -> Result<Compute, Error> {
-    for (key, value) in [("compute.weights", &file.weights), ("compute.kv", &file.kv)] {
-        if value
-            .as_deref()
-            .is_some_and(|value| value != defaults::NUMBER_TYPE)
-        {
-            return Err(outline.value(key, expected(key)));
-        }
-    }
+    let element = |key: &str, value: &Option<String>| {
+        let name = value.as_deref().unwrap_or(defaults::NUMBER_TYPE);
+        let element = name.parse::<Element>();
+        element.map_err(|_| outline.value(key, expected(key)))
+    };
+    let elements = Elements {
+        weights: element("compute.weights", &file.weights)?,
+        kv: element("compute.kv", &file.kv)?,
+    };
     let isa = IsaChoice::by_name(file.isa.as_deref().unwrap_or(defaults::ISA))
         .ok_or_else(|| outline.value("compute.isa", expected("compute.isa")))?;
-    Ok(Compute { isa })
+    Ok(Compute { elements, isa })
 }
 
 fn workers(file: &file::Workers, outline: &Outline, cpus: usize) -> Result<Workers, Error> {

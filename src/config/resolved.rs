@@ -2,6 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
+use crate::tensor::Elements;
+
 use super::synthetic::Preset;
 
 /// Everything; one small struct per part.
@@ -166,9 +168,12 @@ impl Verify {
     }
 }
 
-/// How numbers are computed; nothing here changes a result.
+/// How numbers are stored and computed.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Compute {
+    /// Number types of weights, and of keys and values; they change results.
+    pub elements: Elements,
+    /// Changes no result.
     pub isa: IsaChoice,
 }
 

@@ -68,6 +68,7 @@ impl Dispatch {
     fn start(&self, claimed: Claimed, pool: &Pool) {
         let Claimed {
             id,
+            priority,
             endpoint,
             body,
             seed,
@@ -96,7 +97,7 @@ impl Dispatch {
         };
         tracing::debug!(job = %id, sequences = spec.sequences.len(), "job starts");
         let cancelled = self.lock().register(Arc::clone(&spec), meta);
-        for task in tasks(id, &spec, &cancelled) {
+        for task in tasks(id, priority, &spec, &cancelled) {
             pool.submit(task);
         }
     }
@@ -247,6 +248,7 @@ fn or_panicked<T>(resolve: impl FnOnce() -> Result<T, String>) -> Result<T, Stri
 
 fn tasks<'a>(
     job: JobId,
+    priority: i32,
     spec: &'a Spec,
     cancelled: &'a Arc<AtomicBool>,
 ) -> impl Iterator<Item = Task> + 'a {
@@ -258,6 +260,7 @@ fn tasks<'a>(
             job,
             sequence,
             prompt: prompt.prompt.as_slice().into(),
+            priority,
             params: Arc::clone(&params),
             cancelled: Arc::clone(cancelled),
         })

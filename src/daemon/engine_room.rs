@@ -216,7 +216,8 @@ mod tests {
 
         fn start(&self, verification: Option<Verification>) -> EngineRoom {
             let model = self.config.model.as_ref().unwrap();
-            let loaded = model::load(model, &self.config.cache, &()).unwrap();
+            let loaded =
+                model::load(model, self.config.compute.elements, &self.config.cache, &()).unwrap();
             let (front, sender) = (&self.front, self.sender.clone());
             EngineRoom::start_with(&self.config, model, loaded, verification, front, sender)
                 .unwrap()

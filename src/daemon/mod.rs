@@ -72,7 +72,13 @@ fn serve(
 ) -> Result<(), Failure> {
     let mut cache = config.cache.clone();
     loop {
-        warming::start(model, &cache, front.slot.clone(), sender.clone())?;
+        warming::start(
+            model,
+            config.compute.elements,
+            &cache,
+            front.slot.clone(),
+            sender.clone(),
+        )?;
         // What was accepted waits for the next start.
         let Some(loaded) = loaded(control)? else {
             return Ok(());

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use crate::api::ModelSlot;
 use crate::config;
 use crate::model;
+use crate::tensor::Elements;
 use crate::weights::{Progress, Work};
 
 use super::control::{self, Control};
@@ -23,6 +24,7 @@ const ASK_AGAIN: Duration = Duration::from_secs(2);
 /// does not wait for it: a half-built cache file is temporary and found by the next start.
 pub(super) fn start(
     model: &config::Model,
+    elements: Elements,
     cache: &config::Cache,
     slot: ModelSlot,
     control: SyncSender<Control>,
@@ -32,7 +34,8 @@ pub(super) fn start(
     control::spawn("woolly-load", control, move || {
         systemd::status("loading the model");
         let progress = WarmingProgress::new(slot);
-        let loaded = model::load(&model, &cache, &progress).map_err(|error| Failure::model(&error));
+        let loaded = model::load(&model, elements, &cache, &progress);
+        let loaded = loaded.map_err(|error| Failure::model(&error));
         if let Ok(loaded) = &loaded {
             tracing::info!(
                 model = loaded.info.name,

@@ -26,6 +26,8 @@ pub struct Task {
     /// Index in the job; also the random stream.
     pub sequence: usize,
     pub prompt: Arc<[u32]>,
+    /// Where memory is short, the lower ones wait; see [`Job`](crate::job).
+    pub priority: i32,
     pub params: Arc<SamplingParams>,
     /// Set by anyone to stop the sequence at the next token.
     pub cancelled: Arc<AtomicBool>,

@@ -1,14 +1,15 @@
 //! Who runs, who waits, and which tokens the next step computes. Pure functions of plain data.
 //!
-//! All sequences of a worker stand in one list in the order of their arrival: the first `running` of
-//! them run, the others wait. Admission takes the head of the waiting ones, preemption puts the
-//! youngest running one back to their head, so the list never changes its order.
+//! All sequences of a worker stand in one list: the first `running` of them run, the others wait. Those that run
+//! stand by priority, the higher first, and those of one priority in the order of their admission; see [`place`].
+//! Admission takes the head of the waiting ones, preemption puts the last running one back to their head: the
+//! youngest of the lowest priority.
 //!
-//! - No starvation: nobody is admitted past a waiting sequence, and the oldest one always runs.
-//! - The oldest is never preempted: whatever it grows to, it fits in an otherwise empty pool, because
+//! - No starvation: nobody is admitted past a waiting sequence, and the first one always runs.
+//! - The first is never preempted: whatever it grows to, it fits in an otherwise empty pool, because
 //!   a sequence that does not is refused before it enters the list.
 //! - A preempted sequence does not come straight back: it asks for at least the blocks it gave up,
-//!   of which an older one has just taken some.
+//!   of which another has just taken some.
 //!
 //! Invariant: knows neither tokens nor models, and holds no state.
 
@@ -30,6 +31,7 @@ pub(super) struct Limits {
 /// One sequence as the scheduler sees it; all counts are positions except `held`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct View {
+    pub(super) priority: i32,
     pub(super) prompt: usize,
     /// Prompt and generated tokens.
     pub(super) known: usize,
@@ -58,7 +60,12 @@ impl View {
     }
 }
 
-/// Whether all of `running` can grow to hold their known tokens in `free` blocks. If not, the youngest is
+/// Where a sequence of `priority` stands among the `running` ones when it joins them.
+pub(super) fn place(running: &[View], priority: i32) -> usize {
+    running.partition_point(|view| view.priority >= priority)
+}
+
+/// Whether all of `running` can grow to hold their known tokens in `free` blocks. If not, the last one is
 /// preempted, and the question asked again: how many blocks that gives back depends on who else holds them.
 pub(super) fn fits(running: &[View], free: usize) -> bool {
     let growth = |view: &View| view.needed().saturating_sub(view.held);
@@ -73,7 +80,7 @@ pub(super) fn admits(first: &View, running: usize, free: usize, limits: Limits) 
 }
 
 /// Tokens that each running sequence computes in the next step, into `shares`: one for each that
-/// decodes; the others share the prefill chunk, the oldest first.
+/// decodes; the others share the prefill chunk, the first in the list first.
 pub(super) fn share(running: &[View], limits: Limits, shares: &mut Vec<usize>) {
     let mut chunk = limits.prefill_chunk;
     shares.clear();
@@ -101,6 +108,7 @@ mod tests {
 
     fn view(prompt: usize, generated: usize, computed: usize, held: usize) -> View {
         View {
+            priority: 0,
             prompt,
             known: prompt + generated,
             remaining: 1000,
@@ -191,7 +199,14 @@ mod tests {
             let mut lost = 0;
             while !fits(&self.views()[..self.running], self.free()) {
                 self.running -= 1;
-                assert!(self.running > 0, "the oldest is never preempted");
+                assert!(self.running > 0, "the first is never preempted");
+                let lowest = self.views()[..self.running]
+                    .iter()
+                    .map(|v| v.priority)
+                    .min();
+                assert!(
+                    lowest.is_none_or(|lowest| self.sequences[self.running].1.priority <= lowest)
+                );
                 let (_, view) = &mut self.sequences[self.running];
                 (view.held, view.computed) = (0, 0);
                 self.preempted += 1;
@@ -215,6 +230,9 @@ mod tests {
                 assert_eq!(lost, 0, "a preempted sequence does not come straight back");
                 let view = &mut self.sequences[self.running].1;
                 view.held = view.reservation().div_ceil(KV_BLOCK_TOKENS);
+                let priority = view.priority;
+                let place = place(&self.views()[..self.running], priority);
+                self.sequences[place..=self.running].rotate_right(1);
                 self.running += 1;
             }
             self.compute()
@@ -226,7 +244,7 @@ mod tests {
             assert!(shares.len() <= self.limits.slots);
             assert!(
                 shares.first().is_none_or(|&oldest| oldest > 0),
-                "the oldest always progresses"
+                "the first always progresses"
             );
             let mut prefill = 0;
             for ((_, view), share) in self.sequences.iter_mut().zip(&shares) {
@@ -260,6 +278,7 @@ mod tests {
 
     fn waiting(prompt: usize, remaining: usize) -> View {
         View {
+            priority: 0,
             prompt,
             known: prompt,
             remaining,
@@ -291,13 +310,40 @@ mod tests {
         assert_eq!(simulation.preempted, 1);
     }
 
+    #[test]
+    fn the_lowest_priority_gives_way_and_of_those_the_youngest() {
+        let of = |priority| View {
+            priority,
+            ..waiting(10, 400)
+        };
+        let running = [of(3), of(0), of(0)];
+        let places = [4, 3, 1, 0, -1].map(|priority| place(&running, priority));
+        assert_eq!(places, [0, 1, 1, 3, 3]);
+        // Two of three fit to the end: the important one came last.
+        let mut simulation = Simulation {
+            limits: Limits {
+                slots: 3,
+                prefill_chunk: 8,
+            },
+            total: 54,
+            sequences: [0, 0, 9].map(of).into_iter().enumerate().collect(),
+            running: 0,
+            preempted: 0,
+        };
+        let mut ended = Vec::new();
+        while ended.len() < 3 {
+            ended.extend(simulation.step());
+        }
+        assert_eq!((ended, simulation.preempted), (vec![2, 0, 1], 1));
+    }
+
     proptest! {
         #[test]
         fn everyone_ends_within_the_limits(
             slots in 1usize..6,
             prefill_chunk in 1usize..40,
             total in 8usize..60,
-            jobs in prop::collection::vec((1usize..120, 1usize..600, 0usize..20), 1..20),
+            jobs in prop::collection::vec((1usize..120, 1usize..600, 0usize..20, -2i32..3), 1..20),
         ) {
             let mut simulation = Simulation {
                 limits: Limits { slots, prefill_chunk },
@@ -309,8 +355,9 @@ mod tests {
             let mut later: Vec<(usize, View, usize)> = jobs
                 .iter()
                 .enumerate()
-                .map(|(id, &(prompt, remaining, at))| {
-                    (id, waiting(prompt, remaining), at)
+                .map(|(id, &(prompt, remaining, at, priority))| {
+                    let view = View { priority, ..waiting(prompt, remaining) };
+                    (id, view, at)
                 })
                 .filter(|(_, v, _)| (v.prompt + v.remaining).div_ceil(KV_BLOCK_TOKENS) <= total)
                 .collect();

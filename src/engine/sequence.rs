@@ -102,6 +102,7 @@ impl<T: Default> Sequence<T> {
 
     pub(super) fn view(&self) -> View {
         View {
+            priority: self.task.priority,
             prompt: self.task.prompt.len(),
             known: self.known(),
             remaining: self.limit - self.generated(),

@@ -1,7 +1,7 @@
 //! Binding: every weight the architecture names, with the shape the sizes demand, and no other.
 
 use crate::compute::Panels;
-use crate::tensor::{Layout, TensorSpec};
+use crate::tensor::{Element, Layout};
 use crate::weights::{Metadata, Shape, Tensor, WeightStore};
 
 use super::expect::{self, Parts};
@@ -14,6 +14,8 @@ pub struct Model {
     pub(super) spec: &'static Spec,
     /// At most the model's own context; less when the configuration says so.
     context: usize,
+    /// Number type of keys and values.
+    kv: Element,
     /// See [`Model::step_weights`].
     step_weights: (usize, usize),
     pub(super) weights: Parts<Tensor>,
@@ -33,11 +35,12 @@ pub(super) fn panels(tensor: &Tensor) -> Panels<'_> {
 
 impl Model {
     /// Binds every tensor of `store`; a missing one, a wrong shape or a tensor that the architecture
-    /// does not use is an error that names it.
+    /// does not use is an error that names it. `kv` is the number type of keys and values.
     pub fn bind(
         store: &WeightStore,
         metadata: &Metadata,
         context: Option<usize>,
+        kv: Element,
     ) -> Result<Model, Error> {
         let (hyper, spec) = Hyper::read(metadata)?;
         let shapes: Vec<Shape> = store
@@ -59,12 +62,8 @@ impl Model {
         let Parts {
             embedding, output, ..
         } = &weights;
-        let stored = |tensor: &Tensor| tensor.values().len();
-        let all: usize = store
-            .specs()
-            .iter()
-            .filter_map(TensorSpec::stored_len)
-            .sum();
+        let stored = |tensor: &Tensor| tensor.values().bytes();
+        let all = store.value_bytes() as usize;
         let head = stored(output.as_ref().unwrap_or(embedding));
         let layers = all - stored(embedding) - output.as_ref().map_or(0, stored);
         let context = context.map_or(hyper.context, |wanted| wanted.min(hyper.context));
@@ -72,6 +71,7 @@ impl Model {
             hyper,
             spec,
             context,
+            kv,
             step_weights: (layers, head),
             weights,
         })
@@ -86,9 +86,14 @@ impl Model {
         self.context
     }
 
-    /// Values that a step reads of the weights: of all layers and norms, and of the output matrix.
+    /// Bytes that a step reads of the weights: of all layers and norms, and of the output matrix.
     pub fn step_weights(&self) -> (usize, usize) {
         self.step_weights
+    }
+
+    /// Number type of the matrices.
+    pub fn element(&self) -> Element {
+        self.weights.embedding.values().element()
     }
 
     pub fn hyper(&self) -> &Hyper {
@@ -100,12 +105,13 @@ impl Model {
             layers: self.hyper.layers,
             kv_heads: self.hyper.kv_heads,
             head_dim: self.hyper.head_dim,
+            element: self.kv,
         }
     }
 
     /// Bytes of one KV block over all layers.
     pub fn kv_block_bytes(&self) -> usize {
-        self.kv_shape().block_len() * size_of::<f32>()
+        self.kv_shape().block_bytes()
     }
 
     pub(super) fn output(&self) -> Panels<'_> {
@@ -125,7 +131,8 @@ impl Model {
         match embedding.spec().layout {
             Layout::Panels => panels(embedding).copy_row(id, start, out),
             Layout::Rows | Layout::Vector => {
-                out.copy_from_slice(&embedding.values()[id * hidden + start..][..count]);
+                let row = embedding.values().part(id * hidden + start, count);
+                row.copy_to(out);
             }
         }
     }

@@ -6,6 +6,7 @@
 use memmap2::{Advice, MmapMut};
 
 use crate::compute::attention::{BLOCK, HeadBlock};
+use crate::tensor::{Element, Values};
 
 use super::Error;
 
@@ -18,6 +19,8 @@ pub struct KvShape {
     pub layers: usize,
     pub kv_heads: usize,
     pub head_dim: usize,
+    /// Number type of keys and values.
+    pub element: Element,
 }
 
 impl KvShape {
@@ -25,12 +28,14 @@ impl KvShape {
     pub(super) fn head(self) -> HeadBlock {
         HeadBlock {
             head_dim: self.head_dim,
+            element: self.element,
         }
     }
 
-    /// FP32 values of one block over all layers and heads.
-    pub fn block_len(self) -> usize {
-        self.layers * self.kv_heads * self.head().values_per_block()
+    /// Bytes of one block over all layers and heads.
+    pub fn block_bytes(self) -> usize {
+        let values = self.layers * self.kv_heads * self.head().values_per_block();
+        values * self.element.bytes()
     }
 }
 
@@ -44,6 +49,12 @@ pub struct KvPool {
     /// How many hold each block.
     holders: Vec<u32>,
     total: usize,
+}
+
+/// Memory of a pool, to write to.
+pub(super) enum ValuesMut<'a> {
+    F32(&'a mut [f32]),
+    Bf16(&'a mut [u16]),
 }
 
 /// The blocks of one sequence, in position order.
@@ -71,11 +82,10 @@ impl KvPool {
     pub fn new(shape: KvShape, blocks: usize) -> Result<KvPool, Error> {
         let refuse = || Error::KvMemory {
             blocks,
-            bytes: (blocks as u64).saturating_mul(4 * shape.block_len() as u64),
+            bytes: (blocks as u64).saturating_mul(shape.block_bytes() as u64),
         };
-        let len = blocks.checked_mul(shape.block_len()).ok_or_else(refuse)?;
+        let bytes = blocks.checked_mul(shape.block_bytes()).ok_or_else(refuse)?;
         let count = u32::try_from(blocks).map_err(|_| refuse())?;
-        let bytes = len.checked_mul(size_of::<f32>()).ok_or_else(refuse)?;
         let data = MmapMut::map_anon(bytes.max(1)).map_err(|_| refuse())?;
         // A kernel without large pages refuses the advice, which changes nothing but the time.
         let _ = data.advise(Advice::HugePage);
@@ -121,7 +131,8 @@ impl KvPool {
             for part in 0..self.shape.layers * self.shape.kv_heads {
                 let (layer, head) = (part / self.shape.kv_heads, part % self.shape.kv_heads);
                 let (start, len) = self.place(table, index, layer, head);
-                self.data_mut()[start..start + len].fill(0.0);
+                let bytes = self.shape.element.bytes();
+                self.data[start * bytes..(start + len) * bytes].fill(0);
             }
         }
         true
@@ -174,12 +185,14 @@ impl KvPool {
         index: usize,
         layer: usize,
         head: usize,
-    ) -> &[f32] {
+    ) -> Values<'_> {
         let (start, len) = self.place(table, index, layer, head);
-        &bytemuck::cast_slice(&self.data)[start..start + len]
+        let bytes = self.shape.element.bytes();
+        let part = &self.data[start * bytes..(start + len) * bytes];
+        Values::of(self.shape.element, part)
     }
 
-    /// Where the part of block `index` of the sequence begins that one layer's head uses.
+    /// Where the part of block `index` of the sequence begins that one layer's head uses, in values.
     pub(super) fn start(
         &self,
         table: &BlockTable,
@@ -191,8 +204,11 @@ impl KvPool {
     }
 
     /// All of the memory, to write to the parts that begin where [`KvPool::start`] says.
-    pub(super) fn data_mut(&mut self) -> &mut [f32] {
-        bytemuck::cast_slice_mut(&mut self.data)
+    pub(super) fn data_mut(&mut self) -> ValuesMut<'_> {
+        match self.shape.element {
+            Element::F32 => ValuesMut::F32(bytemuck::cast_slice_mut(&mut self.data)),
+            Element::Bf16 => ValuesMut::Bf16(bytemuck::cast_slice_mut(&mut self.data)),
+        }
     }
 
     fn place(&self, table: &BlockTable, index: usize, layer: usize, head: usize) -> (usize, usize) {
@@ -218,7 +234,22 @@ mod tests {
         layers: 2,
         kv_heads: 1,
         head_dim: 8,
+        element: Element::F32,
     };
+
+    #[test]
+    fn narrow_blocks_take_half_the_bytes() {
+        let narrow = KvShape {
+            element: Element::Bf16,
+            ..SHAPE
+        };
+        assert_eq!((SHAPE.block_bytes(), narrow.block_bytes()), (3072, 1536));
+        let mut pool = KvPool::new(narrow, 2).unwrap();
+        let mut table = BlockTable::default();
+        assert!(pool.grow(&mut table, 17));
+        assert_eq!(pool.head(&table, 1, 1, 0).len(), 16 * (8 + 16));
+        assert!(matches!(pool.data_mut(), ValuesMut::Bf16(data) if data.len() == 2 * 768));
+    }
 
     #[test]
     fn blocks_are_taken_and_given_back() {
@@ -241,12 +272,23 @@ mod tests {
         let mut table = BlockTable::default();
         assert!(pool.grow(&mut table, 1));
         let (start, len) = (pool.start(&table, 0, 1, 0), SHAPE.head().values_per_block());
-        let part = &mut pool.data_mut()[start..start + len];
+        let ValuesMut::F32(data) = pool.data_mut() else {
+            panic!("a pool of FP32 values");
+        };
+        let part = &mut data[start..start + len];
         SHAPE.head().write(part, 3, &[7.0; 8], &[9.0; 8]);
-        assert!(pool.head(&table, 0, 1, 0).contains(&9.0));
-        pool.release(&mut table);
-        assert!(pool.grow(&mut table, 1));
-        assert!((0..2).all(|layer| pool.head(&table, 0, layer, 0).iter().all(|&v| v == 0.0)));
+        let values = |pool: &KvPool, layer| {
+            let part = pool.head(&table, 0, layer, 0);
+            part.f32().unwrap().to_vec()
+        };
+        assert!(values(&pool, 1).contains(&9.0));
+        let mut given_back = BlockTable {
+            blocks: table.blocks.clone(),
+        };
+        pool.release(&mut given_back);
+        assert!(pool.grow(&mut given_back, 1));
+        assert_eq!(given_back.blocks, table.blocks);
+        assert!((0..2).all(|layer| values(&pool, layer).iter().all(|&v| v == 0.0)));
     }
 
     #[test]

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use crate::config::{self, ModelSource};
 use crate::job::ModelInfo;
+use crate::tensor::{Element, Elements};
 use crate::text::{ChatTemplate, Tokenizer};
 use crate::weights::{self, LoadReport, Progress, Unverified};
 
@@ -46,10 +47,11 @@ pub struct Times {
 /// A sentence that names the file and the part of it that is missing, damaged or not supported.
 pub fn load(
     model: &config::Model,
+    elements: Elements,
     cache: &config::Cache,
     progress: &dyn Progress,
 ) -> Result<LoadedModel, Error> {
-    load_source(model, cache, progress).map_err(|error| match model.source.path() {
+    load_source(model, elements, cache, progress).map_err(|error| match model.source.path() {
         Some(path) => error.in_file(path),
         None => error,
     })
@@ -57,6 +59,7 @@ pub fn load(
 
 fn load_source(
     model: &config::Model,
+    elements: Elements,
     cache: &config::Cache,
     progress: &dyn Progress,
 ) -> Result<LoadedModel, Error> {
@@ -68,15 +71,21 @@ fn load_source(
             scope.spawn(move || Text::build(&metadata, chat_template))
         };
         let mut text = None;
-        let loaded = weights::open_if(&model.source, cache, progress, |metadata, shapes| {
-            accept(metadata, shapes)?;
-            text = Some(build(metadata));
-            Ok::<_, Error>(())
-        })?;
+        let loaded = weights::open_if(
+            &model.source,
+            elements.weights,
+            cache,
+            progress,
+            |metadata, shapes| {
+                accept(metadata, shapes)?;
+                text = Some(build(metadata));
+                Ok::<_, Error>(())
+            },
+        )?;
         let metadata = &*loaded.metadata;
         // Not every source asks before it opens.
         let text = text.unwrap_or_else(|| build(&loaded.metadata));
-        let bound = Model::bind(&loaded.store, metadata, model.context_length)?;
+        let bound = Model::bind(&loaded.store, metadata, model.context_length, elements.kv)?;
         let weights = start.elapsed();
         let text = match text.join() {
             Ok(text) => text?,
@@ -92,7 +101,7 @@ fn load_source(
             context: bound.context(),
             vocab: bound.vocab(),
             end_tokens: text.tokenizer.end_tokens().to_vec(),
-            fingerprint: fingerprint(&loaded.fingerprint),
+            fingerprint: fingerprint(&loaded.fingerprint, elements.kv),
         };
         Ok(LoadedModel {
             model: Arc::new(bound),
@@ -144,8 +153,13 @@ fn default_name(source: &ModelSource, metadata: &weights::Metadata) -> String {
     weights::default_name(source).unwrap_or_else(|| fallback.to_owned())
 }
 
-/// The source (weights and tokenizer, whether or not they come in one file) and the numeric revision.
-fn fingerprint(weights: &str) -> String {
-    let hash = blake3::hash(format!("{weights}/numeric-{NUMERIC_REVISION}").as_bytes());
+/// The source (weights with their number type and tokenizer, whether or not they come in one file), the number type
+/// of keys and values, and the numeric revision.
+fn fingerprint(weights: &str, kv: Element) -> String {
+    let kv = match kv {
+        Element::F32 => "",
+        Element::Bf16 => "/kv-bf16",
+    };
+    let hash = blake3::hash(format!("{weights}{kv}/numeric-{NUMERIC_REVISION}").as_bytes());
     format!("fp_{}", &hash.to_hex()[..16])
 }

@@ -67,6 +67,7 @@ pub struct JobRow {
 #[derive(Debug, Clone, PartialEq)]
 pub struct Claimed {
     pub id: JobId,
+    pub priority: i32,
     pub endpoint: Endpoint,
     pub body: Vec<u8>,
     pub seed: u64,

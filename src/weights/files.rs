@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use crate::cache::{Identity, MappedFile, Source};
 use crate::config::ModelSource;
+use crate::tensor::Element;
 
 use super::gguf::{Header, split};
 use super::stored::{Bytes, RowOrder, StoredTensor};
@@ -44,8 +45,10 @@ impl ModelFiles {
         })
     }
 
-    pub(super) fn source(&self) -> Source<'_> {
+    /// To be stored as `element`.
+    pub(super) fn source(&self, element: Element) -> Source<'_> {
         Source {
+            element,
             path: &self.path,
             files: &self.files,
             recipe: &self.recipe,

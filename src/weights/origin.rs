@@ -2,6 +2,7 @@
 
 use crate::cache::Key;
 use crate::config::ModelSource;
+use crate::tensor::Element;
 
 use super::{Error, Metadata, Progress, files};
 
@@ -13,13 +14,17 @@ pub struct Origin {
 }
 
 impl Origin {
-    /// Reads all of the model for its hash, and converts nothing. `None` for a source without files.
-    pub fn of(source: &ModelSource, progress: &dyn Progress) -> Result<Option<Self>, Error> {
+    /// Reads all of the model for its hash, and converts nothing; the key is of weights stored as `element`. `None` for a source without files.
+    pub fn of(
+        source: &ModelSource,
+        element: Element,
+        progress: &dyn Progress,
+    ) -> Result<Option<Self>, Error> {
         let Some(model) = files::open(source)? else {
             return Ok(None);
         };
         Ok(Some(Origin {
-            key: model.source().content_key(progress)?,
+            key: model.source(element).content_key(progress)?,
             metadata: model.metadata,
         }))
     }

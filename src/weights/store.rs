@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::cache::{MappedTensors, MemoryTensors};
-use crate::tensor::{Layout, TensorSpec};
+use crate::tensor::{Layout, TensorSpec, Values};
 
 use super::Error;
 
@@ -34,7 +34,7 @@ impl Storage {
         }
     }
 
-    fn at(&self, position: usize) -> (&TensorSpec, &[f32]) {
+    fn at(&self, position: usize) -> (&TensorSpec, Values<'_>) {
         match self {
             Storage::Mapped(tensors) => tensors.at(position),
             Storage::Memory(tensors) => tensors.at(position),
@@ -107,7 +107,7 @@ impl WeightStore {
         }
     }
 
-    /// FP32 bytes mapped or allocated for values, panel padding included.
+    /// Bytes mapped or allocated for values, panel padding included.
     pub fn value_bytes(&self) -> u64 {
         match &*self.storage {
             Storage::Mapped(tensors) => tensors.value_bytes(),
@@ -165,7 +165,15 @@ impl Tensor {
     }
 
     /// All stored values, panel padding included; 64-byte aligned.
-    pub fn values(&self) -> &[f32] {
+    pub fn values(&self) -> Values<'_> {
         self.storage.at(self.position).1
+    }
+
+    /// The values of a tensor that is FP32, as vectors are whatever the matrices are.
+    ///
+    /// # Panics
+    /// When it is not.
+    pub fn f32(&self) -> &[f32] {
+        self.values().f32().expect("an FP32 tensor")
     }
 }

@@ -1,5 +1,5 @@
 //! A cache file turned back into a file that other tools load: every matrix row by row, F32, under its own
-//! name.
+//! name. Weights stored as BF16 become the F32 values that they are.
 //!
 //! The result is written front to back in pieces of one panel, so memory stays the same for any model. Each
 //! tensor's checksum is compared before its values go out; a damaged cache file gives an error and no file,
@@ -10,7 +10,8 @@ use std::io::{self, Write};
 use safetensors::{Dtype, tensor};
 
 use crate::cache::{self, MappedTensors};
-use crate::tensor::{Layout, PANEL_ROWS, TensorSpec};
+use crate::compute::Panels;
+use crate::tensor::{Layout, PANEL_ROWS, TensorSpec, Values};
 
 use super::gguf::write;
 use super::{Metadata, Progress, Work};
@@ -77,33 +78,39 @@ fn plain_bytes(spec: &TensorSpec) -> u64 {
 /// Rows in the order of the matrix, whatever the layout of `values`.
 fn write_rows(
     spec: &TensorSpec,
-    values: &[f32],
+    values: Values<'_>,
     out: &mut dyn Write,
     progress: &dyn Progress,
 ) -> io::Result<()> {
-    let panel_len = spec.cols * PANEL_ROWS;
+    let piece = spec.cols * PANEL_ROWS;
+    let mut rows = vec![0.0; piece];
     let mut write = |rows: &[f32]| {
         let bytes: &[u8] = bytemuck::cast_slice(rows);
         progress.advance(bytes.len() as u64);
         out.write_all(bytes)
     };
     match spec.layout {
-        Layout::Rows | Layout::Vector => values.chunks(panel_len).try_for_each(&mut write),
-        Layout::Panels => {
-            let mut rows = vec![0.0; panel_len];
-            for (number, panel) in values.chunks_exact(panel_len).enumerate() {
-                let (lines, _) = panel.as_chunks::<PANEL_ROWS>();
-                for (lane, row) in rows.chunks_exact_mut(spec.cols).enumerate() {
-                    for (value, line) in row.iter_mut().zip(lines) {
-                        *value = line[lane];
-                    }
-                }
-                let count = (spec.rows - number * PANEL_ROWS).min(PANEL_ROWS);
-                write(&rows[..count * spec.cols])?;
+        Layout::Rows | Layout::Vector => {
+            for start in (0..values.len()).step_by(piece) {
+                let part = values.part(start, piece.min(values.len() - start));
+                let rows = &mut rows[..part.len()];
+                part.copy_to(rows);
+                write(rows)?;
             }
-            Ok(())
+        }
+        Layout::Panels => {
+            let panels = Panels::new(values, spec.rows, spec.cols);
+            for first in (0..spec.rows).step_by(PANEL_ROWS) {
+                let count = PANEL_ROWS.min(spec.rows - first);
+                let rows = &mut rows[..count * spec.cols];
+                for (row, out) in (first..).zip(rows.chunks_exact_mut(spec.cols)) {
+                    panels.copy_row(row, 0, out);
+                }
+                write(rows)?;
+            }
         }
     }
+    Ok(())
 }
 
 fn safetensors_header(specs: &[TensorSpec]) -> Vec<u8> {

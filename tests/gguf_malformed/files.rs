@@ -7,6 +7,7 @@ use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 
 use woolly::config::ModelSource;
+use woolly::tensor::Element;
 use woolly::weights::dequant::TensorType;
 use woolly::weights::{self, Error, Loaded};
 use woolly::{cache, model};
@@ -47,7 +48,7 @@ impl Place {
             max_bytes: None,
             verify: woolly::config::Verify::Full,
         };
-        weights::open_if(&source, &settings, &(), |metadata, shapes| {
+        weights::open_if(&source, Element::F32, &settings, &(), |metadata, shapes| {
             meanwhile(&self.path);
             model::accept(metadata, shapes)
         })
@@ -241,7 +242,7 @@ fn any_scales_are_converted_and_reported() {
             assert_eq!(loaded.report.non_finite, reported, "{} {what}", kind.name());
             let tensor = loaded.store.get("x.weight").unwrap();
             for (at, value) in expected.iter().enumerate() {
-                let stored = tensor.values()[at % 256 * 16 + at / 256];
+                let stored = tensor.f32()[at % 256 * 16 + at / 256];
                 let same =
                     stored.to_bits() == value.to_bits() || (stored.is_nan() && value.is_nan());
                 assert!(

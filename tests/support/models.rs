@@ -5,6 +5,7 @@ use std::sync::OnceLock;
 
 use woolly::config::{Cache, Model, ModelSource, Verify};
 use woolly::model::{LoadedModel, load};
+use woolly::tensor::{Element, Elements};
 
 pub fn fixture(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -19,7 +20,7 @@ pub fn reference(name: &str) -> serde_json::Value {
 
 /// Loads a GGUF through a cache directory that all tests of this build share: the conversion itself
 /// takes part in the test, and its lock serves tests that start at once.
-fn load_file(path: PathBuf) -> LoadedModel {
+fn load_file(path: PathBuf, elements: Elements) -> LoadedModel {
     let model = Model {
         name: None,
         source: ModelSource::Gguf(path),
@@ -31,6 +32,7 @@ fn load_file(path: PathBuf) -> LoadedModel {
     let dir = Path::new(env!("CARGO_TARGET_TMPDIR")).join("cache");
     load(
         &model,
+        elements,
         &Cache {
             dir,
             max_bytes: None,
@@ -44,14 +46,41 @@ fn load_file(path: PathBuf) -> LoadedModel {
 /// The tiny llama with grouped-query attention.
 pub fn tiny() -> &'static LoadedModel {
     static MODEL: OnceLock<LoadedModel> = OnceLock::new();
-    MODEL.get_or_init(|| load_file(fixture("llama-gqa.gguf")))
+    MODEL.get_or_init(|| load_file(fixture("llama-gqa.gguf"), Elements::default()))
 }
+
+/// The same with weights and with keys and values in BF16.
+pub fn tiny_narrow() -> &'static LoadedModel {
+    static MODEL: OnceLock<LoadedModel> = OnceLock::new();
+    MODEL.get_or_init(|| load_file(fixture("llama-gqa.gguf"), NARROW))
+}
+
+/// Everything in BF16.
+pub const NARROW: Elements = Elements {
+    weights: Element::Bf16,
+    kv: Element::Bf16,
+};
 
 /// SmolLM2-135M-Instruct, or `None` (and a line that says so) where it is not given.
 pub fn smollm2() -> Option<&'static LoadedModel> {
     static MODEL: OnceLock<Option<LoadedModel>> = OnceLock::new();
-    let model = MODEL
-        .get_or_init(|| std::env::var_os("WOOLLY_TEST_MODEL").map(|path| load_file(path.into())));
+    if_given(&MODEL, Elements::default())
+}
+
+/// The same in BF16.
+pub fn smollm2_narrow() -> Option<&'static LoadedModel> {
+    static MODEL: OnceLock<Option<LoadedModel>> = OnceLock::new();
+    if_given(&MODEL, NARROW)
+}
+
+fn if_given(
+    model: &'static OnceLock<Option<LoadedModel>>,
+    elements: Elements,
+) -> Option<&'static LoadedModel> {
+    let model = model.get_or_init(|| {
+        let path = std::env::var_os("WOOLLY_TEST_MODEL");
+        path.map(|path| load_file(path.into(), elements))
+    });
     if model.is_none() {
         println!("skipped: WOOLLY_TEST_MODEL does not name the SmolLM2 file");
     }

@@ -147,6 +147,7 @@ impl Disk {
                 row.attempts += 1;
                 Ok(Applied::Claimed(Some(Claimed {
                     id,
+                    priority: job.priority,
                     endpoint: job.endpoint,
                     body: job.body.clone(),
                     seed: job.seed,

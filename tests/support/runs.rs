@@ -8,6 +8,7 @@ use woolly::config::{Compute, IsaChoice, Workers};
 use woolly::engine::{Pool, Task};
 use woolly::job::{Event, FinishReason, JobId, SamplingParams, Token};
 use woolly::model::LoadedModel;
+use woolly::tensor::Elements;
 
 /// Greedy, no end.
 pub fn greedy(max_tokens: u32) -> SamplingParams {
@@ -79,7 +80,10 @@ pub fn run(
         speculation: setup.speculation,
         kv_bytes: setup.kv_bytes,
     };
-    let compute = Compute { isa: setup.isa };
+    let compute = Compute {
+        elements: Elements::default(),
+        isa: setup.isa,
+    };
     let (model, tokenizer) = (Arc::clone(&loaded.model), Arc::clone(&loaded.tokenizer));
     let pool = Pool::start(model, tokenizer, &compute, &workers, sender).unwrap();
     let mut outputs: HashMap<JobId, Output> = HashMap::new();
@@ -90,6 +94,7 @@ pub fn run(
                     job: JobId(i as i64),
                     sequence: 0,
                     prompt: prompt.as_slice().into(),
+                    priority: 0,
                     params: Arc::new(params.clone()),
                     cancelled: Arc::new(AtomicBool::new(false)),
                 });

@@ -8,6 +8,7 @@ use crate::bench::samples::Spread;
 use crate::bench::scratch::Scratch;
 use crate::cache::{Contents, available_memory};
 use crate::config::{self, ModelSource, Preset, Verify};
+use crate::tensor::{Element, Elements};
 use crate::{model, weights};
 
 use super::Effort;
@@ -105,7 +106,9 @@ fn size(layers: usize) -> Result<(u64, u64), Error> {
         return Ok((0, 0));
     }
     let specs = weights::Synthetic::new(&sizes(layers))?.specs();
-    let values = specs.iter().filter_map(|spec| spec.stored_len());
+    let values = specs
+        .iter()
+        .filter_map(|spec| spec.stored_len(Element::F32));
     let parameters = specs.iter().map(|spec| (spec.rows * spec.cols) as u64);
     Ok((
         parameters.sum(),
@@ -133,7 +136,12 @@ fn time(storage: Storage, layers: usize, scratch: &Scratch, turns: usize) -> Res
         weights::open(&model.source, &cache.dir, &())?;
     }
     let seconds: Result<Vec<f64>, Error> = (0..turns)
-        .map(|_| Ok(model::load(&model, &cache, &())?.times.total.as_secs_f64()))
+        .map(|_| {
+            Ok(model::load(&model, Elements::default(), &cache, &())?
+                .times
+                .total
+                .as_secs_f64())
+        })
         .collect();
     scratch.remove("largest");
     Ok(Spread::of(&seconds?))

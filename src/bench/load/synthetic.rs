@@ -4,6 +4,7 @@ use crate::bench::Error;
 use crate::bench::samples::{Spread, Turns, core_seconds, timed};
 use crate::cache::{Contents, MemoryTensors};
 use crate::config::Preset;
+use crate::tensor::Element;
 use crate::weights::Synthetic;
 
 use super::Effort;
@@ -14,10 +15,10 @@ pub(super) fn measure(effort: Effort) -> Result<Vec<Generation>, Error> {
     let mut sizes = Preset::M135.sizes();
     sizes.num_layers = effort.layers.unwrap_or(sizes.num_layers);
     let weights = Synthetic::new(&sizes)?;
-    let mut ours = MemoryTensors::fill(&weights, &())?;
+    let mut ours = MemoryTensors::fill(&weights, Element::F32, &())?;
     let bytes = ours.value_bytes();
     let plain = Plain { bytes };
-    let mut yardstick = MemoryTensors::fill(&plain, &())?;
+    let mut yardstick = MemoryTensors::fill(&plain, Element::F32, &())?;
 
     let touched = row(
         ("touched", bytes),
@@ -29,7 +30,7 @@ pub(super) fn measure(effort: Effort) -> Result<Vec<Generation>, Error> {
     // What was allocated goes back after the clocks have stopped.
     let fill = |contents: &dyn Contents| -> Result<Clocks, Error> {
         let mut tensors = None;
-        let clocks = clocks(|| tensors = Some(MemoryTensors::fill(contents, &())));
+        let clocks = clocks(|| tensors = Some(MemoryTensors::fill(contents, Element::F32, &())));
         tensors.transpose()?;
         Ok(clocks)
     };

@@ -8,6 +8,7 @@ use crate::bench::samples::{Spread, timed_on_core};
 use crate::cache::MappedTensors;
 use crate::config::{self, ModelSource, Verify};
 use crate::model::{self, Times};
+use crate::tensor::Elements;
 
 use super::Effort;
 use super::convert::cache_file;
@@ -55,7 +56,7 @@ fn mode(
     };
     let model = served(source.clone());
     let times: Result<Vec<Times>, Error> = (0..turns)
-        .map(|_| Ok(model::load(&model, &cache, &())?.times))
+        .map(|_| Ok(model::load(&model, Elements::default(), &cache, &())?.times))
         .collect();
     let times = times?;
     let seconds = |of: fn(&Times) -> Duration| -> Spread {

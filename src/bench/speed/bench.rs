@@ -79,8 +79,10 @@ impl Bench {
         self.run(workload);
         let mut measured: Vec<Turn> = vec![];
         for _ in 0..turns {
-            let rates = Rates::now(&self.team, self.isa, &mut self.memory, self.rounds);
+            // What the machine can do flips from one second to the next: looked at before and after.
+            let before = self.rates();
             let seconds = self.run(workload);
+            let rates = before.or(self.rates());
             let least = rates.least(demand) * workload.steps as f64;
             measured.push(Turn {
                 tokens_per_second: workload.tokens() as f64 / seconds,
@@ -97,6 +99,10 @@ impl Bench {
             limit_tokens_per_second: of(|turn| turn.limit_tokens_per_second),
             share_of_limit: of(|turn| turn.tokens_per_second / turn.limit_tokens_per_second),
         })
+    }
+
+    fn rates(&mut self) -> Rates {
+        Rates::now(&self.team, self.isa, &mut self.memory, self.rounds)
     }
 
     /// Seconds of all steps.

@@ -11,6 +11,7 @@ use crate::bench::load::served;
 use crate::compute::Isa;
 use crate::config::{self, ModelSource, Preset};
 use crate::model::{Model, load};
+use crate::tensor::Elements;
 
 /// Tokens per second.
 pub(super) const WANTED: f64 = 15.0;
@@ -42,7 +43,7 @@ pub(super) fn measure(
             num_layers: layers,
             ..Preset::M135.sizes()
         });
-        let loaded = load(&served(source), cache, &())?;
+        let loaded = load(&served(source), Elements::default(), cache, &())?;
         let tried = run(
             &loaded.model,
             isa,

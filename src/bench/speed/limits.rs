@@ -7,7 +7,7 @@ use crate::model::Model;
 use super::workload::Workload;
 
 /// How often each rate is measured for one limit.
-const LOOKS: usize = 3;
+const LOOKS: usize = 2;
 
 /// What one step must read and multiply.
 #[derive(Debug, Clone, Copy)]
@@ -22,8 +22,10 @@ pub(super) struct Sizes {
     /// Weights of all layers, and of the output matrix.
     layers: f64,
     output: f64,
+    weight_bytes: f64,
     /// Keys and values of one position, in values.
     position: f64,
+    kv_bytes: f64,
     /// Query values for each value of the keys.
     group: f64,
 }
@@ -32,11 +34,16 @@ impl Sizes {
     pub(super) fn of(model: &Model) -> Sizes {
         let hyper = model.hyper();
         let (layers, output) = model.step_weights();
+        let kv = model.kv_shape().element.bytes() as f64;
+        let weight = model.element().bytes() as f64;
         let position = 2 * hyper.layers * hyper.kv_heads * hyper.head_dim;
         Sizes {
-            layers: layers as f64,
-            output: output as f64,
+            // What of it is FP32 vectors is less than a thousandth.
+            layers: layers as f64 / weight,
+            output: output as f64 / weight,
+            weight_bytes: weight,
             position: position as f64,
+            kv_bytes: kv,
             group: (hyper.heads / hyper.kv_heads) as f64,
         }
     }
@@ -48,11 +55,12 @@ impl Sizes {
         let tokens = workload.step_tokens() as f64;
         // Half of what the workload adds has been added, on the mean.
         let seen = workload.depth as f64 + (workload.together * workload.steps) as f64 / 2.0;
-        let values = self.layers + self.output + sequences * seen * self.position;
+        let weights = (self.layers + self.output) * self.weight_bytes;
+        let kv = sequences * seen * self.position * self.kv_bytes;
         let products = self.layers * tokens + self.output * sequences;
         let attention = tokens * seen * self.position * self.group;
         Demand {
-            bytes: values * size_of::<f32>() as f64,
+            bytes: weights + kv,
             operations: 2.0 * (products + attention),
         }
     }
@@ -76,6 +84,14 @@ impl Rates {
         }
     }
 
+    /// The better of two moments.
+    pub(super) fn or(self, other: Rates) -> Rates {
+        Rates {
+            bytes_per_second: self.bytes_per_second.max(other.bytes_per_second),
+            operations_per_second: self.operations_per_second.max(other.operations_per_second),
+        }
+    }
+
     /// Seconds: reading and multiplying can go on at the same time, so the slower one counts.
     pub(super) fn least(&self, demand: Demand) -> f64 {
         let reading = demand.bytes / self.bytes_per_second;
@@ -93,7 +109,9 @@ mod tests {
         let sizes = Sizes {
             layers: 1000.0,
             output: 100.0,
+            weight_bytes: 4.0,
             position: 10.0,
+            kv_bytes: 4.0,
             group: 3.0,
         };
         let workload = |sequences, together, steps, depth| Workload {
@@ -117,6 +135,14 @@ mod tests {
         assert_eq!(
             (prompt.bytes, prompt.operations),
             (4.0 * 1150.0, 2.0 * (10_100.0 + 1500.0))
+        );
+        let narrow = Sizes {
+            weight_bytes: 2.0,
+            ..sizes
+        };
+        assert_eq!(
+            narrow.step(&workload(1, 1, 2, 4)).bytes,
+            2.0 * 1100.0 + 4.0 * 50.0
         );
         let rates = Rates {
             bytes_per_second: 100.0,

@@ -22,6 +22,7 @@ use super::machine::Machine;
 use crate::compute::Isa;
 use crate::config::{self, Config, ModelSource, Preset};
 use crate::model::{LoadedModel, load};
+use crate::tensor::{Element, Elements};
 use bench::Bench;
 use report::Report;
 use workload::Workload;
@@ -57,6 +58,14 @@ pub struct Speed {
     /// Measurements of each workload
     #[arg(long, value_name = "N", default_value_t = 5)]
     turns: usize,
+
+    /// Number type of the weights: f32 or bf16
+    #[arg(long, value_name = "TYPE", default_value = "f32")]
+    weights: Element,
+
+    /// Number type of keys and values: f32 or bf16
+    #[arg(long, value_name = "TYPE", default_value = "f32")]
+    kv: Element,
 
     /// Draw throughput over batch and depth into this SVG file
     #[arg(long, value_name = "FILE")]
@@ -133,6 +142,10 @@ impl Speed {
             }
             Some(path) => ModelSource::at(path.clone()),
         };
-        Ok(load(&served(source), cache, &())?)
+        let elements = Elements {
+            weights: self.weights,
+            kv: self.kv,
+        };
+        Ok(load(&served(source), elements, cache, &())?)
     }
 }

@@ -11,7 +11,7 @@ use crate::bench::samples::{Spread, timed};
 use crate::bench::table::{Table, millions, spread};
 use crate::compute::matmul::{Product, Store};
 use crate::compute::{Isa, Lanes, Panels};
-use crate::tensor::PANEL_ROWS;
+use crate::tensor::{PANEL_ROWS, Values};
 
 #[derive(Debug, Serialize)]
 pub(super) struct Report {
@@ -65,7 +65,7 @@ impl Check {
         let data: Vec<f32> = (0..ROWS * COLS)
             .map(|i| (i % 97) as f32 / 50.0 - 1.0)
             .collect();
-        let weights = Panels::new(&data, ROWS, COLS);
+        let weights = Panels::new(Values::F32(&data), ROWS, COLS);
         let mut x = Lanes::new(COLS, TOKENS);
         x.values_mut()
             .iter_mut()

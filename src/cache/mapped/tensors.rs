@@ -5,14 +5,14 @@ use std::path::{Path, PathBuf};
 
 use rayon::prelude::*;
 
-use crate::tensor::TensorSpec;
+use crate::tensor::{TensorSpec, Values};
 
 use super::MappedFile;
 use crate::cache::format::{self, Header, Pad};
 use crate::cache::place::Place;
 use crate::cache::{Error, Key, Problem, Progress, Work, quarantine, read};
 
-/// A mapped cache file: tensors by name as `&[f32]`.
+/// A mapped cache file: tensors by name.
 pub struct MappedTensors {
     path: PathBuf,
     file: MappedFile,
@@ -50,8 +50,8 @@ impl MappedTensors {
         if let Some(key) = key.filter(|key| **key != header.key) {
             return Err(refuse(Problem::WrongValue {
                 key: "source".into(),
-                found: format!("{} ({} bytes)", header.key.source, header.key.source_bytes),
-                expected: format!("{} ({} bytes)", key.source, key.source_bytes),
+                found: header.key.to_string(),
+                expected: key.to_string(),
             }));
         }
         let names = header.places.iter().map(|place| place.spec.name.clone());
@@ -66,7 +66,7 @@ impl MappedTensors {
     }
 
     /// Its spec and its values, panel padding included.
-    pub fn get(&self, name: &str) -> Option<(&TensorSpec, &[f32])> {
+    pub fn get(&self, name: &str) -> Option<(&TensorSpec, Values<'_>)> {
         self.position(name).map(|index| self.at(index))
     }
 
@@ -76,12 +76,11 @@ impl MappedTensors {
     }
 
     /// The tensor at a position that [`MappedTensors::position`] gave.
-    pub fn at(&self, index: usize) -> (&TensorSpec, &[f32]) {
+    pub fn at(&self, index: usize) -> (&TensorSpec, Values<'_>) {
         let place = &self.header.places[index];
-        (
-            &place.spec,
-            bytemuck::cast_slice(self.slice(place.offset, place.bytes)),
-        )
+        let element = place.spec.element(self.header.key.element);
+        let values = Values::of(element, self.slice(place.offset, place.bytes));
+        (&place.spec, values)
     }
 
     /// In file order.

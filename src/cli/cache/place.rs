@@ -6,6 +6,7 @@ use clap::Args;
 
 use crate::cli::{Error, settings};
 use crate::config::{self, Verify};
+use crate::tensor::Element;
 
 #[derive(Debug, Args)]
 pub(super) struct Place {
@@ -34,5 +35,17 @@ impl Place {
             verify: Verify::Full,
             ..cache
         })
+    }
+
+    /// The number type of weights that the configuration says; FP32 for a directory that is named on the command
+    /// line.
+    pub(super) fn weights(&self) -> Result<Element, Error> {
+        match &self.dir {
+            Some(_) => Ok(Element::F32),
+            None => {
+                let config = settings::configuration(self.config.as_deref())?;
+                Ok(config.compute.elements.weights)
+            }
+        }
     }
 }

@@ -9,6 +9,7 @@ use crate::cache::{self, Directory, Identity, Kind, SourceState};
 use crate::cli::Error;
 use crate::cli::interrupt::Interrupt;
 use crate::config;
+use crate::tensor::Element;
 
 use super::{failed, model};
 
@@ -59,9 +60,9 @@ pub(super) fn repair(
     model: Option<&Path>,
     cache: &config::Cache,
 ) -> Result<Repaired, Error> {
-    let Some(source) = cache::source_of(path) else {
+    let (Some(source), Some(element)) = (cache::source_of(path), cache::element_of(path)) else {
         return Err(Error::Failed(format!(
-            "{} does not have the name of a cache file, so it is left as it is",
+            "{} does not have the name of a cache file of this version, so it is left as it is",
             path.display()
         )));
     };
@@ -71,7 +72,7 @@ pub(super) fn repair(
         dir: dir.unwrap_or(Path::new(".")).to_path_buf(),
         ..cache.clone()
     };
-    let found = find_model(source, model, &cache)?;
+    let found = find_model(source, element, model, &cache)?;
     let aside = Directory::open(&cache.dir)
         .and_then(|directory| {
             directory.quarantine(path, |found| damaged == Some(Identity::of(found)))
@@ -79,7 +80,7 @@ pub(super) fn repair(
         .map_err(failed)?;
     match found {
         Some(model) => {
-            model::convert(&model, &cache, &Interrupt::install()?)?;
+            model::convert(&model, element, &cache, &Interrupt::install()?)?;
             Ok(Repaired::From(model))
         }
         None => Ok(Repaired::SetAside(aside)),
@@ -89,11 +90,12 @@ pub(super) fn repair(
 /// A model whose content is the one that the name of the cache file says.
 fn find_model(
     source: &str,
+    element: Element,
     model: Option<&Path>,
     cache: &config::Cache,
 ) -> Result<Option<PathBuf>, Error> {
     if let Some(model) = model {
-        let is_same = model::origin(model)?.key.source == source;
+        let is_same = model::origin(model, element)?.key.source == source;
         return Ok(is_same.then(|| model.to_path_buf()));
     }
     let items = super::survey(&cache.dir)?.into_iter();
@@ -107,6 +109,7 @@ fn find_model(
         _ => None,
     });
     // One that cannot be read any more is not the one.
-    Ok(candidates
-        .find(|model| model::origin(model).is_ok_and(|origin| origin.key.source == source)))
+    Ok(candidates.find(|model| {
+        model::origin(model, element).is_ok_and(|origin| origin.key.source == source)
+    }))
 }

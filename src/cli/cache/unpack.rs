@@ -14,6 +14,7 @@ use crate::cli::new_file::NewFile;
 use crate::cli::progress::Conversion;
 use crate::cli::{Error, render};
 use crate::config;
+use crate::tensor::Element;
 use crate::weights::Metadata;
 use crate::weights::unpack::{Failure, Form, unpack};
 
@@ -108,7 +109,7 @@ fn find(
     interrupt: &Interrupt,
 ) -> Result<(PathBuf, Option<Arc<Metadata>>), Error> {
     if subject::is_model(&args.subject) {
-        let loaded = model::convert(&args.subject, cache, interrupt)?;
+        let loaded = model::convert(&args.subject, Element::F32, cache, interrupt)?;
         let path = model::cache_file(&loaded, cache);
         return Ok((path, Some(loaded.metadata)));
     }
@@ -129,7 +130,8 @@ fn find(
 
 /// The metadata of `model`, which the cache file at `path` must have been made from.
 fn metadata(path: &Path, model: &Path) -> Result<Arc<Metadata>, Error> {
-    let origin = model::origin(model)?;
+    let element = crate::cache::element_of(path).unwrap_or_default();
+    let origin = model::origin(model, element)?;
     MappedTensors::open(path, Some(&origin.key)).map_err(failed)?;
     Ok(Arc::new(origin.metadata))
 }

@@ -122,7 +122,7 @@ fn damage(tensors: &MappedTensors) -> Vec<cache::Error> {
     let meter = Meter::new(&what, Unit::Bytes, tensors.value_bytes());
     let read = |index| {
         let result = tensors.verify_tensor(index);
-        meter.advance(size_of_val(tensors.at(index).1) as u64);
+        meter.advance(tensors.at(index).1.bytes() as u64);
         result.err()
     };
     let count = tensors.specs().len();

@@ -8,6 +8,7 @@ use serde_json::json;
 
 use crate::cli::interrupt::Interrupt;
 use crate::cli::{Error, render};
+use crate::tensor::Element;
 
 use super::model;
 use super::place::Place;
@@ -22,13 +23,21 @@ pub(in crate::cli) struct Warm {
     #[arg(value_name = "MODEL")]
     model: PathBuf,
 
+    /// Number type of the weights, f32 or bf16, instead of the configuration's
+    #[arg(long, value_name = "TYPE")]
+    weights: Option<Element>,
+
     #[command(flatten)]
     place: Place,
 }
 
 pub(super) fn run(args: &Warm, json: bool) -> Result<(), Error> {
     let cache = args.place.cache()?;
-    let loaded = model::convert(&args.model, &cache, &Interrupt::install()?)?;
+    let weights = match args.weights {
+        Some(weights) => weights,
+        None => args.place.weights()?,
+    };
+    let loaded = model::convert(&args.model, weights, &cache, &Interrupt::install()?)?;
     let report = &loaded.report;
     let seconds = report.elapsed.as_secs_f64();
     let (model, dir) = (args.model.display(), cache.dir.display());
@@ -38,6 +47,7 @@ pub(super) fn run(args: &Warm, json: bool) -> Result<(), Error> {
             "model": model.to_string(),
             "dir": dir.to_string(),
             "from_cache": report.from_cache,
+            "weights": weights.name(),
             "parameters": report.parameters,
             "bytes": report.bytes,
             "seconds": seconds,

@@ -17,13 +17,13 @@ mod softmax;
 
 use std::cell::RefCell;
 
-use crate::tensor::PANEL_ROWS;
+use crate::tensor::{Element, PANEL_ROWS, Values};
 
 pub use block::{BLOCK, HeadBlock};
 use softmax::{SoftMax, merge};
 
 use super::Isa;
-use super::matmul::{Fetch, MAX_GROUP, Store, TILE_TOKENS, Tile, group_size, run_tile};
+use super::matmul::{Fetch, MAX_GROUP, NO_PANELS, Store, TILE_TOKENS, Tile, group_size, run_tile};
 
 /// Positions in one span.
 pub const SPAN: usize = 512;
@@ -42,6 +42,8 @@ pub struct Query<'a, F> {
     pub queries: &'a [f32],
     pub heads: usize,
     pub head_dim: usize,
+    /// Number type of keys and values.
+    pub element: Element,
     pub scale: f32,
     /// Last position that the first token sees; the next sees one more.
     pub position: usize,
@@ -49,9 +51,16 @@ pub struct Query<'a, F> {
     pub block: F,
 }
 
-impl<'b, F: Fn(usize) -> &'b [f32]> Query<'_, F> {
+impl<'b, F: Fn(usize) -> Values<'b>> Query<'_, F> {
     fn rows(&self) -> usize {
         self.queries.len() / self.head_dim
+    }
+
+    fn head(&self) -> HeadBlock {
+        HeadBlock {
+            head_dim: self.head_dim,
+            element: self.element,
+        }
     }
 
     fn check(&self) {
@@ -95,7 +104,7 @@ fn room(values: &mut Vec<f32>, len: usize) -> &mut [f32] {
 ///
 /// # Panics
 /// When the lengths differ, or the rows are too many or of more than one block.
-pub fn attend<'b, F: Fn(usize) -> &'b [f32]>(isa: Isa, query: &Query<'_, F>, out: &mut [f32]) {
+pub fn attend<'b, F: Fn(usize) -> Values<'b>>(isa: Isa, query: &Query<'_, F>, out: &mut [f32]) {
     query.check();
     assert!(query.queries.len() == out.len());
     let len = state_len(query.rows(), query.head_dim);
@@ -117,7 +126,7 @@ pub fn attend<'b, F: Fn(usize) -> &'b [f32]>(isa: Isa, query: &Query<'_, F>, out
 ///
 /// # Panics
 /// As [`attend`], and when no token sees the span.
-pub fn attend_span<'b, F: Fn(usize) -> &'b [f32]>(
+pub fn attend_span<'b, F: Fn(usize) -> Values<'b>>(
     isa: Isa,
     query: &Query<'_, F>,
     span: usize,
@@ -162,7 +171,7 @@ fn padded<'m, F>(query: &Query<'_, F>, memory: &'m mut Vec<f32>) -> &'m [f32] {
     out
 }
 
-fn one_span<'b, F: Fn(usize) -> &'b [f32]>(
+fn one_span<'b, F: Fn(usize) -> Values<'b>>(
     isa: Isa,
     query: &Query<'_, F>,
     queries: &[f32],
@@ -170,9 +179,7 @@ fn one_span<'b, F: Fn(usize) -> &'b [f32]>(
     span: usize,
     state: &mut [f32],
 ) {
-    let head = HeadBlock {
-        head_dim: query.head_dim,
-    };
+    let head = query.head();
     let rows = query.rows();
     let line = rows * PANEL_ROWS;
     let first = span * SPAN_BLOCKS;
@@ -197,17 +204,14 @@ fn one_span<'b, F: Fn(usize) -> &'b [f32]>(
 
     o.fill(0.0);
     for (index, p) in p.chunks_exact(line).enumerate() {
-        let values = &(query.block)(first + index)[head.keys_len()..head.values_per_block()];
-        let mut panels: [&[f32]; MAX_GROUP] = [&[]; MAX_GROUP];
+        let (_, values) = head.split((query.block)(first + index));
+        let mut panels = NO_PANELS;
         let mut done = 0;
         while done < head.panels() {
             let group = group_size(isa, head.panels() - done, rows);
-            let lines = values[done * BLOCK * PANEL_ROWS..].chunks_exact(BLOCK * PANEL_ROWS);
-            panels
-                .iter_mut()
-                .zip(lines)
-                .take(group)
-                .for_each(|(panel, lines)| *panel = lines);
+            for (number, panel) in (done..).zip(&mut panels[..group]) {
+                *panel = values.part(number * BLOCK * PANEL_ROWS, BLOCK * PANEL_ROWS);
+            }
             let tile = Tile {
                 panels: &panels[..group],
                 cols: BLOCK,
@@ -226,16 +230,14 @@ fn one_span<'b, F: Fn(usize) -> &'b [f32]>(
 
 /// Dot products of all rows with the keys of the blocks from `first` on: `[blocks][rows][16]`. Several blocks
 /// together, because the chains of a few rows would not keep the arithmetic busy.
-fn scores<'b, F: Fn(usize) -> &'b [f32]>(
+fn scores<'b, F: Fn(usize) -> Values<'b>>(
     isa: Isa,
     query: &Query<'_, F>,
     queries: &[f32],
     first: usize,
     out: &mut [f32],
 ) {
-    let head = HeadBlock {
-        head_dim: query.head_dim,
-    };
+    let head = query.head();
     let rows = query.rows();
     let line = rows * PANEL_ROWS;
     let blocks = out.len() / line;
@@ -243,12 +245,12 @@ fn scores<'b, F: Fn(usize) -> &'b [f32]>(
     let mut done = 0;
     while done < blocks {
         let group = group_size(isa, blocks - done, rows);
-        let mut panels: [&[f32]; MAX_GROUP] = [&[]; MAX_GROUP];
-        let mut next: [[&[f32]; 2]; MAX_GROUP] = [[&[]; 2]; MAX_GROUP];
+        let mut panels = NO_PANELS;
+        let mut next = [[Values::F32(&[]); 2]; MAX_GROUP];
         for (index, (panel, next)) in
             (first + done..).zip(panels.iter_mut().zip(&mut next).take(group))
         {
-            let (keys, values) = (query.block)(index).split_at(head.keys_len());
+            let (keys, values) = head.split((query.block)(index));
             *panel = keys;
             // The keys of the next blocks, and the values that follow all scores: each lies in pages of its
             // own, where the hardware knows nothing yet. Without, reading keys and values was half as fast.
@@ -286,6 +288,7 @@ fn finish(state: &[f32], rows: usize, head_dim: usize, out: &mut [f32]) {
 mod tests {
     use super::*;
     use crate::compute::reference;
+    use crate::tensor::{narrow, widen};
 
     fn value(i: usize) -> f32 {
         ((i * 7919 + 13) % 1009) as f32 / 250.0 - 2.0
@@ -299,18 +302,58 @@ mod tests {
     struct Kv {
         keys: Vec<Vec<f32>>,
         values: Vec<Vec<f32>>,
-        blocks: Vec<Vec<f32>>,
+        blocks: Vec<Block>,
+    }
+
+    enum Block {
+        F32(Vec<f32>),
+        Bf16(Vec<u16>),
+    }
+
+    impl Block {
+        fn zeros(head: HeadBlock) -> Block {
+            let len = head.values_per_block();
+            match head.element {
+                Element::F32 => Block::F32(vec![0.0; len]),
+                Element::Bf16 => Block::Bf16(vec![0; len]),
+            }
+        }
+
+        fn write(&mut self, head: HeadBlock, lane: usize, key: &[f32], value: &[f32]) {
+            match self {
+                Block::F32(block) => head.write(block, lane, key, value),
+                Block::Bf16(block) => head.write_narrow(block, lane, key, value),
+            }
+        }
+
+        fn values(&self) -> Values<'_> {
+            match self {
+                Block::F32(block) => Values::F32(block),
+                Block::Bf16(block) => Values::Bf16(block),
+            }
+        }
     }
 
     fn kv(head: HeadBlock, positions: usize) -> Kv {
+        let stored = |v: f32| match head.element {
+            Element::F32 => v,
+            Element::Bf16 => widen(narrow(v)),
+        };
+        // Not representable in 16 bits.
         let rows = |salt: usize| -> Vec<Vec<f32>> {
-            let row = |p: usize| (0..head.head_dim).map(move |d| value(p * 131 + d * 17 + salt));
+            let row = |p: usize| {
+                (0..head.head_dim).map(move |d| value(p * 131 + d * 17 + salt) * 1.000_7)
+            };
             (0..positions).map(|p| row(p).collect()).collect()
         };
-        let (keys, values) = (rows(0), rows(400));
-        let mut blocks = vec![vec![0.0; head.values_per_block()]; positions.div_ceil(BLOCK)];
+        let (mut keys, mut values) = (rows(0), rows(400));
+        let mut blocks: Vec<Block> = Vec::new();
+        blocks.resize_with(positions.div_ceil(BLOCK), || Block::zeros(head));
         for p in 0..positions {
-            head.write(&mut blocks[p / BLOCK], p % BLOCK, &keys[p], &values[p]);
+            blocks[p / BLOCK].write(head, p % BLOCK, &keys[p], &values[p]);
+        }
+        for row in keys.iter_mut().chain(&mut values) {
+            row.iter_mut().for_each(|v| *v = stored(*v));
         }
         Kv {
             keys,
@@ -330,75 +373,84 @@ mod tests {
             (80, 9),
             (128, 14),
         ] {
-            let head = HeadBlock { head_dim };
-            let scale = 1.0 / (head_dim as f32).sqrt();
             for positions in [1, 15, 16, 17, 70, 511, 512, 513, 1100] {
-                let kv = kv(head, positions);
-                // As many of the last tokens together as fit a tile and lie in the last block.
-                let most = (MAX_ROWS / heads).min((positions - 1) % BLOCK + 1);
-                for tokens in [1, most] {
-                    let position = positions - tokens;
-                    let rows = tokens * heads;
-                    let queries: Vec<f32> = (0..rows * head_dim).map(|i| value(i + 5)).collect();
-                    let want: Vec<f32> = queries
-                        .chunks_exact(head_dim)
-                        .enumerate()
-                        .flat_map(|(row, query)| {
-                            let seen = ..position + row / heads + 1;
-                            reference::attention(
-                                query,
-                                &kv.keys[seen],
-                                &kv.values[seen],
-                                scale,
-                                SPAN,
-                            )
-                        })
-                        .collect();
-                    for isa in Isa::all() {
-                        let query = Query {
-                            queries: &queries,
-                            heads,
-                            head_dim,
-                            scale,
-                            position,
-                            block: |index: usize| kv.blocks[index].as_slice(),
-                        };
-                        let mut out = vec![0.0; rows * head_dim];
-                        attend(isa, &query, &mut out);
-                        let case = format!("{isa} {tokens} x {heads} x {head_dim}, {positions}");
-                        assert_eq!(bits(&out), bits(&want), "{case}");
-                        // Span by span, as threads share them.
-                        let len = state_len(rows, head_dim);
-                        let mut states = vec![f32::NAN; len * span_count(position)];
-                        for (span, state) in states.chunks_exact_mut(len).enumerate().rev() {
-                            attend_span(isa, &query, span, state);
-                        }
-                        combine(isa, rows, head_dim, len, &mut states);
-                        assert_eq!(bits(&states[..out.len()]), bits(&want), "{case}, by spans");
-                    }
+                for element in Element::ALL {
+                    equals_the_plain_loop(HeadBlock { head_dim, element }, heads, positions);
                 }
+            }
+        }
+        for element in Element::ALL {
+            let head_dim = 7;
+            equals_the_plain_loop(HeadBlock { head_dim, element }, 2, 35);
+        }
+    }
+
+    fn equals_the_plain_loop(head: HeadBlock, heads: usize, positions: usize) {
+        let HeadBlock { head_dim, element } = head;
+        let scale = 1.0 / (head_dim as f32).sqrt();
+        let kv = kv(head, positions);
+        // As many of the last tokens together as fit a tile and lie in the last block.
+        let most = (MAX_ROWS / heads).min((positions - 1) % BLOCK + 1);
+        for tokens in [1, most] {
+            let position = positions - tokens;
+            let rows = tokens * heads;
+            let queries: Vec<f32> = (0..rows * head_dim).map(|i| value(i + 5)).collect();
+            let seen = |row: usize| ..position + row / heads + 1;
+            let plain = |(row, query)| {
+                let (keys, values) = (&kv.keys[seen(row)], &kv.values[seen(row)]);
+                reference::attention(query, keys, values, scale, SPAN)
+            };
+            let rows_of_queries = queries.chunks_exact(head_dim).enumerate();
+            let want: Vec<f32> = rows_of_queries.flat_map(plain).collect();
+            for isa in Isa::all() {
+                let query = Query {
+                    queries: &queries,
+                    heads,
+                    head_dim,
+                    element,
+                    scale,
+                    position,
+                    block: |index: usize| kv.blocks[index].values(),
+                };
+                let mut out = vec![0.0; rows * head_dim];
+                attend(isa, &query, &mut out);
+                let case =
+                    format!("{isa} {element:?} {tokens} x {heads} x {head_dim}, {positions}");
+                assert_eq!(bits(&out), bits(&want), "{case}");
+                // Span by span, as threads share them.
+                let len = state_len(rows, head_dim);
+                let mut states = vec![f32::NAN; len * span_count(position)];
+                for (span, state) in states.chunks_exact_mut(len).enumerate().rev() {
+                    attend_span(isa, &query, span, state);
+                }
+                combine(isa, rows, head_dim, len, &mut states);
+                assert_eq!(bits(&states[..out.len()]), bits(&want), "{case}, by spans");
             }
         }
     }
 
     #[test]
     fn later_positions_in_the_last_block_do_not_count() {
-        let head = HeadBlock { head_dim: 16 };
-        let mut block = vec![0.0; head.values_per_block()];
-        head.write(&mut block, 0, &[1.0; 16], &[3.0; 16]);
-        head.write(&mut block, 1, &[9.0; 16], &[100.0; 16]);
-        for isa in Isa::all() {
-            let mut out = [0.0; 16];
-            let query = Query {
-                queries: &[1.0; 16],
-                heads: 1,
-                head_dim: 16,
-                scale: 0.25,
-                position: 0,
-                block: |_| block.as_slice(),
-            };
-            attend(isa, &query, &mut out);
-            assert_eq!(out, [3.0; 16], "{isa}");
+        for element in Element::ALL {
+            let head_dim = 16;
+            let head = HeadBlock { head_dim, element };
+            let mut block = Block::zeros(head);
+            block.write(head, 0, &[1.0; 16], &[3.0; 16]);
+            block.write(head, 1, &[9.0; 16], &[100.0; 16]);
+            for isa in Isa::all() {
+                let mut out = [0.0; 16];
+                let query = Query {
+                    queries: &[1.0; 16],
+                    heads: 1,
+                    head_dim,
+                    element,
+                    scale: 0.25,
+                    position: 0,
+                    block: |_| block.values(),
+                };
+                attend(isa, &query, &mut out);
+                assert_eq!(out, [3.0; 16], "{isa}");
+            }
         }
     }
 }

@@ -8,11 +8,14 @@ use std::arch::x86_64::*;
 
 use crate::compute::isa::Kernel;
 use crate::compute::matmul::{Store, Tile};
-use crate::tensor::PANEL_ROWS;
+use crate::tensor::{Element, PANEL_ROWS, Values};
 
 /// Tokens computed at once: 12 accumulators, 2 registers for the weights and 1 for the broadcast are
 /// 15 of 16.
 const TOKENS: usize = 6;
+
+/// Bytes of one line of a panel.
+const LINE: usize = 64;
 
 /// Proof that the CPU has AVX2 and FMA.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,6 +35,14 @@ impl Avx2 {
 
     /// `tile` has checked its lengths.
     pub(in crate::compute) fn tile(self, tile: &Tile<'_>, out: &mut [f32]) {
+        match tile.element() {
+            Element::F32 => self.tile_of::<false>(tile, out),
+            Element::Bf16 => self.tile_of::<true>(tile, out),
+        }
+    }
+
+    /// `BF16` says whether the panels are.
+    fn tile_of<const BF16: bool>(self, tile: &Tile<'_>, out: &mut [f32]) {
         for (panel, weights) in tile.panels.iter().enumerate() {
             for first in (0..tile.tokens).step_by(TOKENS) {
                 let tokens = (tile.tokens - first).min(TOKENS);
@@ -39,9 +50,11 @@ impl Avx2 {
                 macro_rules! by_tokens {
                     ($($tokens:literal)*) => {
                         match tokens {
-                            // SAFETY: `self` proves the features; `run_tile` checked the lengths, of
-                            // which this is one panel and a part of the tokens.
-                            $($tokens => unsafe { kernel::<$tokens>(tile, weights, first, out) },)*
+                            // SAFETY: `self` proves the features; `run_tile` checked the lengths and
+                            // number types, of which this is one panel and a part of the tokens.
+                            $($tokens => unsafe {
+                                kernel::<$tokens, BF16>(tile, *weights, first, out)
+                            },)*
                             _ => unreachable!("at most TOKENS tokens at once"),
                         }
                     };
@@ -59,10 +72,15 @@ fn enter<K: Kernel>(kernel: K) -> K::Output {
 
 /// # Safety
 /// The lengths of `tile` fit, as `Tile::check` asserts, for `first + T` tokens; `weights` is one of its
-/// panels, and `out` has T tokens of 16 values.
+/// panels, of that number type, and `out` has T tokens of 16 values.
 #[target_feature(enable = "avx2,fma")]
-unsafe fn kernel<const T: usize>(tile: &Tile<'_>, weights: &[f32], first: usize, out: &mut [f32]) {
-    let weights = weights.as_ptr();
+unsafe fn kernel<const T: usize, const BF16: bool>(
+    tile: &Tile<'_>,
+    weights: Values<'_>,
+    first: usize,
+    out: &mut [f32],
+) {
+    let weights = weights.address();
     let mut low = [_mm256_setzero_ps(); T];
     let mut high = [_mm256_setzero_ps(); T];
     if tile.store == Store::Continue {
@@ -79,13 +97,21 @@ unsafe fn kernel<const T: usize>(tile: &Tile<'_>, weights: &[f32], first: usize,
     while k < tile.cols {
         let lanes = (tile.cols - k).min(PANEL_ROWS);
         for lane in 0..lanes {
-            let offset = (k + lane) * PANEL_ROWS;
-            // SAFETY: offset + 16 <= cols * 16, the length of one panel.
+            let offset = match BF16 {
+                false => (k + lane) * LINE,
+                true => (k + lane) / 2 * LINE,
+            };
+            // SAFETY: the line of a column is within its panel: there are as many lines as columns, or half as
+            // many, rounded up.
             let line = unsafe { weights.add(offset) };
             // SAFETY: as above; unaligned loads have no alignment requirement.
-            let w_low = unsafe { _mm256_loadu_ps(line) };
+            let mut w_low = unsafe { _mm256_loadu_ps(line.cast()) };
             // SAFETY: the second half of the same line.
-            let w_high = unsafe { _mm256_loadu_ps(line.wrapping_add(8)) };
+            let mut w_high = unsafe { _mm256_loadu_ps(line.wrapping_add(LINE / 2).cast()) };
+            if BF16 {
+                w_low = widened(w_low, lane % 2 == 1);
+                w_high = widened(w_high, lane % 2 == 1);
+            }
             for t in 0..T {
                 // SAFETY: `x` points to this block, which has T tokens of 16 values.
                 let value = unsafe { *x.wrapping_add(t * PANEL_ROWS + lane) };
@@ -109,4 +135,16 @@ unsafe fn kernel<const T: usize>(tile: &Tile<'_>, weights: &[f32], first: usize,
             unsafe { _mm256_storeu_ps(place, value) };
         }
     }
+}
+
+/// The first or second value of each pair of BF16 values.
+#[inline]
+#[target_feature(enable = "avx2,fma")]
+fn widened(pairs: __m256, second: bool) -> __m256 {
+    let pairs = _mm256_castps_si256(pairs);
+    _mm256_castsi256_ps(if second {
+        _mm256_and_si256(pairs, _mm256_set1_epi32(!0xffff))
+    } else {
+        _mm256_slli_epi32::<16>(pairs)
+    })
 }

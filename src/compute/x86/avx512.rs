@@ -8,12 +8,12 @@ use std::arch::x86_64::*;
 
 use crate::compute::isa::Kernel;
 use crate::compute::matmul::{Fetch, Store, Tile};
-use crate::tensor::PANEL_ROWS;
+use crate::tensor::{Element, PANEL_ROWS};
 
-/// How far ahead of the current line each panel is fetched, in floats: 4 KiB. From 8 tokens on the
+/// How far ahead of the current line each panel is fetched, in bytes. From 8 tokens on the
 /// arithmetic is long enough that the hardware prefetcher loses the stream; fetching made batches of
 /// 8 to 14 tokens 13 to 60 % faster, while 1, 2 and 8 KiB were worse, and few tokens lose 5 %.
-const AHEAD: usize = 1024;
+const AHEAD: usize = 4096;
 const AHEAD_FROM_TOKENS: usize = 8;
 /// Several tiles have at least this many tokens: half of 15.
 const SEVERAL_FROM_TOKENS: usize = 7;
@@ -24,6 +24,11 @@ const OWN: u8 = 1;
 const NEXT: u8 = 2;
 const NEXT_TWO: u8 = 3;
 const INPUT: u8 = 4;
+
+/// Bytes of one line of a panel.
+const LINE: usize = 64;
+/// The second of each pair of BF16 values.
+const ODD: __mmask32 = 0xaaaa_aaaa;
 
 /// Proof that the CPU has AVX-512 F, VL, BW and DQ.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,12 +53,20 @@ impl Avx512 {
 
     /// `tile` has checked its lengths.
     pub(in crate::compute) fn tile(self, tile: &Tile<'_>, out: &mut [f32]) {
+        match tile.element() {
+            Element::F32 => self.tile_of::<false>(tile, out),
+            Element::Bf16 => self.tile_of::<true>(tile, out),
+        }
+    }
+
+    /// `BF16` says whether the panels are.
+    fn tile_of<const BF16: bool>(self, tile: &Tile<'_>, out: &mut [f32]) {
         macro_rules! by_tokens {
             ($panels:literal, $fetch:ident: $($tokens:literal)*) => {
                 match tile.tokens {
                     // SAFETY: `self` proves the features; `run_tile` checked the lengths for the tile's
-                    // panels, of which there are so many, and tokens.
-                    $($tokens => unsafe { kernel::<$panels, $tokens, $fetch>(tile, out) },)*
+                    // panels, of which there are so many and of this number type, and tokens.
+                    $($tokens => unsafe { kernel::<$panels, $tokens, $fetch, BF16>(tile, out) },)*
                     _ => unreachable!("tiles have at most TILE_TOKENS tokens"),
                 }
             };
@@ -89,9 +102,10 @@ fn enter<K: Kernel>(kernel: K) -> K::Output {
 }
 
 /// # Safety
-/// `tile` has `P` panels, and its lengths and that of `out` fit them and `T` tokens, as `Tile::check` asserts.
+/// `tile` has `P` panels of the number type, and its lengths and that of `out` fit them and `T` tokens, as
+/// `Tile::check` asserts.
 #[target_feature(enable = "avx512f,avx512vl,avx512bw,avx512dq,fma")]
-unsafe fn kernel<const P: usize, const T: usize, const FETCH: u8>(
+unsafe fn kernel<const P: usize, const T: usize, const FETCH: u8, const BF16: bool>(
     tile: &Tile<'_>,
     out: &mut [f32],
 ) {
@@ -109,26 +123,31 @@ unsafe fn kernel<const P: usize, const T: usize, const FETCH: u8>(
     }
     let mut panels = [std::ptr::null(); P];
     for p in 0..P {
-        panels[p] = tile.panels[p].as_ptr();
+        panels[p] = tile.panels[p].address();
     }
     // Nothing is read through these: fetching from anywhere is harmless.
     let mut next = [[std::ptr::null(); 2]; P];
     match tile.fetch {
-        Fetch::Next(panel) => next[0][0] = panel.as_ptr(),
+        Fetch::Next(panel) => next[0][0] = panel.address(),
         Fetch::NextTwo(panels) => {
             for (next, panels) in next.iter_mut().zip(panels) {
-                *next = [panels[0].as_ptr(), panels[1].as_ptr()];
+                *next = [panels[0].address(), panels[1].address()];
             }
         }
         Fetch::Nothing | Fetch::Own | Fetch::Input => {}
     }
     let mut x = tile.x.as_ptr();
     let mut k = 0;
-    while k < tile.cols {
-        let lanes = (tile.cols - k).min(PANEL_ROWS);
-        for lane in 0..lanes {
-            let offset = (k + lane) * PANEL_ROWS;
-            if FETCH == NEXT {
+    // One column: the weights of all panels times the activations of all tokens. Of a pair of BF16 columns, which
+    // share a line, `$odd` names the second.
+    macro_rules! column {
+        ($lane:expr, $odd:literal) => {{
+            let lane = $lane;
+            let offset = match BF16 {
+                false => (k + lane) * LINE,
+                true => (k + lane) / 2 * LINE,
+            };
+            if FETCH == NEXT && !$odd {
                 _mm_prefetch::<_MM_HINT_T1>(next[0][0].wrapping_add(offset).cast());
             }
             if FETCH == NEXT || FETCH == INPUT {
@@ -136,7 +155,7 @@ unsafe fn kernel<const P: usize, const T: usize, const FETCH: u8>(
                 let line = x.wrapping_add(tile.x_block + lane * PANEL_ROWS);
                 _mm_prefetch::<_MM_HINT_T0>(line.cast());
             }
-            if FETCH == NEXT_TWO {
+            if FETCH == NEXT_TWO && !$odd {
                 for p in 0..P {
                     _mm_prefetch::<_MM_HINT_T0>(next[p][0].wrapping_add(offset).cast());
                     _mm_prefetch::<_MM_HINT_T1>(next[p][1].wrapping_add(offset).cast());
@@ -144,13 +163,27 @@ unsafe fn kernel<const P: usize, const T: usize, const FETCH: u8>(
             }
             let mut w = [_mm512_setzero_ps(); P];
             for p in 0..P {
-                // SAFETY: offset + 16 <= cols * 16, the length of a panel.
+                // SAFETY: the line of a column is within its panel: there are as many lines as columns, or half
+                // as many, rounded up.
                 let line = unsafe { panels[p].add(offset) };
-                if FETCH == OWN {
+                if FETCH == OWN && !$odd {
                     _mm_prefetch::<_MM_HINT_T0>(line.wrapping_add(AHEAD).cast());
                 }
-                // SAFETY: as above; unaligned loads have no alignment requirement.
-                w[p] = unsafe { _mm512_loadu_ps(line) };
+                w[p] = match (BF16, $odd) {
+                    // SAFETY: as above; unaligned loads have no alignment requirement.
+                    (false, _) => unsafe { _mm512_loadu_ps(line.cast()) },
+                    (true, false) => {
+                        // SAFETY: as above.
+                        let pairs = unsafe { _mm512_loadu_si512(line.cast()) };
+                        _mm512_castsi512_ps(_mm512_slli_epi32::<16>(pairs))
+                    }
+                    // The load itself clears the first values: no register for a mask, and no operation.
+                    (true, true) => {
+                        // SAFETY: as above.
+                        let upper = unsafe { _mm512_maskz_loadu_epi16(ODD, line.cast()) };
+                        _mm512_castsi512_ps(upper)
+                    }
+                };
             }
             for t in 0..T {
                 // SAFETY: `x` points to this block, which has T tokens of 16 values.
@@ -159,6 +192,22 @@ unsafe fn kernel<const P: usize, const T: usize, const FETCH: u8>(
                 for p in 0..P {
                     acc[p][t] = _mm512_fmadd_ps(w[p], value, acc[p][t]);
                 }
+            }
+        }};
+    }
+    while k < tile.cols {
+        let lanes = (tile.cols - k).min(PANEL_ROWS);
+        if BF16 {
+            for pair in 0..lanes / 2 {
+                column!(2 * pair, false);
+                column!(2 * pair + 1, true);
+            }
+            if lanes % 2 == 1 {
+                column!(lanes - 1, false);
+            }
+        } else {
+            for lane in 0..lanes {
+                column!(lane, false);
             }
         }
         k += PANEL_ROWS;

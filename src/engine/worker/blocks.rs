@@ -1,12 +1,12 @@
 //! KV blocks of a worker's sequences: who gets them, who gives them back, and which are shared.
 
 use super::Worker;
-use crate::engine::scheduler::{admits, fits};
+use crate::engine::scheduler::{admits, fits, place};
 use crate::engine::stepper::Stepper;
 use crate::model::KV_BLOCK_TOKENS;
 
 impl<S: Stepper> Worker<'_, S> {
-    /// Preempts the youngest until the others can grow, and grows those.
+    /// Preempts the last until the others can grow, and grows those.
     pub(super) fn make_room(&mut self) {
         self.look();
         loop {
@@ -28,11 +28,14 @@ impl<S: Stepper> Worker<'_, S> {
             self.take_blocks(self.running);
             let view = self.sequences[self.running].view();
             if !admits(&view, self.running, self.available(), self.shared.limits) {
-                // Who waits holds nothing: the oldest must find room.
+                // Who waits holds nothing: the first must find room.
                 self.give_back(self.running);
                 return;
             }
             self.reserve(self.running, view.reservation());
+            self.look();
+            let place = place(&self.views[..self.running], view.priority);
+            self.sequences[place..=self.running].rotate_right(1);
             self.running += 1;
         }
     }
@@ -109,7 +112,7 @@ impl<S: Stepper> Worker<'_, S> {
         }
     }
 
-    /// Looks at the running sequences for a step. One whose next block an older one is about to compute waits
+    /// Looks at the running sequences for a step. One whose next block another before it is about to compute waits
     /// for that instead of computing it too: it is shown as having nothing to compute.
     pub(super) fn wait_for_equals(&mut self) {
         for index in 0..self.running {

@@ -136,7 +136,7 @@ struct Worker<'a, S: Stepper> {
     /// Positions that the KV memory holds.
     positions: usize,
     prefixes: PrefixIndex,
-    /// In order of arrival; the first `running` run, the others wait for KV blocks.
+    /// The first `running` run, the others wait for KV blocks; their order is the scheduler's.
     sequences: Vec<Sequence<S::Table>>,
     running: usize,
     // Buffers that every step reuses.
@@ -230,7 +230,7 @@ impl<'a, S: Stepper> Worker<'a, S> {
         self.views.extend(self.sequences.iter().map(Sequence::view));
     }
 
-    /// Drafts for the sequences that decode, the oldest first, while the step stays cheap.
+    /// Drafts for the sequences that decode, in their order, while the step stays cheap.
     fn make_drafts(&mut self) {
         let tokens: usize = self.shares.iter().sum();
         let mut room = match self.shared.speculation {

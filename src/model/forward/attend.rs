@@ -4,11 +4,12 @@
 use crate::compute::attention::{
     BLOCK, MAX_HEAD_DIM, MAX_ROWS, Query, attend, attend_span, combine, span_count, state_len,
 };
-use crate::compute::{Isa, Lanes, elementwise};
+use crate::compute::{Isa, Lanes, Team, elementwise};
 use crate::tensor::PANEL_ROWS;
 
 use super::plan::{Plan, Run, Task};
 use super::{SERIAL_TOKENS, Step};
+use crate::model::kv::ValuesMut;
 use crate::model::rope::Angles;
 use crate::model::scratch::Scratch;
 use crate::model::spec::Rotary;
@@ -76,7 +77,8 @@ impl Step<'_> {
         }
         let head_block = self.kv.shape().head();
         let (plan, qkv, angles) = (&s.plan, &s.qkv, &s.angles);
-        let write = |index: usize, block: &mut [f32]| {
+        // `store` is handed key and value of one lane of the block.
+        let write = |index: usize, store: &mut dyn FnMut(usize, &[f32], &[f32])| {
             let runs = plan.writes.len();
             let (run, head) = (plan.writes[index % runs], index / runs);
             let Run {
@@ -94,17 +96,22 @@ impl Step<'_> {
                 match model.spec.rotary {
                     Rotary::Adjacent => elementwise::rotate_heads(isa, key, dim, cos, sin),
                 }
-                head_block.write(block, position % BLOCK + token, key, value);
+                store(position % BLOCK + token, key, value);
             }
         };
         let len = head_block.values_per_block();
-        let data = self.kv.data_mut();
-        if self.batch.len() <= SERIAL_TOKENS {
-            for (index, &start) in s.starts.iter().enumerate() {
-                write(index, &mut data[start..start + len]);
-            }
-        } else {
-            self.team.scattered(data, &s.starts, len, write);
+        let team = (self.batch.len() > SERIAL_TOKENS).then_some(self.team);
+        match self.kv.data_mut() {
+            ValuesMut::F32(data) => each_part(team, data, &s.starts, len, |index, block| {
+                write(index, &mut |lane, key, value| {
+                    head_block.write(block, lane, key, value);
+                });
+            }),
+            ValuesMut::Bf16(data) => each_part(team, data, &s.starts, len, |index, block| {
+                write(index, &mut |lane, key, value| {
+                    head_block.write_narrow(block, lane, key, value);
+                });
+            }),
         }
     }
 
@@ -135,6 +142,24 @@ impl Step<'_> {
             copy(0, out);
         } else {
             self.team.chunks(out, block_len, copy);
+        }
+    }
+}
+
+/// Calls `f(index, part)` for the parts of `data` that begin at `starts`, shared by a team if there is one.
+fn each_part<T: Send>(
+    team: Option<&Team>,
+    data: &mut [T],
+    starts: &[usize],
+    len: usize,
+    f: impl Fn(usize, &mut [T]) + Sync,
+) {
+    match team {
+        Some(team) => team.scattered(data, starts, len, f),
+        None => {
+            for (index, &start) in starts.iter().enumerate() {
+                f(index, &mut data[start..start + len]);
+            }
         }
     }
 }
@@ -172,6 +197,7 @@ impl Inputs<'_> {
             queries,
             heads: task.heads,
             head_dim: dim,
+            element: self.kv.shape().element,
             scale: 1.0 / (dim as f32).sqrt(),
             position: unit.position,
             block: |block: usize| self.kv.head(table, block, layer, task.kv_head),

@@ -68,7 +68,7 @@ impl Runner {
             .weights
             .rope_factors
             .as_ref()
-            .map(|tensor| tensor.values());
+            .map(|tensor| tensor.f32());
         Ok(Runner {
             isa,
             team: Team::new(&format!("woolly-w{worker}"), threads)?,
@@ -268,8 +268,8 @@ fn norm(
         BoundNorm::Layer { .. } => elementwise::layer_moments(isa, x, eps, first, out),
     };
     let parameters = match weights {
-        BoundNorm::Rms { weight } => (weight.values(), None),
-        BoundNorm::Layer { weight, bias } => (weight.values(), Some(bias.values())),
+        BoundNorm::Rms { weight } => (weight.f32(), None),
+        BoundNorm::Layer { weight, bias } => (weight.f32(), Some(bias.f32())),
     };
     let block_len = x.block_len();
     let out = y.values_mut();

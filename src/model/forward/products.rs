@@ -137,6 +137,7 @@ fn chunk_panels(count: usize, threads: usize) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::tensor::Values;
 
     #[test]
     fn threads_get_equally_many_panels_where_that_is_possible() {
@@ -158,8 +159,8 @@ mod tests {
     fn a_panel_is_found_in_its_part() {
         let data = vec![0.0; 5 * 16];
         let parts = [
-            Panels::new(&data[..48], 40, 1),
-            Panels::new(&data[48..], 32, 1),
+            Panels::new(Values::F32(&data[..48]), 40, 1),
+            Panels::new(Values::F32(&data[48..]), 32, 1),
         ];
         let found = |panel| part_of(&parts, panel).map(|(part, panel)| (part.rows(), panel));
         assert_eq!(

@@ -127,7 +127,7 @@ impl Changes<'_> {
         let Some(claimed) = self
             .db
             .prepare_cached(
-                "SELECT id, endpoint, body, seed, max_tokens, created_at_ms
+                "SELECT id, endpoint, body, seed, max_tokens, created_at_ms, priority
                  FROM job JOIN request ON job_id = id
                  WHERE id = (SELECT id FROM job WHERE state = 'queued'
                              ORDER BY priority DESC, id LIMIT 1)",
@@ -135,6 +135,7 @@ impl Changes<'_> {
             .query_row([], |row| {
                 Ok(Claimed {
                     id: JobId(row.get(0)?),
+                    priority: row.get(6)?,
                     endpoint: reads::word(row, 1, Endpoint::from_path)?,
                     body: row.get(2)?,
                     seed: row.get::<_, i64>(3)?.cast_unsigned(),

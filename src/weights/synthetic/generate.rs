@@ -192,6 +192,7 @@ fn mix(state: u64) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::tensor::Element;
 
     fn spec(layout: Layout, rows: usize, cols: usize) -> TensorSpec {
         TensorSpec {
@@ -285,7 +286,7 @@ mod tests {
             (Layout::Vector, 1, 701),
         ] {
             let spec = spec(layout, rows, cols);
-            let width = spec.stored_len().unwrap() / cols;
+            let width = spec.stored_len(Element::F32).unwrap() / cols;
             let mut all = vec![0.0; cols * width];
             fill(Isa::best(), 42, &spec, &whole(&spec), &mut all);
             for cols in [0..256, 256..512, 512..cols] {

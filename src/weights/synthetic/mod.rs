@@ -84,6 +84,7 @@ mod tests {
     use super::*;
     use crate::cache::{Check, Directory, Key, MemoryTensors};
     use crate::config::Preset;
+    use crate::tensor::Element;
 
     /// Odd sizes, so that strips, panels and words end anywhere, and enough of them for many strips.
     fn sizes() -> config::Synthetic {
@@ -110,8 +111,11 @@ mod tests {
     }
 
     fn in_memory(synthetic: &Synthetic) -> String {
-        let tensors = MemoryTensors::fill(synthetic, &()).unwrap();
-        let values = |name: &str| tensors.at(tensors.position(name).unwrap()).1;
+        let tensors = MemoryTensors::fill(synthetic, Element::F32, &()).unwrap();
+        let values = |name: &str| {
+            let (_, values) = tensors.at(tensors.position(name).unwrap());
+            values.f32().unwrap()
+        };
         hash(&synthetic.specs, values)
     }
 
@@ -120,13 +124,16 @@ mod tests {
         let key = Key {
             source: synthetic.fingerprint.clone(),
             source_bytes: 0,
+            element: Element::F32,
         };
         let directory = Directory::open(root.path()).unwrap();
         let found = directory
             .find_or_build(&key, synthetic, Check::Header, &())
             .unwrap();
         assert!(!found.from_cache);
-        hash(&synthetic.specs, |name| found.tensors.get(name).unwrap().1)
+        hash(&synthetic.specs, |name| {
+            found.tensors.get(name).unwrap().1.f32().unwrap()
+        })
     }
 
     #[test]

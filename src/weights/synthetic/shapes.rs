@@ -1,7 +1,7 @@
 //! Names, layouts and sizes of a llama model's tensors, as in a GGUF file.
 
 use crate::config::{self, SyntheticNorm};
-use crate::tensor::{Layout, TensorSpec};
+use crate::tensor::{Element, Layout, TensorSpec};
 use crate::weights::Error;
 
 /// How the names of biases end.
@@ -71,10 +71,9 @@ pub(super) fn specs(sizes: &config::Synthetic) -> Result<Vec<TensorSpec>, Error>
         list.matrix("output", vocab, hidden);
     }
     let specs = list.specs;
-    match specs
-        .iter()
-        .try_fold(0usize, |sum, spec| sum.checked_add(spec.stored_len()?))
-    {
+    match specs.iter().try_fold(0usize, |sum, spec| {
+        sum.checked_add(spec.stored_len(Element::F32)?)
+    }) {
         Some(_) => Ok(specs),
         None => Err(Error::Synthetic(
             "the number of parameters overflows".into(),
