@@ -35,6 +35,20 @@ impl Cache {
         cache
     }
 
+    /// Of the tiny model in BF16.
+    fn narrow() -> Self {
+        let mut cache = Cache {
+            root: tempfile::tempdir().unwrap(),
+            file: PathBuf::new(),
+        };
+        let warm = ["warm", &model(), "--weights", "bf16"];
+        cache.call(&warm).ends_with(0);
+        let names = cache.names();
+        let name = names.iter().find(|name| name.ends_with(".safetensors"));
+        cache.file = cache.path(name.unwrap());
+        cache
+    }
+
     fn path(&self, name: &str) -> PathBuf {
         self.root.path().join(name)
     }
@@ -400,4 +414,44 @@ fn a_fifo_is_not_waited_for() {
         .ends_with(1);
     assert!(said.err.contains("regular file"), "{}", said.err);
     assert!(!out.exists());
+}
+
+#[test]
+fn a_cache_in_bf16_is_cared_for_like_any_other() {
+    let cache = Cache::narrow();
+    assert!(
+        cache.name().contains("-bf16-panels16-v1."),
+        "{}",
+        cache.name()
+    );
+    let sound = fs::read(&cache.file).unwrap();
+    let wide = Cache::warm();
+    let bytes = fs::metadata(&wide.file).unwrap().len();
+    assert!((sound.len() as u64) < bytes * 6 / 10);
+    cache.damage();
+    cache.call(&["verify"]).ends_with(1);
+    cache.call(&["verify", "--repair"]).ends_with(0);
+    assert_eq!(fs::read(&cache.file).unwrap(), sound);
+    // Both number types of one model live side by side.
+    cache.call(&["warm", &model()]).ends_with(0);
+    let files = cache.names().into_iter();
+    let files: Vec<_> = files
+        .filter(|name| name.ends_with(".safetensors"))
+        .collect();
+    assert_eq!(files.len(), 2, "{files:?}");
+    let rows = cache.path("rows.gguf");
+    let unpack = [
+        "unpack",
+        cache.name(),
+        "-o",
+        rows.to_str().unwrap(),
+        "--format",
+        "gguf",
+    ];
+    let model = model();
+    cache
+        .call(&[&unpack[..], &["--model", &model]].concat())
+        .ends_with(0);
+    let said = cache.call(&["warm", "somewhere.gguf", "--weights", "f16"]);
+    said.ends_with(2);
 }

@@ -3,8 +3,9 @@
 
 use std::path::Path;
 
+use woolly::compute::Panels;
 use woolly::config::{Cache, ModelSource, Preset, Synthetic, SyntheticNorm, Verify};
-use woolly::tensor::{Element, Layout, TensorSpec};
+use woolly::tensor::{Element, Layout, TensorSpec, narrow as narrow_value, widen};
 use woolly::weights::{self, Loaded};
 
 fn sizes() -> Synthetic {
@@ -262,6 +263,61 @@ fn sizes_that_make_no_model_are_refused() {
         ..sizes()
     };
     assert!(refused(huge).contains("overflows"));
+}
+
+#[test]
+fn bf16_weights_are_rounded_once_wherever_they_live() {
+    let directory = tempfile::tempdir().unwrap();
+    let settings = Cache {
+        dir: directory.path().to_path_buf(),
+        max_bytes: None,
+        verify: Verify::Full,
+    };
+    // 73 columns in pairs leave one alone.
+    let odd = Synthetic {
+        intermediate_size: 73,
+        ..sizes()
+    };
+    let narrow = |persist| {
+        let source = ModelSource::Synthetic(Synthetic {
+            persist,
+            ..odd.clone()
+        });
+        weights::open_cached(&source, Element::Bf16, &settings, &()).unwrap()
+    };
+    let (memory, file) = (narrow(false), narrow(true));
+    assert!(std::fs::read_dir(directory.path()).unwrap().count() > 0);
+    let wide = in_memory(odd);
+    assert_eq!(memory.fingerprint, file.fingerprint);
+    assert_ne!(memory.fingerprint, wide.fingerprint);
+    for spec in wide.store.specs() {
+        let [wide, memory, file] =
+            [&wide, &memory, &file].map(|loaded| loaded.store.get(&spec.name).unwrap());
+        assert_eq!(memory.values(), file.values(), "{}", spec.name);
+        if spec.layout == Layout::Vector {
+            assert_eq!(memory.f32(), wide.f32(), "{}", spec.name);
+            continue;
+        }
+        let (wide, memory) = (wide.values(), memory.values());
+        assert_eq!(memory.element(), Element::Bf16);
+        let [wide, memory] = [wide, memory].map(|values| match spec.layout {
+            Layout::Panels => {
+                let panels = Panels::new(values, spec.rows, spec.cols);
+                let mut rows = vec![0.0; spec.rows * spec.cols];
+                for (row, out) in rows.chunks_exact_mut(spec.cols).enumerate() {
+                    panels.copy_row(row, 0, out);
+                }
+                rows
+            }
+            Layout::Rows | Layout::Vector => {
+                let mut rows = vec![0.0; values.len()];
+                values.copy_to(&mut rows);
+                rows
+            }
+        });
+        let rounded: Vec<f32> = wide.iter().map(|&v| widen(narrow_value(v))).collect();
+        assert!(memory == rounded && memory != wide, "{}", spec.name);
+    }
 }
 
 #[test]
