@@ -54,7 +54,11 @@ fn simd() -> Vec<IsaChoice> {
         .iter()
         .map(|isa| isa.name())
         .collect();
-    [(IsaChoice::Avx2, "avx2"), (IsaChoice::Avx512, "avx512")]
+    [
+        (IsaChoice::Avx2, "avx2"),
+        (IsaChoice::Avx512, "avx512"),
+        (IsaChoice::Neon, "neon"),
+    ]
         .into_iter()
         .filter(|(_, name)| names.contains(name))
         .map(|(choice, _)| choice)

@@ -3,6 +3,8 @@
 
 use std::fmt;
 
+#[cfg(target_arch = "aarch64")]
+use super::aarch64::Neon;
 #[cfg(target_arch = "x86_64")]
 use super::x86::{Avx2, Avx512};
 
@@ -15,6 +17,8 @@ pub enum Isa {
     Avx2(Avx2),
     #[cfg(target_arch = "x86_64")]
     Avx512(Avx512),
+    #[cfg(target_arch = "aarch64")]
+    Neon(Neon),
 }
 
 /// A piece of work compiled once per instruction set. `run` must be `#[inline(always)]`: only then
@@ -42,6 +46,8 @@ impl Isa {
             all.extend(Avx2::detect().map(Isa::Avx2));
             all.extend(Avx512::detect().map(Isa::Avx512));
         }
+        #[cfg(target_arch = "aarch64")]
+        all.extend(Neon::detect().map(Isa::Neon));
         all
     }
 
@@ -54,10 +60,14 @@ impl Isa {
         } else if let Some(isa) = Avx2::detect().map(Isa::Avx2) {
             return isa;
         }
+        #[cfg(target_arch = "aarch64")]
+        if let Some(isa) = Neon::detect().map(Isa::Neon) {
+            return isa;
+        }
         Isa::Portable
     }
 
-    /// By the name used in the configuration: `auto`, `portable`, `avx2`, `avx512`.
+    /// By the name used in the configuration: `auto`, `portable`, `avx2`, `avx512`, `neon`.
     pub fn by_name(name: &str) -> Result<Isa, UnknownIsa> {
         if name == "auto" {
             return Ok(Self::best());
@@ -78,6 +88,8 @@ impl Isa {
             Isa::Avx2(_) => "avx2",
             #[cfg(target_arch = "x86_64")]
             Isa::Avx512(_) => "avx512",
+            #[cfg(target_arch = "aarch64")]
+            Isa::Neon(_) => "neon",
         }
     }
 
@@ -90,6 +102,8 @@ impl Isa {
             Isa::Avx2(token) => token.run(kernel),
             #[cfg(target_arch = "x86_64")]
             Isa::Avx512(token) => token.run(kernel),
+            #[cfg(target_arch = "aarch64")]
+            Isa::Neon(token) => token.run(kernel),
         }
     }
 }

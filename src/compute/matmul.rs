@@ -193,6 +193,8 @@ pub(super) fn run_tile(isa: Isa, tile: &Tile<'_>, out: &mut [f32]) {
         Isa::Avx2(token) => token.tile(tile, out),
         #[cfg(target_arch = "x86_64")]
         Isa::Avx512(token) => token.tile(tile, out),
+        #[cfg(target_arch = "aarch64")]
+        Isa::Neon(token) => token.tile(tile, out),
     }
 }
 

@@ -8,6 +8,8 @@
 //! Invariant: knows nothing of the rest of the crate but the words of [`crate::tensor`]. Lengths are
 //! checked at the safe entry points, which panic on a wrong one: shapes are the caller's own.
 
+#[cfg(target_arch = "aarch64")]
+mod aarch64;
 pub mod attention;
 pub mod elementwise;
 mod isa;
@@ -21,6 +23,8 @@ mod team;
 #[cfg(target_arch = "x86_64")]
 mod x86;
 
+#[cfg(target_arch = "aarch64")]
+pub use aarch64::Neon;
 pub use isa::{Isa, Kernel, UnknownIsa};
 pub use lanes::{Lanes, LanesView};
 pub use panel::Panels;

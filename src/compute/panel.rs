@@ -66,6 +66,8 @@ pub fn interleave(isa: Isa, rows: &[&[f32]; PANEL_ROWS], lines: &mut [[f32; PANE
         Isa::Avx2(token) => token.interleave(rows, lines),
         #[cfg(target_arch = "x86_64")]
         Isa::Avx512(token) => token.interleave(rows, lines),
+        #[cfg(target_arch = "aarch64")]
+        Isa::Neon(token) => token.interleave(rows, lines),
     };
     for (lane, row) in rows.iter().enumerate() {
         for (line, value) in lines[done..].iter_mut().zip(&row[done..]) {

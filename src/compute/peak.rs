@@ -22,6 +22,8 @@ fn chains(isa: Isa, rounds: usize) -> (f32, usize) {
         Isa::Avx2(token) => token.chains(rounds),
         #[cfg(target_arch = "x86_64")]
         Isa::Avx512(token) => token.chains(rounds),
+        #[cfg(target_arch = "aarch64")]
+        Isa::Neon(token) => token.chains(rounds),
     }
 }
 

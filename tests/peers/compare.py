@@ -2,12 +2,14 @@
 """Speed of woolly and llama.cpp, alternately, on the same F32 weights with the same threads.
 
     python tests/peers/compare.py --model SmolLM2-135M-Instruct.Q4_1.gguf [--only prompt batch ...] [--pairs 5]
+                                  [--weights bf16]
 
 needs the package llama-cpp-python, built natively (CMAKE_ARGS=-DGGML_NATIVE=ON), and woolly built with
 `cargo build --release`. The model is unpacked once into an F32 GGUF file for llama.cpp (`woollyctl cache
 unpack`); woolly reads the original through its cache. Both run the workloads of `fast_fp32_benchmark speed`:
 A, B, A, B, ... per kind of workload, the first pair only to warm caches. Machines drift, so only the ratio of
-neighbouring runs is a result. llama.cpp runs each workload with flash attention on and off, keys and values in
+neighbouring runs is a result. With `--weights bf16` both compute weights that were rounded to BF16, woolly with keys
+and values of that type too. llama.cpp runs each workload with flash attention on and off, keys and values in
 F32 and F16, and the best of the four counts.
 """
 
@@ -112,14 +114,26 @@ def serve(options):
 
 def woolly(options, kind, cache):
     command = [os.path.join(options.woolly, "fast_fp32_benchmark"), "speed", "--json", "--turns", "1",
-               "--model", options.model, "--only", kind, "--threads", str(options.threads), "--dir", cache]
+               "--model", options.model, "--only", kind, "--threads", str(options.threads), "--dir", cache,
+               "--weights", options.weights, "--kv", options.weights]
     done = subprocess.run(command, check=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
     return json.loads(done.stdout)["figures"]
 
 
-def compare(options, kind, cache, f32):
+def to_bf16(source, target):
+    """Rounds the matrices of a GGUF file."""
+    import llama_cpp
+
+    params = llama_cpp.llama_model_quantize_default_params()
+    params.ftype = llama_cpp.LLAMA_FTYPE_MOSTLY_BF16
+    temporary = target + ".part"
+    assert llama_cpp.llama_model_quantize(source.encode(), temporary.encode(), ctypes.byref(params)) == 0
+    os.rename(temporary, target)
+
+
+def compare(options, kind, cache, theirs):
     """Prints a row for each workload of the kind."""
-    command = [sys.executable, __file__, "--model", options.model, "--serve", f32,
+    command = [sys.executable, __file__, "--model", options.model, "--serve", theirs,
                "--threads", str(options.threads)]
     peer = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     rows = {}
@@ -127,10 +141,10 @@ def compare(options, kind, cache, f32):
         figures = woolly(options, kind, cache)
         peer.stdin.write(json.dumps(figures) + "\n")
         peer.stdin.flush()
-        theirs = json.loads(peer.stdout.readline())
+        speeds = json.loads(peer.stdout.readline())
         for figure in figures if pair else []:
             ours = figure["tokens_per_second"]["median"]
-            rows.setdefault(figure["name"], []).append((ours, theirs[figure["name"]],
+            rows.setdefault(figure["name"], []).append((ours, speeds[figure["name"]],
                                                         figure["share_of_limit"]["median"]))
     peer.stdin.close()
     peer.wait()
@@ -149,8 +163,9 @@ def main():
     parser.add_argument("--work", default=os.path.join(tempfile.gettempdir(), "woolly-peers"))
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
     parser.add_argument("--pairs", type=int, default=5)
+    parser.add_argument("--weights", choices=["f32", "bf16"], default="f32")
     parser.add_argument("--only", nargs="+", choices=KINDS, default=KINDS)
-    parser.add_argument("--serve", metavar="F32_FILE", help=argparse.SUPPRESS)
+    parser.add_argument("--serve", metavar="FILE", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.serve:
         serve(options)
@@ -161,6 +176,11 @@ def main():
     if not os.path.exists(f32):
         subprocess.run([os.path.join(options.woolly, "woollyctl"), "cache", "unpack", options.model, "-o", f32,
                         "--format", "gguf", "--dir", cache], check=True)
+    if options.weights == "bf16":
+        bf16 = f32.replace(".f32.gguf", ".bf16.gguf")
+        if not os.path.exists(bf16):
+            to_bf16(f32, bf16)
+        f32 = bf16
     print("|           test |   woolly | llama.cpp | ratio            | share |")
     print("| -------------: | -------: | --------: | ---------------: | ----: |")
     for kind in options.only:

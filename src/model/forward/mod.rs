@@ -84,7 +84,7 @@ impl Runner {
     pub fn cheap_tokens(&self) -> usize {
         match self.isa.name() {
             "avx512" => 5,
-            "avx2" => 3,
+            "avx2" | "neon" => 3,
             _ => 1,
         }
     }

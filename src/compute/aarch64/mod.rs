@@ -1,0 +1,5 @@
+//! Kernels for ARM processors.
+
+mod neon;
+
+pub use neon::Neon;
