@@ -59,10 +59,10 @@ fn simd() -> Vec<IsaChoice> {
         (IsaChoice::Avx512, "avx512"),
         (IsaChoice::Neon, "neon"),
     ]
-        .into_iter()
-        .filter(|(_, name)| names.contains(name))
-        .map(|(choice, _)| choice)
-        .collect()
+    .into_iter()
+    .filter(|(_, name)| names.contains(name))
+    .map(|(choice, _)| choice)
+    .collect()
 }
 
 fn setups(isas: &[IsaChoice]) -> Vec<Setup> {

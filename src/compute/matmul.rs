@@ -37,6 +37,10 @@ pub(super) enum Fetch<'a> {
     /// The activations of the next 16 columns: those of many tokens lie far apart.
     Input,
     /// The same, and one panel that is needed soon, line by line.
+    #[cfg_attr(
+        not(target_arch = "x86_64"),
+        allow(dead_code, reason = "only AVX-512 fetches a panel ahead")
+    )]
     Next(Values<'a>),
     /// Two panels for each of the tile's own.
     NextTwo(&'a [[Values<'a>; 2]]),
@@ -161,13 +165,12 @@ impl Product<'_> {
 /// Panels computed together: 4 while their accumulators fit (4 x 6 tokens), which loads each
 /// broadcast once for 64 rows; else 2.
 pub(super) fn group_size(isa: Isa, left: usize, tokens: usize) -> usize {
-    let most = match isa {
+    let (few, many) = match isa {
         #[cfg(target_arch = "x86_64")]
-        Isa::Avx512(_) if tokens <= 6 => 4,
-        #[cfg(target_arch = "x86_64")]
-        Isa::Avx512(_) => 2,
-        _ => 1,
+        Isa::Avx512(_) => (4, 2),
+        _ => (1, 1),
     };
+    let most = if tokens <= 6 { few } else { many };
     match left {
         4.. => most,
         2..4 => most.min(2),

@@ -124,6 +124,8 @@ def to_bf16(source, target):
     """Rounds the matrices of a GGUF file."""
     import llama_cpp
 
+    silent = llama_cpp.llama_log_callback(lambda level, text, data: None)
+    llama_cpp.llama_log_set(silent, ctypes.c_void_p())
     params = llama_cpp.llama_model_quantize_default_params()
     params.ftype = llama_cpp.LLAMA_FTYPE_MOSTLY_BF16
     temporary = target + ".part"

@@ -186,8 +186,10 @@ fn four_by_four(rows: [&[f32; LANES]; 4], first: usize, lines: &mut [[f32; PANEL
         ]
     };
     // Pairs of rows, even and odd columns; then fours.
-    let [even_ab, odd_ab] = [vtrn1q_f32(a, b), vtrn2q_f32(a, b)].map(vreinterpretq_f64_f32);
-    let [even_cd, odd_cd] = [vtrn1q_f32(c, d), vtrn2q_f32(c, d)].map(vreinterpretq_f64_f32);
+    let even_ab = vreinterpretq_f64_f32(vtrn1q_f32(a, b));
+    let odd_ab = vreinterpretq_f64_f32(vtrn2q_f32(a, b));
+    let even_cd = vreinterpretq_f64_f32(vtrn1q_f32(c, d));
+    let odd_cd = vreinterpretq_f64_f32(vtrn2q_f32(c, d));
     let columns = [
         vtrn1q_f64(even_ab, even_cd),
         vtrn1q_f64(odd_ab, odd_cd),
