@@ -32,8 +32,8 @@ pub(super) const MAX_GROUP: usize = 4;
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Fetch<'a> {
     Nothing,
-    /// Its own panels, some lines ahead.
-    Own,
+    /// Its own panels, some lines ahead, and the beginnings of those that follow.
+    Own(&'a [Values<'a>]),
     /// The activations of the next 16 columns: those of many tokens lie far apart.
     Input,
     /// The same, and one panel that is needed soon, line by line.
@@ -129,6 +129,15 @@ impl Product<'_> {
             for (panel, place) in (first + done..).zip(&mut panels[..group]) {
                 *place = weights.panel(panel);
             }
+            let mut following = NO_PANELS;
+            let (matrix, next) = match follow {
+                Some(follow) if done + group >= count => follow,
+                _ => (weights, first + done + group),
+            };
+            let left = matrix.count().saturating_sub(next).min(group);
+            for (panel, place) in (next..).zip(&mut following[..left]) {
+                *place = matrix.panel(panel);
+            }
             let out = &mut out[done * out_block..];
             for (number, (token, tokens)) in tiles(x.tokens).enumerate() {
                 let start = token * PANEL_ROWS;
@@ -139,7 +148,7 @@ impl Product<'_> {
                     Some(behind) => follow.map(|(matrix, panel)| (matrix, panel + behind)),
                 };
                 let fetch = match next {
-                    _ if !several => Fetch::Own,
+                    _ if !several => Fetch::Own(&following[..left]),
                     Some((matrix, panel)) if number < group && panel < matrix.count() => {
                         Fetch::Next(matrix.panel(panel))
                     }

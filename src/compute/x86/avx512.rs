@@ -15,6 +15,8 @@ use crate::tensor::{Element, PANEL_ROWS};
 /// 8 to 14 tokens 13 to 60 % faster, while 1, 2 and 8 KiB were worse, and few tokens lose 5 %.
 const AHEAD: usize = 4096;
 const AHEAD_FROM_TOKENS: usize = 8;
+/// Bytes at the beginning of each panel of the next group that are fetched before a group.
+const BEGINNING: usize = 1024;
 /// Several tiles have at least this many tokens: half of 15.
 const SEVERAL_FROM_TOKENS: usize = 7;
 
@@ -72,7 +74,7 @@ impl Avx512 {
             };
         }
         let fetch = match tile.fetch {
-            Fetch::Own if tile.tokens >= AHEAD_FROM_TOKENS => OWN,
+            Fetch::Own(_) if tile.tokens >= AHEAD_FROM_TOKENS => OWN,
             Fetch::Next(_) if tile.tokens >= SEVERAL_FROM_TOKENS => NEXT,
             Fetch::Input if tile.tokens >= SEVERAL_FROM_TOKENS => INPUT,
             Fetch::NextTwo(_) => NEXT_TWO,
@@ -134,9 +136,24 @@ unsafe fn kernel<const P: usize, const T: usize, const FETCH: u8, const BF16: bo
                 *next = [panels[0].address(), panels[1].address()];
             }
         }
-        Fetch::Nothing | Fetch::Own | Fetch::Input => {}
+        Fetch::Own(following) if FETCH == OWN => {
+            for (next, panel) in next.iter_mut().zip(following) {
+                next[0] = panel.address();
+            }
+        }
+        Fetch::Own(following) => {
+            for panel in following {
+                for line in (0..BEGINNING).step_by(LINE) {
+                    let line = panel.address().wrapping_add(line);
+                    _mm_prefetch::<_MM_HINT_T1>(line.cast());
+                }
+            }
+        }
+        Fetch::Nothing | Fetch::Input => {}
     }
     let mut x = tile.x.as_ptr();
+    let bytes = tile.panels[0].bytes();
+    let mut ahead = panels.map(|panel| panel.wrapping_add(AHEAD));
     let mut k = 0;
     // One column: the weights of all panels times the activations of all tokens. Of a pair of BF16 columns, which
     // share a line, `$odd` names the second.
@@ -167,7 +184,7 @@ unsafe fn kernel<const P: usize, const T: usize, const FETCH: u8, const BF16: bo
                 // as many, rounded up.
                 let line = unsafe { panels[p].add(offset) };
                 if FETCH == OWN && !$odd {
-                    _mm_prefetch::<_MM_HINT_T0>(line.wrapping_add(AHEAD).cast());
+                    _mm_prefetch::<_MM_HINT_T0>(ahead[p].wrapping_add(offset).cast());
                 }
                 w[p] = match (BF16, $odd) {
                     // SAFETY: as above; unaligned loads have no alignment requirement.
@@ -197,6 +214,16 @@ unsafe fn kernel<const P: usize, const T: usize, const FETCH: u8, const BF16: bo
     }
     while k < tile.cols {
         let lanes = (tile.cols - k).min(PANEL_ROWS);
+        let done = match BF16 {
+            false => k * LINE,
+            true => k / 2 * LINE,
+        };
+        if FETCH == OWN && done + AHEAD >= bytes {
+            // Past their ends: the beginnings of the panels that follow.
+            for p in 0..P {
+                ahead[p] = next[p][0].wrapping_add(AHEAD).wrapping_sub(bytes);
+            }
+        }
         if BF16 {
             for pair in 0..lanes / 2 {
                 column!(2 * pair, false);
