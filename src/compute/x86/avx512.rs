@@ -10,13 +10,22 @@ use crate::compute::isa::Kernel;
 use crate::compute::matmul::{Fetch, Store, Tile};
 use crate::tensor::{Element, PANEL_ROWS};
 
-/// How far ahead of the current line each panel is fetched, in bytes. From 8 tokens on the
-/// arithmetic is long enough that the hardware prefetcher loses the stream; fetching made batches of
-/// 8 to 14 tokens 13 to 60 % faster, while 1, 2 and 8 KiB were worse, and few tokens lose 5 %.
+/// How far ahead of the current line each panel is fetched into the second-level cache, in bytes. From 7 tokens on
+/// the arithmetic is long enough that the hardware prefetcher loses the stream: without, 12 tokens were 6 % slower,
+/// and 2 KiB or 8 KiB ahead a tenth. Fetched into the first level, which is full of activations, 8 tokens were a
+/// sixth slower. Few tokens gain 2 to 6 % from 2 KiB (BF16 4 to 10 %), which 4 KiB or the first level do not give.
 const AHEAD: usize = 4096;
-const AHEAD_FROM_TOKENS: usize = 8;
-/// Bytes at the beginning of each panel of the next group that are fetched before a group.
-const BEGINNING: usize = 1024;
+const AHEAD_OF_FEW: usize = 2048;
+const FEW_TOKENS: usize = 6;
+
+const fn ahead_of(tokens: usize) -> usize {
+    if tokens <= FEW_TOKENS {
+        AHEAD_OF_FEW
+    } else {
+        AHEAD
+    }
+}
+
 /// Several tiles have at least this many tokens: half of 15.
 const SEVERAL_FROM_TOKENS: usize = 7;
 
@@ -74,14 +83,14 @@ impl Avx512 {
             };
         }
         let fetch = match tile.fetch {
-            Fetch::Own(_) if tile.tokens >= AHEAD_FROM_TOKENS => OWN,
+            Fetch::Own(_) => OWN,
             Fetch::Next(_) if tile.tokens >= SEVERAL_FROM_TOKENS => NEXT,
             Fetch::Input if tile.tokens >= SEVERAL_FROM_TOKENS => INPUT,
             Fetch::NextTwo(_) => NEXT_TWO,
             _ => NOTHING,
         };
         match (tile.panels.len(), fetch) {
-            (1, OWN) => by_tokens!(1, OWN: 8 9 10 11 12 13 14),
+            (1, OWN) => by_tokens!(1, OWN: 1 2 3 4 5 6 7 8 9 10 11 12 13 14),
             (1, INPUT) => by_tokens!(1, INPUT: 7 8 9 10 11 12 13 14),
             (2, INPUT) => by_tokens!(2, INPUT: 7 8 9 10 11 12 13 14),
             (1, NEXT_TWO) => by_tokens!(1, NEXT_TWO: 1 2 3 4 5 6 7 8 9 10 11 12 13 14),
@@ -89,9 +98,10 @@ impl Avx512 {
             (4, NEXT_TWO) => by_tokens!(4, NEXT_TWO: 1 2 3 4 5 6),
             (1, NEXT) => by_tokens!(1, NEXT: 7 8 9 10 11 12 13 14),
             (1, _) => by_tokens!(1, NOTHING: 1 2 3 4 5 6 7 8 9 10 11 12 13 14),
-            (2, OWN) => by_tokens!(2, OWN: 8 9 10 11 12 13 14),
+            (2, OWN) => by_tokens!(2, OWN: 1 2 3 4 5 6 7 8 9 10 11 12 13 14),
             (2, NEXT) => by_tokens!(2, NEXT: 7 8 9 10 11 12 13 14),
             (2, _) => by_tokens!(2, NOTHING: 1 2 3 4 5 6 7 8 9 10 11 12 13 14),
+            (4, OWN) => by_tokens!(4, OWN: 1 2 3 4 5 6),
             (4, _) => by_tokens!(4, NOTHING: 1 2 3 4 5 6),
             _ => unreachable!("groups have 1, 2 or MAX_GROUP panels"),
         }
@@ -136,24 +146,16 @@ unsafe fn kernel<const P: usize, const T: usize, const FETCH: u8, const BF16: bo
                 *next = [panels[0].address(), panels[1].address()];
             }
         }
-        Fetch::Own(following) if FETCH == OWN => {
+        Fetch::Own(following) => {
             for (next, panel) in next.iter_mut().zip(following) {
                 next[0] = panel.address();
-            }
-        }
-        Fetch::Own(following) => {
-            for panel in following {
-                for line in (0..BEGINNING).step_by(LINE) {
-                    let line = panel.address().wrapping_add(line);
-                    _mm_prefetch::<_MM_HINT_T1>(line.cast());
-                }
             }
         }
         Fetch::Nothing | Fetch::Input => {}
     }
     let mut x = tile.x.as_ptr();
     let bytes = tile.panels[0].bytes();
-    let mut ahead = panels.map(|panel| panel.wrapping_add(AHEAD));
+    let mut ahead = panels.map(|panel| panel.wrapping_add(ahead_of(T)));
     let mut k = 0;
     // One column: the weights of all panels times the activations of all tokens. Of a pair of BF16 columns, which
     // share a line, `$odd` names the second.
@@ -168,13 +170,20 @@ unsafe fn kernel<const P: usize, const T: usize, const FETCH: u8, const BF16: bo
                 _mm_prefetch::<_MM_HINT_T1>(next[0][0].wrapping_add(offset).cast());
             }
             if FETCH == NEXT || FETCH == INPUT {
-                // One line of the next block of activations.
-                let line = x.wrapping_add(tile.x_block + lane * PANEL_ROWS);
+                // One line of the next block of activations, and no other tile's: there are fewer tokens than lanes,
+                // and what the others need would push out what this tile does (7 % at 16 to 64 tokens).
+                let line = x.wrapping_add(tile.x_block + lane.min(T - 1) * PANEL_ROWS);
                 _mm_prefetch::<_MM_HINT_T0>(line.cast());
             }
             if FETCH == NEXT_TWO && !$odd {
                 for p in 0..P {
-                    _mm_prefetch::<_MM_HINT_T0>(next[p][0].wrapping_add(offset).cast());
+                    let line = next[p][0].wrapping_add(offset);
+                    if T <= FEW_TOKENS {
+                        _mm_prefetch::<_MM_HINT_T0>(line.cast());
+                    } else {
+                        // A full tile's activations need the first level: prompts gain 2 to 5 %.
+                        _mm_prefetch::<_MM_HINT_T1>(line.cast());
+                    }
                     _mm_prefetch::<_MM_HINT_T1>(next[p][1].wrapping_add(offset).cast());
                 }
             }
@@ -184,7 +193,7 @@ unsafe fn kernel<const P: usize, const T: usize, const FETCH: u8, const BF16: bo
                 // as many, rounded up.
                 let line = unsafe { panels[p].add(offset) };
                 if FETCH == OWN && !$odd {
-                    _mm_prefetch::<_MM_HINT_T0>(ahead[p].wrapping_add(offset).cast());
+                    _mm_prefetch::<_MM_HINT_T1>(ahead[p].wrapping_add(offset).cast());
                 }
                 w[p] = match (BF16, $odd) {
                     // SAFETY: as above; unaligned loads have no alignment requirement.
@@ -218,10 +227,10 @@ unsafe fn kernel<const P: usize, const T: usize, const FETCH: u8, const BF16: bo
             false => k * LINE,
             true => k / 2 * LINE,
         };
-        if FETCH == OWN && done + AHEAD >= bytes {
+        if FETCH == OWN && done + ahead_of(T) >= bytes {
             // Past their ends: the beginnings of the panels that follow.
             for p in 0..P {
-                ahead[p] = next[p][0].wrapping_add(AHEAD).wrapping_sub(bytes);
+                ahead[p] = next[p][0].wrapping_add(ahead_of(T)).wrapping_sub(bytes);
             }
         }
         if BF16 {
