@@ -181,6 +181,13 @@ pub struct Spec {
     pub warnings: Vec<String>,
 }
 
+impl Spec {
+    /// Whether the log-probabilities of the prompt are wanted too: those of all the text that is returned.
+    pub fn scores_prompts(&self) -> bool {
+        self.echo && self.params.logprobs.is_some()
+    }
+}
+
 /// Why a sequence ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -206,6 +213,9 @@ pub struct Token {
 /// What happened to one sequence of a running job.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Event {
+    /// A token of the prompt with its log-probability, where the job asks for those; its text is empty. Each comes
+    /// once, in order, before the first generated token; the first token of a prompt has none.
+    Scored(Token),
     Token(Token),
     /// The sequence ended; `text` is what was still held back.
     Finished {
@@ -232,6 +242,8 @@ pub struct SequenceEvent {
 /// The finished text of one sequence.
 #[derive(Debug, Clone, PartialEq)]
 pub struct SequenceOutcome {
+    /// The prompt with log-probabilities, where the job asked for them: all but its first token.
+    pub scored: Vec<Token>,
     pub tokens: Vec<Token>,
     /// All text of the sequence, stop string excluded.
     pub text: String,

@@ -28,6 +28,36 @@ fn the_same_request_has_the_same_answer() {
 }
 
 #[test]
+fn a_text_is_scored_with_the_log_probabilities_of_its_making() {
+    let home = Home::new(TINY);
+    let daemon = home.start();
+    let client = daemon.client();
+    let mut request = greedy("Hello");
+    request["logprobs"] = 2.into();
+    request["return_token_ids"] = true.into();
+    let made = client.post("/v1/completions", &request).expect(200)["choices"][0].clone();
+    let hello = client
+        .post("/tokenize", &json!({"content": "Hello"}))
+        .expect(200);
+    let ids = |value: &Value| value.as_array().unwrap().clone();
+    let prompt = ids(&hello["tokens"]);
+    let whole = [prompt.clone(), ids(&made["token_ids"])].concat();
+    let request = json!({"prompt": whole, "max_tokens": 0, "echo": true, "logprobs": 2});
+    let answer = client.post("/v1/completions", &request).expect(200);
+    assert_eq!(answer["usage"]["completion_tokens"], 0);
+    let scored = &answer["choices"][0]["logprobs"];
+    for list in ["tokens", "token_logprobs", "top_logprobs"] {
+        let (all, tail) = (ids(&scored[list]), ids(&made["logprobs"][list]));
+        assert_eq!(all.len(), whole.len(), "{list}");
+        assert_eq!(all[prompt.len()..], tail, "{list}");
+    }
+    assert_eq!(scored["token_logprobs"][0], Value::Null);
+    assert!(scored["token_logprobs"][1].is_f64());
+    let streamed = json!({"prompt": "a", "echo": true, "logprobs": 1, "stream": true});
+    client.post("/v1/completions", &streamed).expect(400);
+}
+
+#[test]
 fn a_stream_has_the_text_of_the_answer() {
     let home = Home::new(TINY);
     let daemon = home.start();

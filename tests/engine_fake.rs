@@ -287,6 +287,7 @@ pub(crate) fn task(job: i64, prompt: &[u32], params: SamplingParams) -> Task {
         sequence: 0,
         prompt: prompt.into(),
         priority: 0,
+        score_prompt: false,
         params: Arc::new(params),
         cancelled: Arc::new(AtomicBool::new(false)),
     }

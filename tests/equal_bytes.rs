@@ -2,7 +2,7 @@
 
 use woolly::cache::MappedTensors;
 use woolly::config::{Cache, IsaChoice, Model, ModelSource, Verify};
-use woolly::job::{SamplingParams, Shaping};
+use woolly::job::{SamplingParams, Shaping, Token};
 use woolly::model::LoadedModel;
 use woolly::tensor::{Element, Elements};
 use woolly::weights;
@@ -270,4 +270,73 @@ fn smollm2_portable_on_two_short_prompts() {
         },
     ];
     assert_equal(loaded, &setups, &prompts);
+}
+
+/// What was generated, given back as a prompt, is scored with the bits it was generated with: in chunks of any size,
+/// behind prefixes that others have computed, by every instruction set, and through preemption.
+#[test]
+fn a_prompt_is_scored_as_it_was_generated() {
+    for loaded in [tiny(), tiny_narrow()] {
+        let prompts = prompts(loaded, 12, 40);
+        let generated = run(loaded, Setup::default(), &prompts);
+        let mut whole = Vec::new();
+        for ((prompt, params), output) in prompts.iter().zip(&generated) {
+            assert!(output.scored.is_empty());
+            let tokens = [prompt.clone(), output.ids()].concat();
+            let params = SamplingParams {
+                max_tokens: u32::from(whole.len() % 2 == 0),
+                ..params.clone()
+            };
+            whole.push((tokens, params));
+        }
+        let block = loaded.model.kv_block_bytes() as u64;
+        let mut setups: Vec<Setup> = [1, 5, 128]
+            .map(|prefill_chunk| Setup {
+                prefill_chunk,
+                ..Setup::default()
+            })
+            .to_vec();
+        setups.extend(
+            simd()
+                .into_iter()
+                .chain([IsaChoice::Portable])
+                .map(|isa| Setup {
+                    isa,
+                    slots: 3,
+                    ..Setup::default()
+                }),
+        );
+        setups.push(Setup {
+            kv_bytes: 12 * block,
+            ..Setup::default()
+        });
+        for setup in setups {
+            let setup = Setup {
+                score_prompts: true,
+                ..setup
+            };
+            let scored = run(loaded, setup, &whole);
+            for (((prompt, _), (tokens, _)), (output, generated)) in prompts
+                .iter()
+                .zip(&whole)
+                .zip(scored.iter().zip(&generated))
+            {
+                let ids: Vec<u32> = output.scored.iter().map(|token| token.id).collect();
+                assert_eq!(ids, tokens[1..], "{setup:?}");
+                let bits = |token: &Token| {
+                    let top = token
+                        .top
+                        .iter()
+                        .map(|(id, logprob)| (*id, logprob.to_bits()));
+                    (
+                        token.id,
+                        token.logprob.unwrap().to_bits(),
+                        top.collect::<Vec<_>>(),
+                    )
+                };
+                let found = output.scored[prompt.len() - 1..].iter().map(bits);
+                assert!(found.eq(generated.tokens.iter().map(bits)), "{setup:?}");
+            }
+        }
+    }
 }

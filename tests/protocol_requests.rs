@@ -151,8 +151,8 @@ fn fields_out_of_range_or_of_another_type_are_named() {
 
 #[test]
 fn combinations_that_cannot_be_are_named() {
-    let body = json!({"prompt": "a", "echo": true, "logprobs": 0});
-    assert_eq!(refused_field(Endpoint::Completions, &body), "echo");
+    let body = json!({"prompt": "a", "echo": true, "logprobs": 0, "stream": true});
+    assert_eq!(refused_field(Endpoint::Completions, &body), "stream");
     let body = json!({"prompt": ["a", "b"], "n": 65});
     assert_eq!(refused_field(Endpoint::Completions, &body), "n");
     let body = json!({"prompt": vec!["a"; 129]});

@@ -1,7 +1,7 @@
 //! Response bodies have OpenAI's shapes.
 
 use serde_json::{Value, json};
-use woolly::job::Endpoint;
+use woolly::job::{Endpoint, Outcome, Spec, Token};
 use woolly::protocol::{
     ChatCompletion, Completion, ErrorBody, ErrorKind, RequestError, render, usage,
 };
@@ -11,8 +11,11 @@ use crate::support::vocabularies::{bytes, tiny};
 
 fn rendered(model: &ServedModel, endpoint: Endpoint, body: &Value, ids: &[u32]) -> Value {
     let spec = model.spec(endpoint, body);
-    let outcome = model.outcome(&spec, ids);
-    let text = render(&model.context(), &meta(endpoint), &spec, &outcome);
+    body_of(model, endpoint, &spec, &model.outcome(&spec, ids))
+}
+
+fn body_of(model: &ServedModel, endpoint: Endpoint, spec: &Spec, outcome: &Outcome) -> Value {
+    let text = render(&model.context(), &meta(endpoint), spec, outcome);
     serde_json::from_slice(&text).unwrap()
 }
 
@@ -128,6 +131,51 @@ fn legacy_logprobs_list_tokens_and_offsets() {
 }
 
 #[test]
+fn legacy_logprobs_of_an_echoed_prompt_stand_before_those_of_the_answer() {
+    // Of the first vocabulary a prompt begins with its own first token, of the second with a BOS that is not shown.
+    for (vocabulary, begins) in [(bytes(300), 0), (tiny("llama-gqa"), 1)] {
+        let model = ServedModel::new(vocabulary);
+        let request = json!({"prompt": "ab", "logprobs": 1, "echo": true});
+        let spec = model.spec(Endpoint::Completions, &request);
+        assert!(spec.scores_prompts());
+        let prompt = &spec.sequences[0].prompt;
+        let shown = prompt.len() - begins;
+        let mut outcome = model.outcome(&spec, &[104]);
+        outcome.sequences[0].scored = prompt[1..]
+            .iter()
+            .map(|&id| Token {
+                id,
+                logprob: Some(-2.5),
+                top: vec![(0, -0.25)],
+                ..Token::default()
+            })
+            .collect();
+        let body = body_of(&model, Endpoint::Completions, &spec, &outcome);
+        let choice = &body["choices"][0];
+        assert!(
+            choice["text"].as_str().unwrap().starts_with("ab"),
+            "{choice}"
+        );
+        let lists = &choice["logprobs"];
+        let scores = lists["token_logprobs"].as_array().unwrap();
+        let mut expected = vec![json!(-2.5); shown];
+        if begins == 0 {
+            expected[0] = json!(null);
+            assert_eq!(lists["top_logprobs"][0], json!(null));
+            assert_eq!(lists["tokens"], json!(["a", "b", "h"]));
+            assert_eq!(lists["text_offset"], json!([0, 1, 2]));
+            assert_eq!(lists["top_logprobs"][1], json!({"b": -2.5, "\0": -0.25}));
+        }
+        expected.push(json!(-0.5));
+        assert_eq!(*scores, expected);
+    }
+    // Without echo the prompt is none of the answer's business.
+    let model = ServedModel::new(bytes(300));
+    let request = json!({"prompt": "ab", "logprobs": 1});
+    assert!(!model.spec(Endpoint::Completions, &request).scores_prompts());
+}
+
+#[test]
 fn chat_logprobs_list_bytes_and_candidates() {
     let model = ServedModel::new(bytes(300));
     let messages = json!([{"role": "user", "content": "a"}]);
@@ -169,9 +217,11 @@ fn log_probabilities_that_are_not_finite_stay_numbers() {
     );
     let body: Completion = serde_json::from_slice(&text).unwrap();
     let logprobs = body.choices[0].logprobs.clone().unwrap();
-    assert_eq!(logprobs.token_logprobs, [-9999.0]);
+    assert_eq!(logprobs.token_logprobs, [Some(-9999.0)]);
     assert!(
         logprobs.top_logprobs[0]
+            .as_ref()
+            .unwrap()
             .values()
             .all(|value| *value == -9999.0)
     );

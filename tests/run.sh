@@ -2,9 +2,22 @@
 # Every check and every test. Needs Rust, a C compiler and Python 3 with pip; what else it needs it fetches
 # into $WOOLLY_TEST_CACHE (by default ~/.cache/woolly).
 #
+#   tests/run.sh [--long]
+#
+# --long compares the bytes of 200 prompts on the real model with every SIMD instruction set and in every way of
+# running them, which takes half an hour.
+#
 # A part that fails does not keep the others from running. The last line sums up; the exit code is 0 only
 # when nothing failed.
 set -u
+case "${1:-}" in
+    '') ;;
+    --long) export WOOLLY_LONG_TESTS=1 ;;
+    *)
+        echo "usage: tests/run.sh [--long]" >&2
+        exit 2
+        ;;
+esac
 cd "$(dirname "$0")/.."
 set -e
 . tests/support/environment.sh

@@ -167,6 +167,7 @@ impl Session {
             sequence: 0,
             prompt: prompt.into(),
             priority: 0,
+            score_prompt: false,
             params: Arc::new(params.clone()),
             cancelled: Arc::clone(cancelled),
         });
@@ -197,6 +198,7 @@ impl Session {
                     generated.finish = Some(reason);
                     (text, true)
                 }
+                Event::Scored(_) => (String::new(), false),
                 Event::Stopped => (String::new(), true),
                 Event::Failed { message } => return Err(Error::Failed(message)),
             };

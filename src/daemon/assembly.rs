@@ -32,6 +32,7 @@ pub(super) struct Assembly {
 
 #[derive(Debug, Clone, PartialEq, Default)]
 struct Partial {
+    scored: Vec<Token>,
     tokens: Vec<Token>,
     text: String,
     finish: Option<FinishReason>,
@@ -59,6 +60,10 @@ impl Assembly {
             return Step::Running;
         };
         match event {
+            Event::Scored(token) => {
+                partial.scored.push(token.clone());
+                return Step::Running;
+            }
             Event::Token(token) => {
                 partial.text.push_str(&token.text);
                 partial.tokens.push(token.clone());
@@ -98,6 +103,7 @@ impl Assembly {
         let outcomes = self.sequences.drain(..).map(|partial| {
             let finish = partial.finish?;
             Some(SequenceOutcome {
+                scored: partial.scored,
                 tokens: partial.tokens,
                 text: partial.text,
                 finish,

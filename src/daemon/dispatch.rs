@@ -261,13 +261,15 @@ fn tasks<'a>(
             sequence,
             prompt: prompt.prompt.as_slice().into(),
             priority,
+            score_prompt: spec.scores_prompts(),
             params: Arc::clone(&params),
             cancelled: Arc::clone(cancelled),
         })
 }
 
 fn is_last(event: &SequenceEvent) -> bool {
-    !matches!(event.event, crate::job::Event::Token(_))
+    use crate::job::Event;
+    !matches!(event.event, Event::Token(_) | Event::Scored(_))
 }
 
 #[cfg(test)]

@@ -28,6 +28,8 @@ pub struct Task {
     pub prompt: Arc<[u32]>,
     /// Where memory is short, the lower ones wait; see [`Job`](crate::job).
     pub priority: i32,
+    /// Whether the prompt's log-probabilities are reported; as many as `params` says for generated tokens.
+    pub score_prompt: bool,
     pub params: Arc<SamplingParams>,
     /// Set by anyone to stop the sequence at the next token.
     pub cancelled: Arc<AtomicBool>,

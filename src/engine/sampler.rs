@@ -181,7 +181,7 @@ pub fn report(
 }
 
 /// Minus infinity is a probability of 0 and passes; NaN and plus infinity do not.
-fn check(logits: &[f32]) -> Result<(), Unusable> {
+pub(super) fn check(logits: &[f32]) -> Result<(), Unusable> {
     // One branch-free pass; the culprit is looked for only when there is one.
     if logits
         .iter()

@@ -13,7 +13,7 @@ use crate::text::StreamDecoder;
 use super::Task;
 use super::draft::{MAX_DRAFT, Record, propose};
 use super::prefix::{BlockTokens, NodeId};
-use super::sampler::{Sampler, Scratch, Unusable, report};
+use super::sampler::{Sampler, Scratch, Unusable, check, report};
 use super::scheduler::View;
 use super::shaper::Shaper;
 use super::stepper::{Shape, Vocabulary};
@@ -52,6 +52,8 @@ pub(super) struct Sequence<T> {
     /// Tokens that are computed in the next step in case they follow.
     draft: Vec<u32>,
     drafts: Record,
+    /// Prompt tokens whose log-probability was reported, or that have none.
+    scored: usize,
     /// Tokens to generate at most.
     limit: usize,
     sampler: Sampler,
@@ -89,6 +91,12 @@ impl<T: Default> Sequence<T> {
             tokens: task.prompt.to_vec(),
             draft: Vec::new(),
             drafts: Record::default(),
+            // Nothing precedes the first.
+            scored: if task.score_prompt {
+                1
+            } else {
+                task.prompt.len()
+            },
             limit,
             sampler: Sampler::new(&task.params, task.sequence),
             shaper: Shaper::new(&task.params.shaping, &task.prompt),
@@ -176,19 +184,57 @@ impl<T: Default> Sequence<T> {
         std::array::from_fn(|index| self.tokens[start + index])
     }
 
-    /// Whether it stands right behind the blocks that the index knows, with a prompt to compute.
+    /// Whether it stands right behind the blocks that the index knows, with a prompt to compute of which nobody
+    /// wants logits.
     pub(super) fn can_take_blocks(&self) -> bool {
-        self.computed == self.chain.len() * KV_BLOCK_TOKENS && self.computed + 1 < self.known()
+        let block = self.computed..self.computed + KV_BLOCK_TOKENS;
+        !block.into_iter().any(|position| self.scores_at(position))
+            && self.computed == self.chain.len() * KV_BLOCK_TOKENS
+            && self.computed + 1 < self.known()
     }
 
-    /// Appends the next `count` tokens, and the draft, to a step; logits are wanted from the last known one on.
+    /// Whether the logits of `position` score a prompt token that was not scored yet. Once that is done, it is
+    /// no more, whatever is computed again.
+    fn scores_at(&self, position: usize) -> bool {
+        (self.scored..self.task.prompt.len()).contains(&(position + 1))
+    }
+
+    /// Rows of logits that a step over the `count` tokens before `computed` gave for the scores of the prompt.
+    pub(super) fn scoring_rows(&self, count: usize) -> usize {
+        let start = self.computed - count;
+        (start..self.computed)
+            .filter(|&position| self.scores_at(position))
+            .count()
+    }
+
+    /// The next token of the prompt with the log-probability that `logits` give it.
+    pub(super) fn score(
+        &mut self,
+        logits: &[f32],
+        scratch: &mut Scratch,
+    ) -> Result<Event, Unusable> {
+        check(logits)?;
+        let id = self.task.prompt[self.scored];
+        self.scored += 1;
+        let top = self.task.params.logprobs.unwrap_or(0);
+        let (logprob, top) = report(logits, id, usize::from(top), scratch);
+        Ok(Event::Scored(Token {
+            id,
+            text: String::new(),
+            logprob: Some(logprob),
+            top,
+        }))
+    }
+
+    /// Appends the next `count` tokens, and the draft, to a step; logits are wanted from the last known one on, and
+    /// where they score the prompt.
     pub(super) fn append(&self, count: usize, table: usize, batch: &mut Vec<BatchToken>) {
         batch.extend(
             (self.computed..self.computed + count).map(|position| BatchToken {
                 id: self.tokens[position],
                 position,
                 table,
-                logits: self.limit > 0 && position + 1 == self.known(),
+                logits: self.scores_at(position) || self.limit > 0 && position + 1 == self.known(),
             }),
         );
         batch.extend(

@@ -49,10 +49,10 @@ impl CompletionRequest {
                 .map(|k| k as u8),
             options: Options::take(&mut fields)?,
         };
-        if request.echo && request.logprobs.is_some() {
+        if request.echo && request.logprobs.is_some() && request.options.stream {
             return Err(RequestError::field(
-                "echo",
-                "cannot be combined with logprobs: log-probabilities of the prompt are not supported",
+                "stream",
+                "cannot be combined with echo and logprobs: log-probabilities of a prompt come with the whole answer",
             ));
         }
         // The best of as many answers as are returned is all of them.

@@ -14,9 +14,10 @@ const LOWEST: f32 = -9999.0;
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct LegacyLogprobs {
     pub tokens: Vec<String>,
-    pub token_logprobs: Vec<f32>,
+    /// `None` for the first token of a text, before which there is nothing.
+    pub token_logprobs: Vec<Option<f32>>,
     /// The best candidates and the chosen token, by text.
-    pub top_logprobs: Vec<BTreeMap<String, f32>>,
+    pub top_logprobs: Vec<Option<BTreeMap<String, f32>>>,
     /// Characters of the sequence's text that are complete before the token.
     pub text_offset: Vec<usize>,
 }
@@ -59,15 +60,14 @@ pub(super) fn legacy(
 ) -> LegacyLogprobs {
     let mut lists = LegacyLogprobs::default();
     for token in tokens {
-        let chosen = (token.id, token.logprob.unwrap_or(LOWEST));
-        let candidates = token.top.iter().copied().chain([chosen]);
         lists.tokens.push(legacy_text(tokenizer, token.id));
-        lists.token_logprobs.push(finite(chosen.1));
-        lists.top_logprobs.push(
+        lists.token_logprobs.push(token.logprob.map(finite));
+        lists.top_logprobs.push(token.logprob.map(|logprob| {
+            let candidates = token.top.iter().copied().chain([(token.id, logprob)]);
             candidates
                 .map(|(id, logprob)| (legacy_text(tokenizer, id), finite(logprob)))
-                .collect(),
-        );
+                .collect()
+        }));
         lists.text_offset.push(offset.characters);
         offset.characters += offset
             .decoder

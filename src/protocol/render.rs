@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use crate::job::{Endpoint, JobId, Outcome, SequenceOutcome, Spec, Usage};
+use crate::job::{Endpoint, JobId, Outcome, SequenceOutcome, Spec, Token, Usage};
 use crate::text::Message;
 
 use super::Context;
@@ -69,11 +69,12 @@ fn completion(
 ) -> Completion {
     let choice = |(index, sequence): (usize, &SequenceOutcome)| {
         let prompt = spec.sequences.get(index).filter(|_| spec.echo);
-        let prompt = prompt.map_or_else(String::new, |s| prompt_text(context, &s.prompt));
-        let lists = spec
-            .params
-            .logprobs
-            .map(|_| logprobs::legacy(context.tokenizer, &sequence.tokens, &mut Offset::default()));
+        let prompt = prompt.map_or(&[][..], |sequence| own_tokens(context, &sequence.prompt));
+        let lists = spec.params.logprobs.map(|_| {
+            let tokens = [scored(prompt, &sequence.scored), sequence.tokens.clone()].concat();
+            logprobs::legacy(context.tokenizer, &tokens, &mut Offset::default())
+        });
+        let prompt = context.tokenizer.decode(prompt, true);
         CompletionChoice {
             text: prompt + &sequence.text,
             index,
@@ -130,18 +131,32 @@ fn token_ids(spec: &Spec, sequence: &SequenceOutcome) -> Option<Vec<u32>> {
         .then(|| sequence.tokens.iter().map(|token| token.id).collect())
 }
 
-/// The text of a prompt as `echo` shows it: control tokens by name, without the BOS that the tokenizer
-/// put there itself.
+/// The text of a prompt as `echo` shows it: control tokens by name.
 pub(super) fn prompt_text(context: &Context<'_>, prompt: &[u32]) -> String {
+    context.tokenizer.decode(own_tokens(context, prompt), true)
+}
+
+/// The prompt with the log-probabilities of its last tokens; the first of all has none.
+fn scored(prompt: &[u32], scored: &[Token]) -> Vec<Token> {
+    let scored = &scored[scored.len().saturating_sub(prompt.len())..];
+    let without = prompt.iter().take(prompt.len() - scored.len());
+    let without = without.map(|&id| Token {
+        id,
+        ..Token::default()
+    });
+    without.chain(scored.iter().cloned()).collect()
+}
+
+/// The prompt without the BOS that the tokenizer put there itself.
+fn own_tokens<'p>(context: &Context<'_>, prompt: &'p [u32]) -> &'p [u32] {
     let bos = context
         .tokenizer
         .bos()
         .filter(|_| context.tokenizer.adds_bos());
-    let own = match (prompt.split_first(), bos) {
+    match (prompt.split_first(), bos) {
         (Some((first, rest)), Some(bos)) if *first == bos => rest,
         _ => prompt,
-    };
-    context.tokenizer.decode(own, true)
+    }
 }
 
 /// JSON text of a body of this module.

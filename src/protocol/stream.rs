@@ -83,7 +83,10 @@ pub fn render_event(
     else {
         return Vec::new();
     };
-    if matches!(event.event, Event::Failed { .. } | Event::Stopped) {
+    if matches!(
+        event.event,
+        Event::Scored(_) | Event::Failed { .. } | Event::Stopped
+    ) {
         return Vec::new();
     }
     let begins = !std::mem::replace(&mut sequence.begun, true);
@@ -127,7 +130,7 @@ pub fn render_event(
                 ..Part::default()
             });
         }
-        Event::Failed { .. } | Event::Stopped => {}
+        Event::Scored(_) | Event::Failed { .. } | Event::Stopped => {}
     }
     let mut payloads: Vec<String> = parts
         .into_iter()

@@ -2,14 +2,14 @@
 """Speed of woolly and llama.cpp, alternately, on the same F32 weights with the same threads.
 
     python tests/peers/compare.py --model SmolLM2-135M-Instruct.Q4_1.gguf [--only prompt batch ...] [--pairs 5]
-                                  [--weights bf16]
+                                  [--weights bf16] [--busy]
 
 needs the package llama-cpp-python, built natively (CMAKE_ARGS=-DGGML_NATIVE=ON), and woolly built with
 `cargo build --release`. The model is unpacked once into an F32 GGUF file for llama.cpp (`woollyctl cache
 unpack`); woolly reads the original through its cache. Both run the workloads of `fast_fp32_benchmark speed`:
 A, B, A, B, ... per kind of workload, the first pair only to warm caches. Machines drift, so only the ratio of
 neighbouring runs is a result. With `--weights bf16` both compute weights that were rounded to BF16, woolly with keys
-and values of that type too. llama.cpp runs each workload with flash attention on and off, keys and values in
+and values of that type too; with `--busy` another process keeps one processor busy meanwhile. llama.cpp runs each workload with flash attention on and off, keys and values in
 F32 and F16, and the best of the four counts.
 """
 
@@ -166,6 +166,7 @@ def main():
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
     parser.add_argument("--pairs", type=int, default=5)
     parser.add_argument("--weights", choices=["f32", "bf16"], default="f32")
+    parser.add_argument("--busy", action="store_true", help="beside a process that computes without end")
     parser.add_argument("--only", nargs="+", choices=KINDS, default=KINDS)
     parser.add_argument("--serve", metavar="FILE", help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -185,8 +186,14 @@ def main():
         f32 = bf16
     print("|           test |   woolly | llama.cpp | ratio            | share |")
     print("| -------------: | -------: | --------: | ---------------: | ----: |")
-    for kind in options.only:
-        compare(options, kind, cache, f32)
+    stranger = subprocess.Popen([sys.executable, "-c", "while True: pass"]) if options.busy else None
+    try:
+        for kind in options.only:
+            compare(options, kind, cache, f32)
+    finally:
+        if stranger:
+            stranger.kill()
+            stranger.wait()
 
 
 if __name__ == "__main__":

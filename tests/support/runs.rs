@@ -35,6 +35,8 @@ pub struct Setup {
     pub prefill_chunk: usize,
     pub speculation: bool,
     pub kv_bytes: u64,
+    /// Whether the prompts' log-probabilities are wanted.
+    pub score_prompts: bool,
 }
 
 impl Default for Setup {
@@ -47,6 +49,7 @@ impl Default for Setup {
             prefill_chunk: 128,
             speculation: true,
             kv_bytes: 1 << 30,
+            score_prompts: false,
         }
     }
 }
@@ -54,6 +57,8 @@ impl Default for Setup {
 /// What one sequence gave.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Output {
+    /// The prompt's tokens with log-probabilities, where they were wanted.
+    pub scored: Vec<Token>,
     pub tokens: Vec<Token>,
     pub text: String,
     pub finish: FinishReason,
@@ -95,6 +100,7 @@ pub fn run(
                     sequence: 0,
                     prompt: prompt.as_slice().into(),
                     priority: 0,
+                    score_prompt: setup.score_prompts,
                     params: Arc::new(params.clone()),
                     cancelled: Arc::new(AtomicBool::new(false)),
                 });
@@ -105,11 +111,16 @@ pub fn run(
         while left > 0 {
             let event = events.recv_blocking().unwrap();
             let output = outputs.entry(event.job).or_insert(Output {
+                scored: Vec::new(),
                 tokens: Vec::new(),
                 text: String::new(),
                 finish: FinishReason::Length,
             });
             match event.event {
+                Event::Scored(token) => {
+                    assert!(output.tokens.is_empty(), "scores come first");
+                    output.scored.push(token);
+                }
                 Event::Token(token) => {
                     output.text.push_str(&token.text);
                     output.tokens.push(token);

@@ -86,6 +86,7 @@ impl ServedModel {
             .collect::<String>();
         let text = text + &decoder.finish();
         let sequence = SequenceOutcome {
+            scored: Vec::new(),
             tokens,
             text,
             finish: FinishReason::Stop,

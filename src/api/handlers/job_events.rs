@@ -49,7 +49,7 @@ fn chunk(endpoint: Endpoint, event: &SequenceEvent) -> Option<Value> {
         Event::Token(token) if token.text.is_empty() => return None,
         Event::Token(token) => (&token.text, None),
         Event::Finished { reason, text } => (text, Some(reason)),
-        Event::Failed { .. } | Event::Stopped => return None,
+        Event::Scored(_) | Event::Failed { .. } | Event::Stopped => return None,
     };
     let id = event.job.to_string();
     let index = event.sequence;

@@ -264,19 +264,29 @@ impl<'a, S: Stepper> Worker<'a, S> {
         let mut rows = logits.chunks_exact(self.shared.shape.vocab);
         for (sequence, &share) in running.iter_mut().zip(&self.shares) {
             sequence.computed += share;
+            for _ in 0..sequence.scoring_rows(share) {
+                let row = rows.next().expect("one row of logits for each score");
+                if sequence.ended {
+                    continue;
+                }
+                let event = sequence.score(row, &mut self.scratch);
+                let event = event.unwrap_or_else(|unusable| {
+                    sequence.ended = true;
+                    let message = unusable.to_string();
+                    Event::Failed { message }
+                });
+                self.shared.emit(&sequence.task, event);
+            }
             if !sequence.is_complete() {
                 continue;
             }
             if sequence.generates_nothing() {
-                sequence.ended = true;
-                let text = String::new();
-                self.shared.emit(
-                    &sequence.task,
-                    Event::Finished {
-                        reason: FinishReason::Length,
-                        text,
-                    },
-                );
+                if !sequence.ended {
+                    sequence.ended = true;
+                    let (reason, text) = (FinishReason::Length, String::new());
+                    let end = Event::Finished { reason, text };
+                    self.shared.emit(&sequence.task, end);
+                }
                 continue;
             }
             let mut kept = 0;
