@@ -95,6 +95,9 @@ impl Avx512 {
             (2, INPUT) => by_tokens!(2, INPUT: 7 8 9 10 11 12 13 14),
             (1, NEXT_TWO) => by_tokens!(1, NEXT_TWO: 1 2 3 4 5 6 7 8 9 10 11 12 13 14),
             (2, NEXT_TWO) => by_tokens!(2, NEXT_TWO: 1 2 3 4 5 6 7 8 9 10 11 12 13 14),
+            (3, OWN) => by_tokens!(3, OWN: 7 8 9),
+            (3, NEXT_TWO) => by_tokens!(3, NEXT_TWO: 7 8 9),
+            (3, _) => by_tokens!(3, NOTHING: 7 8 9),
             (4, NEXT_TWO) => by_tokens!(4, NEXT_TWO: 1 2 3 4 5 6),
             (1, NEXT) => by_tokens!(1, NEXT: 7 8 9 10 11 12 13 14),
             (1, _) => by_tokens!(1, NOTHING: 1 2 3 4 5 6 7 8 9 10 11 12 13 14),
@@ -103,7 +106,7 @@ impl Avx512 {
             (2, _) => by_tokens!(2, NOTHING: 1 2 3 4 5 6 7 8 9 10 11 12 13 14),
             (4, OWN) => by_tokens!(4, OWN: 1 2 3 4 5 6),
             (4, _) => by_tokens!(4, NOTHING: 1 2 3 4 5 6),
-            _ => unreachable!("groups have 1, 2 or MAX_GROUP panels"),
+            _ => unreachable!("groups have at most MAX_GROUP panels"),
         }
     }
 }

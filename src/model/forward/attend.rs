@@ -77,8 +77,7 @@ impl Step<'_> {
         }
         let head_block = self.kv.shape().head();
         let (plan, qkv, angles) = (&s.plan, &s.qkv, &s.angles);
-        // `store` is handed key and value of one lane of the block.
-        let write = |index: usize, store: &mut dyn FnMut(usize, &[f32], &[f32])| {
+        let write = |index: usize, store: StoreLane<'_>| {
             let runs = plan.writes.len();
             let (run, head) = (plan.writes[index % runs], index / runs);
             let Run {
@@ -145,6 +144,9 @@ impl Step<'_> {
         }
     }
 }
+
+/// Takes the number of a lane of a block, and its key and value.
+type StoreLane<'a> = &'a mut dyn FnMut(usize, &[f32], &[f32]);
 
 /// Calls `f(index, part)` for the parts of `data` that begin at `starts`, shared by a team if there is one.
 fn each_part<T: Send>(
