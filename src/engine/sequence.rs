@@ -199,6 +199,11 @@ impl<T: Default> Sequence<T> {
         (self.scored..self.task.prompt.len()).contains(&(position + 1))
     }
 
+    /// Whether the next token to compute scores the prompt.
+    pub(super) fn scores_next(&self) -> bool {
+        self.scores_at(self.computed)
+    }
+
     /// Rows of logits that a step over the `count` tokens before `computed` gave for the scores of the prompt.
     pub(super) fn scoring_rows(&self, count: usize) -> usize {
         let start = self.computed - count;

@@ -130,6 +130,9 @@ fn caught<T>(body: impl FnOnce() -> T) -> Result<T, String> {
     })
 }
 
+/// Prompt tokens that are scored in one step at most: their logits over 262,144 tokens are 134 MB.
+const MAX_SCORES: usize = 128;
+
 struct Worker<'a, S: Stepper> {
     stepper: S,
     shared: &'a Shared,
@@ -246,6 +249,19 @@ impl<'a, S: Stepper> Worker<'a, S> {
         }
     }
 
+    /// Cuts the shares of sequences whose prompts are scored, the first in the list last: each of their tokens gives a
+    /// row of logits, and a chunk of thousands would take gigabytes.
+    fn limit_scores(&mut self) {
+        let mut room = MAX_SCORES;
+        let running = self.sequences[..self.running].iter();
+        for (sequence, share) in running.zip(&mut self.shares) {
+            if sequence.scores_next() {
+                *share = (*share).min(room);
+                room -= *share;
+            }
+        }
+    }
+
     /// Computes one step and reports what it gave.
     fn step(&mut self) {
         if self.running == 0 {
@@ -253,6 +269,7 @@ impl<'a, S: Stepper> Worker<'a, S> {
         }
         self.wait_for_equals();
         share(&self.views, self.shared.limits, &mut self.shares);
+        self.limit_scores();
         self.make_drafts();
         self.batch.clear();
         let running = &mut self.sequences[..self.running];
