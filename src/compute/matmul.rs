@@ -29,6 +29,10 @@ pub enum Store {
 pub(super) const MAX_GROUP: usize = 4;
 
 /// What a kernel fetches into a cache while it computes.
+#[cfg_attr(
+    not(target_arch = "x86_64"),
+    allow(dead_code, reason = "only AVX-512 fetches ahead")
+)]
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Fetch<'a> {
     Nothing,
@@ -37,10 +41,6 @@ pub(super) enum Fetch<'a> {
     /// The activations of the next 16 columns: those of many tokens lie far apart.
     Input,
     /// The same, and one panel that is needed soon, line by line.
-    #[cfg_attr(
-        not(target_arch = "x86_64"),
-        allow(dead_code, reason = "only AVX-512 fetches a panel ahead")
-    )]
     Next(Values<'a>),
     /// Two panels for each of the tile's own.
     NextTwo(&'a [[Values<'a>; 2]]),
