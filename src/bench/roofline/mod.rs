@@ -5,7 +5,7 @@
 mod limits;
 mod report;
 
-pub(super) use limits::{multiply_rate, read_rate};
+pub(super) use limits::{multiply_rate, read_rate, readable};
 
 use clap::Args;
 

@@ -3,12 +3,14 @@
 use std::hint::black_box;
 use std::sync::Arc;
 
+use memmap2::MmapMut;
 use serde::Serialize;
 
 use super::limits::{Rates, Sizes};
 use super::report::{Check, Figure};
 use super::workload::Workload;
 use crate::bench::Error;
+use crate::bench::roofline::readable;
 use crate::bench::samples::{Spread, timed};
 use crate::compute::{Isa, Team};
 use crate::model::{BatchToken, BlockTable, KvPool, Model, Runner};
@@ -25,7 +27,7 @@ pub(super) struct Bench {
     isa: Isa,
     runner: Runner,
     team: Team,
-    memory: Vec<f32>,
+    memory: MmapMut,
     rounds: usize,
     kv_blocks: usize,
 }
@@ -61,7 +63,7 @@ impl Bench {
         Ok(Bench {
             runner: Runner::new(model.clone(), isa, 0, threads, kv_blocks, tokens)?,
             team: Team::new("woolly-roofline", threads).map_err(Error::system("start a thread"))?,
-            memory: vec![1.0; values],
+            memory: readable(values)?,
             model: model.clone(),
             isa,
             rounds,

@@ -1,5 +1,7 @@
 //! What a workload could take at least, by this machine's reading and multiplying.
 
+use memmap2::MmapMut;
+
 use crate::bench::roofline::{multiply_rate, read_rate};
 use crate::compute::{Isa, Team};
 use crate::model::Model;
@@ -75,7 +77,7 @@ pub(super) struct Rates {
 
 impl Rates {
     /// `memory` is read to measure; no cache may hold it.
-    pub(super) fn now(team: &Team, isa: Isa, memory: &mut [f32], rounds: usize) -> Rates {
+    pub(super) fn now(team: &Team, isa: Isa, memory: &mut MmapMut, rounds: usize) -> Rates {
         // A limit is the best of what was seen: the first turn finds threads asleep and clocks low.
         let best = |rate: &mut dyn FnMut() -> f64| (0..LOOKS).map(|_| rate()).fold(0.0, f64::max);
         Rates {
