@@ -33,13 +33,19 @@ impl Element {
         }
     }
 
-    /// Values of one panel over `cols` columns. BF16 panels hold the columns in pairs, so that a 64-byte line is
-    /// full: `[ceil(cols / 2)][16][2]`, the missing one zero. `None` when the count overflows.
+    /// Columns of a panel that share one 64-byte line. A panel is stored with whole lines, missing columns as zeros:
+    /// BF16 as `[ceil(cols / 2)][16][2]`.
+    pub fn line_columns(self) -> usize {
+        match self {
+            Element::F32 => 1,
+            Element::Bf16 => 2,
+        }
+    }
+
+    /// Values of one panel over `cols` columns, those that fill its last line included. `None` when the count
+    /// overflows.
     pub fn panel_len(self, cols: usize) -> Option<usize> {
-        let cols = match self {
-            Element::F32 => cols,
-            Element::Bf16 => cols.checked_next_multiple_of(2)?,
-        };
+        let cols = cols.checked_next_multiple_of(self.line_columns())?;
         cols.checked_mul(PANEL_ROWS)
     }
 }

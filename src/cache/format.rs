@@ -225,8 +225,8 @@ impl Header {
             cols,
         } in self.places.iter().map(|place| &place.spec)
         {
-            let whole_pairs = self.key.element == Element::F32 || cols % 2 == 0;
-            if *layout == Layout::Panels && (rows % PANEL_ROWS != 0 || !whole_pairs) {
+            let whole = rows % PANEL_ROWS == 0 && cols % self.key.element.line_columns() == 0;
+            if *layout == Layout::Panels && !whole {
                 put(format!("{SHAPE_PREFIX}{name}"), format!("{rows},{cols}"));
             }
         }

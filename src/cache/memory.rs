@@ -45,12 +45,12 @@ impl MemoryTensors {
     /// Zeros.
     fn allocate(specs: Vec<TensorSpec>, element: Element) -> Result<Self, Error> {
         let mut places = vec![];
-        let mut total: usize = 0;
+        let mut bytes: usize = 0;
         for spec in specs {
-            let end = format::stored_bytes(&spec, element).and_then(|bytes| {
-                let bytes = usize::try_from(bytes).ok()?;
-                let bytes = bytes.checked_next_multiple_of(TENSOR_ALIGNMENT as usize)?;
-                bytes.checked_add(total)
+            let end = format::stored_bytes(&spec, element).and_then(|stored| {
+                let stored = usize::try_from(stored).ok()?;
+                let stored = stored.checked_next_multiple_of(TENSOR_ALIGNMENT as usize)?;
+                stored.checked_add(bytes)
             });
             let Some(end) = end else {
                 let problem = "its size is zero or overflows";
@@ -59,10 +59,9 @@ impl MemoryTensors {
                     problem,
                 });
             };
-            places.push((spec, total));
-            total = end;
+            places.push((spec, bytes));
+            bytes = end;
         }
-        let bytes = total;
         check_memory(bytes as u64, available_memory())?;
         let map = MmapMut::map_anon(bytes.max(TENSOR_ALIGNMENT as usize)).map_err(|source| {
             Error::Memory {

@@ -167,13 +167,13 @@ fn spec(
         [cols] => Ok(spec(Layout::Vector, 1, cols)),
         [rows, cols] => Ok(spec(Layout::Rows, rows, cols)),
         ref shape => {
-            let (panels, width, step) = match (element, shape) {
-                (Element::F32, &[panels, cols, PANEL_ROWS]) => (panels, cols, 1),
-                (Element::Bf16, &[panels, pairs, PANEL_ROWS, 2]) => {
-                    (panels, pairs.checked_mul(2).ok_or_else(shape_error)?, 2)
-                }
+            let (panels, lines) = match (element, shape) {
+                (Element::F32, &[panels, lines, PANEL_ROWS])
+                | (Element::Bf16, &[panels, lines, PANEL_ROWS, 2]) => (panels, lines),
                 _ => return Err(shape_error()),
             };
+            let step = element.line_columns();
+            let width = lines.checked_mul(step).ok_or_else(shape_error)?;
             let full = panels.checked_mul(PANEL_ROWS).ok_or_else(shape_error)?;
             let (rows, cols) = match metadata.find(&format!("{}{name}", format::SHAPE_PREFIX)) {
                 None => (full, width),

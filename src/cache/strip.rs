@@ -91,9 +91,9 @@ pub(super) fn strips<'a>(
         let unit = unit_rows * spec.cols;
         let element = spec.element(matrices);
         // Columns that `cols` columns take where they are stored.
-        let stored = |cols: usize| match (element, spec.layout) {
-            (Element::Bf16, Layout::Panels) => cols.next_multiple_of(2),
-            _ => cols,
+        let stored = |cols: usize| match spec.layout {
+            Layout::Panels => cols.next_multiple_of(element.line_columns()),
+            Layout::Rows | Layout::Vector => cols,
         };
         let row_bytes = unit_rows * element.bytes();
         let units = spec.rows.div_ceil(unit_rows);

@@ -21,11 +21,8 @@ impl HeadBlock {
     }
 
     pub(super) fn keys_len(self) -> usize {
-        let even = match self.element {
-            Element::F32 => self.head_dim,
-            Element::Bf16 => self.head_dim.next_multiple_of(2),
-        };
-        BLOCK * even
+        let len = self.element.panel_len(self.head_dim);
+        len.expect("head dimensions are small")
     }
 
     /// Values of one head in one block.
