@@ -32,6 +32,8 @@ fn every_workload_stands_beside_its_limit() {
             share > 0.0 && (share / of("share_of_limit") - 1.0).abs() < 1e-9,
             "{figure}"
         );
+        let outside = of("outside_share");
+        assert!(outside > 0.0 && outside < 1.0, "{figure}");
     }
     assert_eq!(figures[2]["sequences"], json!(3));
     for bytes in ["weight_bytes", "kv_bytes", "peak_bytes"] {

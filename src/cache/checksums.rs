@@ -1,7 +1,7 @@
-//! Checksums of tensors that several threads make strip by strip.
+//! Checksums of tensors that several threads make piece by piece.
 //!
-//! A checksum takes its bytes in order, so each strip waits for its turn. Threads take strips in order
-//! too, so a wait is short, and whoever has the first unfinished strip never waits.
+//! A checksum takes its bytes in order, so each piece waits for its turn. Threads take pieces in order
+//! too, so a wait is short, and whoever has the first unfinished piece never waits.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
@@ -11,7 +11,7 @@ use xxhash_rust::xxh3::Xxh3;
 /// One running checksum per tensor.
 pub(super) struct Checksums {
     turns: Vec<Turn>,
-    /// Some strip will never come.
+    /// Some piece will never come.
     abandoned: AtomicBool,
 }
 
@@ -25,7 +25,7 @@ struct Turn {
 struct State {
     /// Bytes that are in the checksum.
     done: usize,
-    /// The checksum's own memory is larger than many a tensor, so it begins with the first strip.
+    /// The checksum's own memory is larger than many a tensor, so it begins with the first piece.
     hash: Option<Box<Xxh3>>,
 }
 
@@ -37,7 +37,7 @@ impl Checksums {
         }
     }
 
-    /// Adds a strip of `tensor` that begins after `start` bytes, once all before it have been added. False
+    /// Adds a piece of `tensor` that begins after `start` bytes, once all before it have been added. False
     /// when one of those will never come.
     pub(super) fn add(&self, tensor: usize, start: usize, bytes: &[u8]) -> bool {
         let turn = &self.turns[tensor];
@@ -57,7 +57,7 @@ impl Checksums {
         true
     }
 
-    /// Wakes everyone who waits for a strip that will not come.
+    /// Wakes everyone who waits for a piece that will not come.
     pub(super) fn abandon(&self) {
         self.abandoned.store(true, Ordering::Relaxed);
         for turn in &self.turns {
@@ -67,7 +67,7 @@ impl Checksums {
         }
     }
 
-    /// XXH3-128 of every tensor. All strips have been added.
+    /// XXH3-128 of every tensor. All pieces have been added.
     pub(super) fn finish(self) -> Vec<u128> {
         let digest = |turn: &Turn| turn.lock().hash.take().unwrap_or_default().digest128();
         self.turns.iter().map(digest).collect()
@@ -109,16 +109,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn strips_that_come_in_any_order_give_the_checksum_of_the_whole() {
+    fn pieces_that_come_in_any_order_give_the_checksum_of_the_whole() {
         let values: Vec<u8> = (0..1000_u16).map(|i| (i % 251) as u8).collect();
         let checksums = Checksums::new(2);
         std::thread::scope(|scope| {
             for first in 0..4 {
                 let (checksums, values) = (&checksums, &values);
                 scope.spawn(move || {
-                    // Thread 3 begins with the strip that all others wait for.
-                    for strip in ((3 - first)..10).step_by(4) {
-                        assert!(checksums.add(1, strip * 100, &values[strip * 100..][..100]));
+                    // Thread 3 begins with the piece that all others wait for.
+                    for piece in ((3 - first)..10).step_by(4) {
+                        assert!(checksums.add(1, piece * 100, &values[piece * 100..][..100]));
                     }
                 });
             }

@@ -43,6 +43,7 @@ mod strip;
 mod survey;
 mod temporary;
 mod trust;
+mod window;
 mod writer;
 
 pub use available::available_memory;

@@ -1,7 +1,7 @@
-//! Building a cache file: temporary file, room reserved, strips filled, summed and written in parallel,
+//! Building a cache file: temporary file, room reserved, windows computed, summed and written in parallel,
 //! header, fsync, publication.
 //!
-//! Memory is one buffer per thread, whatever the size of the file. What was written is not read again: a
+//! Memory is one window per thread, whatever the size of the file. What was written is not read again: a
 //! map of it would count as memory of the process.
 //!
 //! Nothing is written through a map: on a full disk that would be SIGBUS instead of an error.
@@ -18,12 +18,9 @@ use rustix::fs::FallocateFlags;
 use super::checksums::{Abandon, Checksums};
 use super::error::free_bytes;
 use super::format::Header;
-use super::strip::{Strip, strips};
 use super::temporary::Temporary;
+use super::window::{Buffers, Windows};
 use super::{Contents, Error, Progress, Work};
-
-/// Values per strip: 512 KiB stay in a core's second-level cache from filling to writing.
-const STRIP_VALUES: usize = (512 << 10) / size_of::<f32>();
 
 /// Builds the planned file in `directory` on the threads of the current rayon pool. False when a file of its name
 /// has appeared meanwhile, which stays.
@@ -49,10 +46,7 @@ pub(super) fn build(
 
     let temporary = Temporary::create(directory).map_err(failed("create a cache file"))?;
     reserve(temporary.file(), bytes).map_err(failed("reserve room for a cache file"))?;
-    progress.begin(
-        Work::Making,
-        header.places.iter().map(|place| place.bytes).sum(),
-    );
+    progress.begin(Work::Making, bytes);
     let checksums = write_tensors(temporary.file(), &header, contents, progress)
         .map_err(failed("write a cache file"))?;
     go_on(progress)?;
@@ -87,60 +81,34 @@ fn reserve(file: &File, bytes: u64) -> io::Result<()> {
     }
 }
 
-/// What one thread works in.
-#[derive(Default)]
-struct Buffers {
-    /// A strip as it goes to the file.
-    stored: Vec<f32>,
-    /// Its values before they were rounded.
-    computed: Vec<f32>,
-}
-
-/// Each thread takes the next strip, fills it in its own buffer, adds it to the tensor's checksum while it
-/// is in the core's cache, and writes it at its place. Returns the checksums.
+/// Each thread takes the next window, computes it in its own buffer, adds it to the tensors' checksums, and writes
+/// it at its place. Returns the checksums.
 fn write_tensors(
     file: &File,
     header: &Header,
     contents: &dyn Contents,
     progress: &dyn Progress,
 ) -> io::Result<Vec<u128>> {
-    let specs = header.places.iter().map(|place| &place.spec);
-    let strips = strips(specs, header.key.element, STRIP_VALUES);
+    let windows = Windows::of(header);
     let next = AtomicUsize::new(0);
     let checksums = Checksums::new(header.places.len());
-    let write = |strip: &Strip, buffers: &mut Buffers| -> io::Result<bool> {
-        let place = &header.places[strip.tensor];
-        let Buffers { stored, computed } = buffers;
-        // Of a type whose alignment serves all.
-        let words = strip.bytes.div_ceil(size_of::<f32>());
-        if stored.len() < words {
-            stored.resize(words, 0.0);
-        }
-        let bytes = &mut bytemuck::cast_slice_mut(stored)[..strip.bytes];
-        strip.make(contents, &place.spec, computed, bytes);
-        if !checksums.add(strip.tensor, strip.start, bytes) {
-            return Ok(false);
-        }
-        let offset = place.offset + strip.start as u64;
-        file.write_all_at(bytes, offset)?;
-        progress.advance(bytes.len() as u64);
-        Ok(true)
-    };
     (0..rayon::current_num_threads())
         .into_par_iter()
         .with_max_len(1)
         .try_for_each(|_| -> io::Result<()> {
             let watch = Abandon::unless_complete(&checksums);
             let mut buffers = Buffers::default();
-            while let Some(strip) = strips.get(next.fetch_add(1, Ordering::Relaxed)) {
+            while let Some(range) = windows.range(next.fetch_add(1, Ordering::Relaxed)) {
                 if progress.is_stopped() {
-                    // Not complete: whoever waits for this strip's turn is woken. `build` asks again.
+                    // Not complete: whoever waits for this window's turn is woken. `build` asks again.
                     return Ok(());
                 }
-                if !write(strip, &mut buffers)? {
+                let Some(bytes) = windows.make(&range, contents, &checksums, &mut buffers) else {
                     // Another thread has failed, and tells why.
                     break;
-                }
+                };
+                file.write_all_at(bytes, range.start)?;
+                progress.advance(bytes.len() as u64);
             }
             watch.complete();
             Ok(())

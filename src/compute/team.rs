@@ -21,6 +21,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
 /// Pauses before a waiting thread gives its core away. About 5 microseconds: longer than the
 /// imbalance of a phase, short enough that a busy neighbour is not fought (with 200 pauses a
@@ -50,18 +51,22 @@ struct Shared {
     active: AtomicBool,
     stop: AtomicBool,
     panic: Mutex<Option<Box<dyn Any + Send>>>,
+    /// Nanoseconds that each thread spent in chunks. Two looks at the clock in a phase: less than a thousandth of
+    /// the smallest model's token.
+    busy: Box<[Line<AtomicU64>]>,
 }
 
 type Call = unsafe fn(*const (), usize);
 
 impl Shared {
     /// Takes chunks until none is left.
-    fn work(&self) {
+    fn work(&self, thread: usize) {
+        let mut start = None;
         loop {
             let seen = self.cursor.0.load(Ordering::Acquire);
             let left = seen & LEFT_MASK;
             if left == 0 {
-                return;
+                break;
             }
             let count = self.count.load(Ordering::Relaxed);
             let data = self.data.load(Ordering::Relaxed);
@@ -76,6 +81,7 @@ impl Shared {
                 std::hint::spin_loop();
                 continue;
             }
+            start.get_or_insert_with(Instant::now);
             let index = u64::from(count) - left;
             // SAFETY: `call` was stored from a `Call` in `phase`. The exchange succeeded, so the
             // cursor still named the phase that `seen` named. The leader overwrites the description only
@@ -92,13 +98,23 @@ impl Shared {
             }
             self.done.0.fetch_add(1, Ordering::Release);
         }
+        if let Some(start) = start {
+            self.count_busy(thread, start);
+        }
     }
 
-    fn help(&self) {
+    fn count_busy(&self, thread: usize, start: Instant) {
+        let nanoseconds = start.elapsed().as_nanos() as u64;
+        self.busy[thread]
+            .0
+            .fetch_add(nanoseconds, Ordering::Relaxed);
+    }
+
+    fn help(&self, thread: usize) {
         let mut waited = 0;
         while !self.stop.load(Ordering::Acquire) {
             if self.cursor.0.load(Ordering::Relaxed) & LEFT_MASK != 0 {
-                self.work();
+                self.work(thread);
                 waited = 0;
             } else if waited < SPINS {
                 std::hint::spin_loop();
@@ -143,6 +159,9 @@ impl Team {
             active: AtomicBool::new(false),
             stop: AtomicBool::new(false),
             panic: Mutex::new(None),
+            busy: (0..threads.max(1))
+                .map(|_| Line(AtomicU64::new(0)))
+                .collect(),
         });
         let mut team = Team {
             shared,
@@ -155,7 +174,7 @@ impl Team {
             let shared = Arc::clone(&team.shared);
             let helper = std::thread::Builder::new()
                 .name(format!("{name}-t{i}"))
-                .spawn(move || shared.help())?;
+                .spawn(move || shared.help(i))?;
             team.helpers.push(helper);
         }
         Ok(team)
@@ -163,6 +182,13 @@ impl Team {
 
     pub fn threads(&self) -> usize {
         self.helpers.len() + 1
+    }
+
+    /// Time that all threads together have spent in chunks; what is left of their time they waited, or one worked
+    /// alone.
+    pub fn busy(&self) -> Duration {
+        let of = |line: &Line<AtomicU64>| line.0.load(Ordering::Relaxed);
+        Duration::from_nanos(self.shared.busy.iter().map(of).sum())
     }
 
     /// Runs `step` with the helpers awake; they park again some microseconds after it.
@@ -240,7 +266,9 @@ impl Team {
         }
         assert!(count as u64 <= LEFT_MASK);
         if self.helpers.is_empty() || count <= 1 {
+            let start = Instant::now();
             (0..count).for_each(f);
+            self.shared.count_busy(0, start);
             return;
         }
         assert!(!self.busy.replace(true), "a phase inside a phase");
@@ -260,7 +288,7 @@ impl Team {
             .cursor
             .0
             .store(phase << LEFT_BITS | count as u64, Ordering::Release);
-        shared.work();
+        shared.work(0);
         let mut waited = 0;
         while shared.done.0.load(Ordering::Acquire) != count as u32 {
             if waited < SPINS {
@@ -348,6 +376,22 @@ mod tests {
                 team.scattered(&mut out, starts, 2, |_, _| {});
             }));
             assert!(result.is_err(), "{starts:?}");
+        }
+    }
+
+    #[test]
+    fn time_in_chunks_is_counted_for_every_thread() {
+        let nap = Duration::from_millis(20);
+        for (threads, pieces) in [(1, 2), (2, 2), (2, 1)] {
+            let team = Team::new("test", threads).unwrap();
+            assert_eq!(team.busy(), Duration::ZERO);
+            let start = Instant::now();
+            team.chunks(&mut vec![0; pieces], 1, |_, _| std::thread::sleep(nap));
+            // A helper may count its last chunk after the leader has seen it done.
+            while team.busy() < nap * pieces as u32 {
+                std::thread::yield_now();
+            }
+            assert!(team.busy() <= start.elapsed() * threads as u32, "{threads}");
         }
     }
 

@@ -1,4 +1,4 @@
-//! Running workloads on a model, without queue, sampling or text.
+//! Running workloads on a model, without queue and text; tokens are drawn, greedily, where one sequence generates.
 
 use std::hint::black_box;
 use std::sync::Arc;
@@ -8,11 +8,13 @@ use serde::Serialize;
 
 use super::limits::{Rates, Sizes};
 use super::report::{Check, Figure};
-use super::workload::Workload;
+use super::workload::{Kind, Workload};
 use crate::bench::Error;
 use crate::bench::roofline::readable;
 use crate::bench::samples::{Spread, timed};
 use crate::compute::{Isa, Team};
+use crate::engine::{Sampler, Scratch};
+use crate::job::{SamplingParams, Shaping};
 use crate::model::{BatchToken, BlockTable, KvPool, Model, Runner};
 
 /// Values that are read to measure the bandwidth: 512 MiB, or what tells that it works.
@@ -30,6 +32,8 @@ pub(super) struct Bench {
     memory: MmapMut,
     rounds: usize,
     kv_blocks: usize,
+    sampler: Sampler,
+    scratch: Scratch,
 }
 
 /// One turn.
@@ -37,6 +41,7 @@ pub(super) struct Bench {
 pub(super) struct Turn {
     pub(super) tokens_per_second: f64,
     pub(super) limit_tokens_per_second: f64,
+    pub(super) outside_share: f64,
 }
 
 impl Bench {
@@ -68,6 +73,8 @@ impl Bench {
             isa,
             rounds,
             kv_blocks,
+            sampler: Sampler::new(&greedy(), 0),
+            scratch: Scratch::default(),
         })
     }
 
@@ -83,12 +90,15 @@ impl Bench {
         for _ in 0..turns {
             // What the machine can do flips from one second to the next: looked at before and after.
             let before = self.rates();
+            let busy = self.runner.busy();
             let seconds = self.run(workload);
+            let busy = (self.runner.busy() - busy).as_secs_f64();
             let rates = before.or(self.rates());
             let least = rates.least(demand) * workload.steps as f64;
             measured.push(Turn {
                 tokens_per_second: workload.tokens() as f64 / seconds,
                 limit_tokens_per_second: workload.tokens() as f64 / least,
+                outside_share: 1.0 - busy / (self.team.threads() as f64 * seconds),
             });
         }
         let of = |value: fn(&Turn) -> f64| -> Spread {
@@ -99,6 +109,7 @@ impl Bench {
             name: workload.to_string(),
             tokens_per_second: of(|turn| turn.tokens_per_second),
             limit_tokens_per_second: of(|turn| turn.limit_tokens_per_second),
+            outside_share: of(|turn| turn.outside_share),
             share_of_limit: of(|turn| turn.tokens_per_second / turn.limit_tokens_per_second),
         })
     }
@@ -133,7 +144,13 @@ impl Bench {
                         }
                     }));
                 }
-                black_box(self.runner.forward(&borrowed, &batch));
+                let logits = self.runner.forward(&borrowed, &batch);
+                if workload.kind == Kind::Generate {
+                    let drawn = self.sampler.draw(logits, &[], step, &mut self.scratch);
+                    let _ = black_box(drawn);
+                } else {
+                    black_box(logits);
+                }
             }
         });
         for mut table in tables {
@@ -146,5 +163,20 @@ impl Bench {
     /// against those of plain Rust, which is slower by far, and their results compared.
     pub(super) fn check(&mut self) -> Check {
         Check::run(self.isa)
+    }
+}
+
+/// The likeliest token, always.
+fn greedy() -> SamplingParams {
+    SamplingParams {
+        max_tokens: 0,
+        temperature: 0.0,
+        top_k: 0,
+        top_p: 1.0,
+        seed: 0,
+        stop: vec![],
+        ignore_eos: true,
+        logprobs: None,
+        shaping: Shaping::default(),
     }
 }

@@ -123,6 +123,7 @@ mod tests {
             tokens_per_second: Spread::of(&[speed]),
             limit_tokens_per_second: Spread::of(&[2.0 * speed]),
             share_of_limit: Spread::of(&[0.5]),
+            outside_share: Spread::of(&[0.5]),
         }
     }
 

@@ -43,6 +43,9 @@ pub(super) struct Figure {
     /// What reading and multiplying of the same moment would allow.
     pub(super) limit_tokens_per_second: Spread,
     pub(super) share_of_limit: Spread,
+    /// Share of the threads' time outside of the team's chunks: waiting for each other, and what one thread does
+    /// alone, such as drawing a token.
+    pub(super) outside_share: Spread,
 }
 
 /// Whether the kernels of the instruction set really ran.
@@ -171,6 +174,7 @@ impl Report {
             "t/s",
             "limit t/s",
             "share",
+            "outside",
         ];
         let mut table = Table::new("Prompts, generation, depth", &head);
         table.rows.extend(figures.iter().map(|figure| {
@@ -184,6 +188,7 @@ impl Report {
                 spread(figure.tokens_per_second),
                 spread(figure.limit_tokens_per_second),
                 spread(figure.share_of_limit),
+                spread(figure.outside_share),
             ]
         }));
         table
@@ -200,6 +205,7 @@ fn batched(figures: &[&Figure]) -> Table {
         "S_TG t/s",
         "limit t/s",
         "share",
+        "outside",
     ];
     let mut table = Table::new("Batches", &head);
     table.rows.extend(figures.iter().map(|figure| {
@@ -215,6 +221,7 @@ fn batched(figures: &[&Figure]) -> Table {
             spread(figure.tokens_per_second),
             spread(figure.limit_tokens_per_second),
             spread(figure.share_of_limit),
+            spread(figure.outside_share),
         ]
     }));
     table

@@ -89,6 +89,11 @@ impl Runner {
         }
     }
 
+    /// Time that all threads together have spent in chunks of phases.
+    pub fn busy(&self) -> std::time::Duration {
+        self.team.busy()
+    }
+
     pub fn kv(&mut self) -> &mut KvPool {
         &mut self.kv
     }
