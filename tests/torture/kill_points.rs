@@ -56,7 +56,7 @@ fn r9_a_builder_may_be_killed_anywhere() {
             figure.count(trial);
         }
     }
-    figure.finish(pick(20, 150, 150));
+    figure.finish(pick(20, 120, 120));
 }
 
 fn at_most_one_temporary(dir: &std::path::Path, case: &str) -> Trial {
