@@ -13,7 +13,7 @@ use woolly::tensor::Layout;
 use woolly::weights::{self, Loaded};
 
 use crate::support::gguf_file::{File, U32, tensor};
-use crate::support::models::{file_name, fixture};
+use crate::support::models::{SUPPORTED, file_name, fixture};
 
 const MODEL: &[u8] = include_bytes!("fixtures/llama-gqa.gguf");
 
@@ -52,7 +52,7 @@ fn a_model_that_cannot_run_is_refused_before_it_is_converted() {
     let at = bytes.windows(key.len()).position(|window| window == key);
     // Behind the key stand the type and the length of its value.
     let value = at.unwrap() + key.len() + 4 + 8;
-    bytes[value..value + 5].copy_from_slice(b"gemma");
+    bytes[value..value + 5].copy_from_slice(b"lemma");
     fs::write(&model.path, bytes).unwrap();
     let error = model::load(
         &config::Model {
@@ -74,7 +74,7 @@ fn a_model_that_cannot_run_is_refused_before_it_is_converted() {
     assert_eq!(
         error.err().expect("refused").to_string(),
         format!(
-            "model file {}: unsupported model: architecture \"gemma\" (supported: llama)",
+            "model file {}: unsupported model: architecture \"lemma\" (supported: {SUPPORTED})",
             model.path.display()
         )
     );

@@ -525,11 +525,11 @@ fn what_the_model_does_not_compute_is_refused_before_the_conversion() {
     for (change, problem) in [
         (
             ("sliding_window", json!(4096)),
-            "model metadata: llama.attention.sliding_window is 4096: sliding windows are not supported",
+            "model metadata: llama.attention.sliding_window is 4096: sliding windows are not supported in this architecture",
         ),
         (
-            ("rope_scaling", json!({"type": "yarn", "factor": 4.0})),
-            "model metadata: llama.rope.scaling.type is \"yarn\", which is not supported (supported: none)",
+            ("rope_scaling", json!({"type": "dynamic", "factor": 4.0})),
+            "model metadata: llama.rope.scaling.type is \"dynamic\", which is not supported (supported: none, linear, yarn, longrope)",
         ),
     ] {
         let folder = Folder::tiny();

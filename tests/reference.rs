@@ -3,7 +3,7 @@
 use woolly::job::SamplingParams;
 use woolly::model::LoadedModel;
 
-use crate::support::models::{reference, smollm2, tiny};
+use crate::support::models::{reference, small, smollm2, tiny};
 use crate::support::runs::{Setup, greedy, run};
 
 /// Greedy tokens equal, listed log-probabilities within `tolerance`.
@@ -55,6 +55,19 @@ pub(crate) fn check_completions(
 #[test]
 fn tiny_llama_gives_the_reference_tokens_and_logprobs() {
     check_completions(tiny(), &reference("llama-gqa.reference.json"), 1e-4);
+}
+
+#[test]
+fn tiny_models_of_every_family_give_the_reference_tokens_and_logprobs() {
+    // llama.cpp evaluates GELU, which gemma3 uses, through a table of half-precision values.
+    for (name, tolerance) in [("qwen2", 1e-4), ("stablelm", 1e-4), ("gemma3", 2e-2)] {
+        let loaded = small(&format!("{name}.gguf"));
+        check_completions(
+            &loaded,
+            &reference(&format!("{name}.reference.json")),
+            tolerance,
+        );
+    }
 }
 
 #[test]

@@ -153,7 +153,8 @@ fn the_preset_decides_rotation_and_epsilon() {
         };
         let loaded = load(&sizes);
         let model = Model::bind(&loaded.store, &loaded.metadata, None, Element::F32).unwrap();
-        assert_eq!(model.hyper().rope_base, base);
+        let found = loaded.metadata.float("llama.rope.freq_base");
+        assert_eq!(found.unwrap(), Some(base));
         assert_eq!(model.hyper().norm_eps, 1e-5);
     }
 }

@@ -48,6 +48,32 @@ fn power_of_two(n: i32) -> f32 {
     f32::from_bits((n.wrapping_add(127) as u32).wrapping_shl(23))
 }
 
+/// The hyperbolic tangent within 3 ulp. NaN gives NaN.
+#[inline(always)]
+pub fn tanh(x: f32) -> f32 {
+    // Near 0 a polynomial (Cephes' tanhf), because the quotient below would cancel.
+    let square = x * x;
+    let mut p = -5.704_988_7e-3;
+    p = square.mul_add(p, 2.063_908_9e-2);
+    p = square.mul_add(p, -5.373_971_5e-2);
+    p = square.mul_add(p, 1.333_144_2e-1);
+    p = square.mul_add(p, -3.333_328_1e-1);
+    let near = (p * square).mul_add(x, x);
+    let magnitude = x.abs();
+    let far = 1.0 - 2.0 / (exp(2.0 * magnitude) + 1.0);
+    let size = if magnitude < 0.625 { near } else { far };
+    size.copysign(x)
+}
+
+/// x * 0.5 * (1 + tanh(sqrt(2 / pi) * (x + 0.044715 x^3))): GELU as models are trained with it. Written as
+/// x * sigmoid of twice the argument, which is the same and does not cancel for negative x.
+#[inline(always)]
+pub fn gelu(x: f32) -> f32 {
+    const TWICE_ROOT: f32 = 1.595_769_1;
+    let inner = (0.044_715 * x * x).mul_add(x, x);
+    x / (1.0 + exp(-TWICE_ROOT * inner))
+}
+
 /// x * sigmoid(x), the gate of SwiGLU.
 #[inline(always)]
 pub fn silu(x: f32) -> f32 {
@@ -86,6 +112,35 @@ mod tests {
         assert_eq!(exp(88.73), f32::INFINITY);
         assert_eq!(exp(f32::INFINITY), f32::INFINITY);
         assert!(exp(f32::NAN).is_nan());
+    }
+
+    #[test]
+    fn tanh_is_within_its_bound() {
+        let mut worst: f64 = 0.0;
+        let mut x = -12.0f32;
+        while x < 12.0 {
+            worst = worst.max(ulps(tanh(x), libm::tanh(f64::from(x))));
+            x += 0.000_713;
+        }
+        assert!(worst < 3.0, "worst error {worst} ulp");
+        assert_eq!(tanh(f32::INFINITY), 1.0);
+        assert_eq!(tanh(f32::NEG_INFINITY), -1.0);
+        assert_eq!(tanh(-0.0).to_bits(), (-0.0f32).to_bits());
+        assert!(tanh(f32::NAN).is_nan());
+    }
+
+    #[test]
+    fn gelu_matches_f64() {
+        for x in [
+            -20.0f32, -9.0, -3.0, -0.7, -1e-3, 0.0, 1e-3, 0.3, 1.0, 4.0, 30.0,
+        ] {
+            let wide = f64::from(x);
+            let inner =
+                (2.0 / std::f64::consts::PI).sqrt() * (wide + 0.044_715 * wide * wide * wide);
+            let exact = 0.5 * wide * (1.0 + libm::tanh(inner));
+            let error = (f64::from(gelu(x)) - exact).abs();
+            assert!(error <= exact.abs() * 1e-6 + 1e-7, "{x}: {error}");
+        }
     }
 
     #[test]

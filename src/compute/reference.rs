@@ -47,20 +47,30 @@ pub fn attention(
     query: &[f32],
     keys: &[Vec<f32>],
     values: &[Vec<f32>],
-    scale: f32,
+    (scale, cap): (f32, Option<f32>),
+    window: Option<usize>,
     span: usize,
 ) -> Vec<f32> {
     let exp = super::math::exp;
+    let first = window.map_or(0, |window| keys.len().saturating_sub(window));
     let mut total: Option<(f32, f32, Vec<f32>)> = None;
     for start in (0..keys.len()).step_by(span) {
         let end = (start + span).min(keys.len());
+        let start = start.max(first);
+        if start >= end {
+            continue;
+        }
         let scores: Vec<f32> = keys[start..end]
             .iter()
             .map(|key| {
-                key.iter()
+                let product = key
+                    .iter()
                     .zip(query)
-                    .fold(0.0f32, |acc, (&k, &q)| k.mul_add(q, acc))
-                    * scale
+                    .fold(0.0f32, |acc, (&k, &q)| k.mul_add(q, acc));
+                match cap {
+                    None => product * scale,
+                    Some(cap) => cap * super::math::tanh(product * scale / cap),
+                }
             })
             .collect();
         let m = scores.iter().copied().fold(f32::NEG_INFINITY, f32::max);

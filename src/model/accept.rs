@@ -10,9 +10,9 @@ use super::{Error, Hyper, expect};
 /// that stands twice, a merge that joins nothing) is not asked here: that takes longer than a start with
 /// a cache file, and runs beside the conversion.
 pub fn accept(metadata: &Metadata, shapes: &[Shape]) -> Result<(), Error> {
-    let (hyper, _) = Hyper::read(metadata)?;
+    let (hyper, spec) = Hyper::read(metadata)?;
     let tokens = Tokenizer::check(metadata)?;
-    let weights = expect::weights(&hyper, shapes)?;
+    let weights = expect::weights(&hyper, spec, shapes)?;
     compare(tokens.unwrap_or(0), weights.embedding.rows)
 }
 

@@ -1,10 +1,12 @@
 //! Binding: every weight the architecture names, with the shape the sizes demand, and no other.
 
 use crate::compute::Panels;
-use crate::tensor::{Element, Layout};
+use crate::tensor::{Element, Layout, PANEL_ROWS};
 use crate::weights::{Metadata, Shape, Tensor, WeightStore};
 
-use super::expect::{self, Parts};
+use super::expect;
+use super::forward::Matrix;
+use super::parts::{self, Linear, Parts};
 use super::spec::Spec;
 use super::{Error, Hyper, KvShape};
 
@@ -22,15 +24,24 @@ pub struct Model {
 }
 
 /// The bound weights of one layer.
-pub(super) type Layer = expect::Layer<Tensor>;
+pub(super) type Layer = parts::Layer<Tensor>;
 
 /// The bound weights of one norm.
-pub(super) type BoundNorm = expect::NormParts<Tensor>;
+pub(super) type BoundNorm = parts::NormParts<Tensor>;
 
 /// The matrix of a bound tensor.
 pub(super) fn panels(tensor: &Tensor) -> Panels<'_> {
     let spec = tensor.spec();
     Panels::new(tensor.values(), spec.rows, spec.cols)
+}
+
+impl Linear<Tensor> {
+    pub(super) fn matrix(&self) -> Matrix<'_> {
+        Matrix {
+            panels: panels(&self.weight),
+            bias: self.bias.as_ref().map(Tensor::f32),
+        }
+    }
 }
 
 impl Model {
@@ -51,7 +62,7 @@ impl Model {
                 name: spec.name,
             })
             .collect();
-        let weights = expect::weights(&hyper, &shapes)?.try_map(|expected| {
+        let weights = expect::weights(&hyper, spec, &shapes)?.try_map(|expected| {
             store.expect(
                 &expected.name,
                 expected.layout,
@@ -114,16 +125,22 @@ impl Model {
         self.kv_shape().block_bytes()
     }
 
-    pub(super) fn output(&self) -> Panels<'_> {
+    pub(super) fn output(&self) -> Matrix<'_> {
         let Parts {
-            output, embedding, ..
+            output,
+            output_bias,
+            embedding,
+            ..
         } = &self.weights;
-        panels(output.as_ref().unwrap_or(embedding))
+        Matrix {
+            panels: panels(output.as_ref().unwrap_or(embedding)),
+            bias: output_bias.as_ref().map(Tensor::f32),
+        }
     }
 
-    /// Copies 16 values of the embedding of token `id`, from number `start` on, to `out`; those behind its end
-    /// are left as they are.
-    pub(super) fn embed(&self, id: usize, start: usize, out: &mut [f32]) {
+    /// Writes 16 values of the embedding of token `id`, from number `start` on, to `out`, with what the model adds for
+    /// the token's position; those behind its end are left as they are.
+    pub(super) fn embed(&self, id: usize, position: usize, start: usize, out: &mut [f32]) {
         let embedding = &self.weights.embedding;
         let hidden = self.hyper.hidden;
         let count = out.len().min(hidden - start);
@@ -133,6 +150,16 @@ impl Model {
             Layout::Rows | Layout::Vector => {
                 let row = embedding.values().part(id * hidden + start, count);
                 row.copy_to(out);
+            }
+        }
+        if let Some(scale) = self.hyper.factors.embedding {
+            out.iter_mut().for_each(|value| *value *= scale);
+        }
+        if let Some(positions) = &self.weights.positions {
+            let mut row = [0.0; PANEL_ROWS];
+            panels(positions).copy_row(position, start, &mut row[..count]);
+            for (value, &position) in out.iter_mut().zip(&row) {
+                *value += position;
             }
         }
     }

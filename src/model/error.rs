@@ -75,15 +75,19 @@ pub enum HyperProblem {
     HeadTooWide { found: usize, most: usize },
     #[error("is {found}; expected an even number up to the head's {head}")]
     RopeDimensions { found: usize, head: usize },
-    #[error("is {found:?}, which is not supported (supported: none)")]
+    #[error("is {found:?}, which is not supported (supported: none, linear, yarn, longrope)")]
     Scaling { found: String },
-    #[error("is {found}: scaled positions are not supported")]
-    ScalingFactor { found: f32 },
+    #[error("is {found}, which this architecture does not follow here")]
+    NotFollowed { found: f32 },
+    #[error("is false; only models that look back are supported")]
+    NotCausal,
+    #[error("has {found} entries for {layers} layers")]
+    Pattern { found: usize, layers: usize },
     #[error("is {used}, more than the {count} experts there are")]
     ExpertsUsed { used: u64, count: u64 },
-    #[error("is {found}: mixtures of experts are not supported")]
+    #[error("is {found}: mixtures of experts are not supported in this architecture")]
     Experts { found: u64 },
-    #[error("is {found}: sliding windows are not supported")]
+    #[error("is {found}: sliding windows are not supported in this architecture")]
     SlidingWindow { found: u64 },
 }
 

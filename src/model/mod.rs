@@ -6,6 +6,7 @@
 //! Invariant: knows nothing of jobs, sampling or scheduling.
 
 mod accept;
+mod architectures;
 mod bind;
 mod error;
 mod expect;
@@ -13,6 +14,7 @@ mod forward;
 mod hyper;
 mod kv;
 mod load;
+mod parts;
 mod rope;
 mod scratch;
 mod spec;

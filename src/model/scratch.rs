@@ -7,6 +7,7 @@ use crate::tensor::PANEL_ROWS;
 use super::Hyper;
 use super::forward::Plan;
 use super::rope::Angles;
+use super::spec::FeedForward;
 
 /// Buffers for steps of up to the `max_tokens` they were made for.
 pub(super) struct Scratch {
@@ -24,9 +25,17 @@ pub(super) struct Scratch {
     pub(super) results: Vec<f32>,
     /// The same as input of the output product.
     pub(super) attention: Lanes,
-    /// Pairs of blocks: gate (then the gated product), up.
-    pub(super) gated: Lanes,
-    pub(super) angles: Angles,
+    /// Pairs of blocks: gate (then the gated product), up. Where both are one matrix, its rows.
+    pub(super) wide: Lanes,
+    /// What the feed-forward part has inside, where it is not in `wide`.
+    pub(super) inner: Lanes,
+    /// What a part adds to the stream, where it is normed or scaled before.
+    pub(super) branch: Lanes,
+    pub(super) routing: Routing,
+    /// Of each rotation of the model.
+    pub(super) angles: Vec<Angles>,
+    /// Inverse root mean squares of all query heads, and of all key heads, of each token.
+    pub(super) row_scales: Vec<(f32, f32)>,
     /// What the norm of each token subtracts and multiplies by.
     pub(super) moments: Vec<Moments>,
     /// One token of the residual stream.
@@ -39,10 +48,24 @@ pub(super) struct Scratch {
 }
 
 impl Scratch {
-    pub(super) fn new(hyper: &Hyper, vocab: usize, max_tokens: usize) -> Scratch {
+    pub(super) fn new(
+        hyper: &Hyper,
+        feed: FeedForward,
+        vocab: usize,
+        max_tokens: usize,
+    ) -> Scratch {
         let q = hyper.heads * hyper.head_dim;
         let kv = hyper.kv_heads * hyper.head_dim;
         let padded = |len: usize| len.next_multiple_of(PANEL_ROWS);
+        let width = hyper.feed_forward;
+        let shared = hyper.experts.map(|experts| experts.shared.unwrap_or(0));
+        let (wide, inner) = match (shared, feed) {
+            (Some(shared), _) => (2 * padded(shared), 0),
+            (None, FeedForward::Gated(_)) => (2 * padded(width), 0),
+            (None, FeedForward::GatedTogether(_)) => (2 * width, width),
+            (None, FeedForward::Plain(_)) => (0, width),
+        };
+        let angles = || Angles::new(max_tokens, hyper.rope_dims);
         Scratch {
             x: Lanes::new(hyper.hidden, max_tokens),
             normed: Lanes::new(hyper.hidden, max_tokens),
@@ -51,8 +74,12 @@ impl Scratch {
             starts: Vec::new(),
             results: Vec::new(),
             attention: Lanes::new(q, max_tokens),
-            gated: Lanes::new(2 * padded(hyper.feed_forward), max_tokens),
-            angles: Angles::new(max_tokens, hyper.rope_dims),
+            wide: Lanes::new(wide, max_tokens),
+            inner: Lanes::new(inner, max_tokens),
+            branch: Lanes::new(hyper.hidden, max_tokens),
+            routing: Routing::new(hyper, max_tokens),
+            angles: hyper.rotations.iter().map(|_| angles()).collect(),
+            row_scales: vec![(0.0, 0.0); max_tokens],
             moments: vec![Moments::default(); max_tokens],
             row: vec![0.0; hyper.hidden],
             last: Lanes::new(hyper.hidden, 1),
@@ -68,11 +95,107 @@ impl Scratch {
             &mut self.normed,
             &mut self.qkv,
             &mut self.attention,
-            &mut self.gated,
+            &mut self.wide,
+            &mut self.inner,
+            &mut self.branch,
+            &mut self.routing.scores,
         ] {
             lanes.resize(tokens);
         }
         self.last.resize(logits);
         self.logit_lanes.resize(logits);
+    }
+}
+
+/// Which expert a token goes to.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct Choice {
+    pub(super) token: usize,
+    pub(super) expert: usize,
+    pub(super) weight: f32,
+}
+
+/// Adjacent places of one expert.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct ExpertRun {
+    pub(super) expert: usize,
+    pub(super) first: usize,
+    pub(super) count: usize,
+}
+
+/// The way of a step's tokens through a mixture of experts; empty in models without.
+pub(super) struct Routing {
+    /// The router's product `[experts]`.
+    pub(super) scores: Lanes,
+    /// One token's scores, then probabilities.
+    pub(super) row: Vec<f32>,
+    /// Token by token, each token's preferred expert first.
+    pub(super) choices: Vec<Choice>,
+    /// Numbers of choices, sorted by expert, then by token.
+    pub(super) places: Vec<usize>,
+    /// The place of each choice.
+    pub(super) place_of: Vec<usize>,
+    pub(super) runs: Vec<ExpertRun>,
+    /// Input, inside and output of the experts, for each place.
+    pub(super) inputs: Lanes,
+    pub(super) wide: Lanes,
+    pub(super) outputs: Lanes,
+    /// What the expert of all tokens is multiplied by, for each token.
+    pub(super) gates: Vec<f32>,
+}
+
+impl Routing {
+    fn new(hyper: &Hyper, max_tokens: usize) -> Routing {
+        let (count, used, width, hidden) = match hyper.experts {
+            Some(experts) => (
+                experts.count,
+                experts.used,
+                experts.feed_forward,
+                hyper.hidden,
+            ),
+            None => (0, 0, 0, 0),
+        };
+        let places = max_tokens * used;
+        Routing {
+            scores: Lanes::new(count, max_tokens),
+            row: vec![0.0; count],
+            choices: Vec::with_capacity(places),
+            places: Vec::with_capacity(places),
+            place_of: Vec::with_capacity(places),
+            runs: Vec::with_capacity(count),
+            inputs: Lanes::new(hidden, places),
+            wide: Lanes::new(2 * width.next_multiple_of(PANEL_ROWS), places),
+            outputs: Lanes::new(hidden, places),
+            gates: Vec::with_capacity(max_tokens),
+        }
+    }
+
+    /// Gives each choice its place.
+    pub(super) fn sort(&mut self) {
+        let Routing {
+            choices,
+            places,
+            place_of,
+            runs,
+            ..
+        } = self;
+        places.clear();
+        places.extend(0..choices.len());
+        places.sort_unstable_by_key(|&choice| (choices[choice].expert, choice));
+        place_of.clear();
+        place_of.resize(choices.len(), 0);
+        runs.clear();
+        for (place, &choice) in places.iter().enumerate() {
+            place_of[choice] = place;
+            let expert = choices[choice].expert;
+            match runs.last_mut() {
+                Some(run) if run.expert == expert => run.count += 1,
+                _ => runs.push(ExpertRun {
+                    expert,
+                    first: place,
+                    count: 1,
+                }),
+            }
+        }
     }
 }

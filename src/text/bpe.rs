@@ -43,6 +43,9 @@ impl Bpe {
         vocabulary: &Vocabulary,
         pre: PreTokenizer,
     ) -> Result<Self, Error> {
+        if let Some(byte) = ByteAlphabet::missing_plain_byte(&vocabulary.names) {
+            return Err(Error::MissingByte { byte });
+        }
         let merges = merges(metadata)?;
         let pairs = merges.iter().map(|merge| split_merge(merge));
         let model = model(vocabulary, pairs, MERGES, |builder| {
@@ -119,7 +122,7 @@ pub(super) fn pieces(vocabulary: &Vocabulary) -> Vec<Vec<u8>> {
         .map(|(name, kind)| match kind {
             Kind::Normal => alphabet.decode(name),
             Kind::UserDefined => name.clone().into_bytes(),
-            Kind::Control | Kind::Unknown | Kind::Silent => Vec::new(),
+            Kind::Control | Kind::Unknown | Kind::Byte(_) | Kind::Silent => Vec::new(),
         })
         .collect()
 }

@@ -18,6 +18,7 @@ mod huggingface;
 mod methods;
 mod namespace;
 mod pre_tokenizers;
+mod sentencepiece;
 mod shared_model;
 mod stream_decoder;
 mod templates;

@@ -10,7 +10,8 @@ use super::bpe::{self, Bpe};
 use super::byte_tokens;
 use super::huggingface;
 use super::pre_tokenizers::{self, PreTokenizer};
-use super::vocabulary::{self, Arrays, Kind, Roles, Vocabulary};
+use super::sentencepiece;
+use super::vocabulary::{self, Additions, Arrays, Kind, Roles, Vocabulary};
 
 /// The longest text that is encoded at once. Bounds the memory of one call to less than a gigabyte, and
 /// keeps the regular expressions far from the ten million backtracking steps at which their engine panics.
@@ -38,6 +39,7 @@ enum Encoder {
 /// Which kind of tokenizer the metadata describe.
 enum Model<'a> {
     Gpt2(PreTokenizer),
+    SentencePiece,
     Bytes,
     /// The text of a `tokenizer.json`.
     HuggingFace(&'a str),
@@ -62,6 +64,7 @@ impl<'a> Model<'a> {
                         known: pre_tokenizers::names(),
                     })
             }
+            "llama" => Ok(Model::SentencePiece),
             "woolly-bytes" => Ok(Model::Bytes),
             other => Err(Error::UnknownModel {
                 found: excerpt(other),
@@ -106,6 +109,7 @@ impl Tokenizer {
     pub fn from_metadata(metadata: &Metadata) -> Result<Self, Error> {
         match Model::read(metadata)? {
             Model::Gpt2(pre) => Self::gpt2(metadata, pre),
+            Model::SentencePiece => Self::sentencepiece(metadata),
             Model::Bytes => {
                 let vocabulary = byte_tokens::vocabulary(metadata)?;
                 let pieces = byte_tokens::pieces(&vocabulary);
@@ -126,16 +130,35 @@ impl Tokenizer {
                 vocabulary::check_roles(metadata, size)?;
                 Ok(Some(size))
             }
+            Model::SentencePiece => {
+                let size = Arrays::read(metadata)?.len();
+                sentencepiece::check(metadata, size)?;
+                vocabulary::check_roles(metadata, size)?;
+                Ok(Some(size))
+            }
             Model::Bytes => Ok(usize::try_from(byte_tokens::size(metadata)?).ok()),
             Model::HuggingFace(_) => Ok(None),
         }
     }
 
     fn gpt2(metadata: &Metadata, pre: PreTokenizer) -> Result<Self, Error> {
-        let vocabulary = Vocabulary::from_metadata(metadata, pre.adds_bos)?;
+        let default = Additions {
+            bos: pre.adds_bos,
+            eos: false,
+        };
+        let vocabulary = Vocabulary::from_metadata(metadata, default)?;
         let encoder = Encoder::Bpe(Box::new(Bpe::new(metadata, &vocabulary, pre)?));
         let pieces = bpe::pieces(&vocabulary);
         Ok(Self::new(vocabulary, &pieces, encoder))
+    }
+
+    fn sentencepiece(metadata: &Metadata) -> Result<Self, Error> {
+        let vocabulary = Vocabulary::from_metadata(metadata, sentencepiece::DEFAULT)?;
+        let encoder = sentencepiece::encoder(metadata, &vocabulary)?;
+        let pieces = sentencepiece::pieces(&vocabulary);
+        let mut tokenizer = Self::new(vocabulary, &pieces, Encoder::Bpe(Box::new(encoder)));
+        tokenizer.leading_space = sentencepiece::adds_space(metadata)?;
+        Ok(tokenizer)
     }
 
     fn huggingface(json: &str, metadata: &Metadata) -> Result<Self, Error> {

@@ -6,7 +6,6 @@ use crate::weights::Metadata;
 use crate::weights::gguf::excerpt;
 
 use super::Error;
-use super::byte_alphabet::ByteAlphabet;
 use super::end_tokens::{END_KEYS, END_ROLES, is_end};
 
 /// What an entry is for; the numbers are those of `tokenizer.ggml.token_type`.
@@ -16,7 +15,9 @@ pub(super) enum Kind {
     Unknown,
     Control,
     UserDefined,
-    /// Unused, byte and undefined entries: they have no text in a gpt2 vocabulary.
+    /// Stands for one byte; in a gpt2 vocabulary it has no text.
+    Byte(u8),
+    /// Unused and undefined entries.
     Silent,
 }
 
@@ -28,11 +29,13 @@ impl Kind {
             2 => Ok(Kind::Unknown),
             3 => Ok(Kind::Control),
             4 => Ok(Kind::UserDefined),
-            6 if !names_byte(name) => Err(Error::ByteToken {
-                id,
-                found: excerpt(name),
-            }),
-            0 | 5 | 6 => Ok(Kind::Silent),
+            6 => named_byte(name)
+                .map(Kind::Byte)
+                .ok_or_else(|| Error::ByteToken {
+                    id,
+                    found: excerpt(name),
+                }),
+            0 | 5 => Ok(Kind::Silent),
             found => Err(Error::TokenType { id, found }),
         }
     }
@@ -43,12 +46,13 @@ impl Kind {
     }
 }
 
-/// Whether an entry is written `<0x00>` to `<0xFF>`.
-fn names_byte(name: &str) -> bool {
-    let digits = name.strip_prefix("<0x").and_then(|n| n.strip_suffix('>'));
-    digits.is_some_and(|digits| {
-        digits.len() == 2 && digits.bytes().all(|digit| digit.is_ascii_hexdigit())
-    })
+/// The byte of an entry that is written `<0x00>` to `<0xFF>`.
+fn named_byte(name: &str) -> Option<u8> {
+    let digits = name.strip_prefix("<0x")?.strip_suffix('>')?;
+    let are_hex = digits.len() == 2 && digits.bytes().all(|digit| digit.is_ascii_hexdigit());
+    are_hex
+        .then(|| u8::from_str_radix(digits, 16).ok())
+        .flatten()
 }
 
 /// Most entries of a vocabulary: the largest have a quarter of a million.
@@ -59,7 +63,7 @@ const LONGEST_ENTRY: usize = 4096;
 const MOST_SPECIAL: usize = 65_536;
 
 const TOKENS: &str = "tokenizer.ggml.tokens";
-const SCORES: &str = "tokenizer.ggml.scores";
+pub(super) const SCORES: &str = "tokenizer.ggml.scores";
 const TYPES: &str = "tokenizer.ggml.token_type";
 const BOS: &str = "tokenizer.ggml.bos_token_id";
 const EOS: &str = "tokenizer.ggml.eos_token_id";
@@ -84,7 +88,7 @@ impl<'a> Arrays<'a> {
             });
         }
         let types = metadata.integers(TYPES).map_err(Error::metadata)?;
-        // Not used here, but a file that has them wrong has been tampered with.
+        // A gpt2 vocabulary does without, but a file that has them wrong has been tampered with.
         let scores = metadata.floats(SCORES).map_err(Error::metadata)?;
         for (key, found) in [
             (TYPES, types.map(<[_]>::len)),
@@ -185,7 +189,7 @@ pub(super) fn additions(
 
 impl Vocabulary {
     /// Reads `tokenizer.ggml.tokens`, `token_type` and the ids with roles.
-    pub(super) fn from_metadata(metadata: &Metadata, default_bos: bool) -> Result<Self, Error> {
+    pub(super) fn from_metadata(metadata: &Metadata, default: Additions) -> Result<Self, Error> {
         let arrays = Arrays::read(metadata)?;
         let mut names = Vec::with_capacity(arrays.len());
         let mut kinds = Vec::with_capacity(arrays.len());
@@ -204,17 +208,10 @@ impl Vocabulary {
                 name => name.to_owned(),
             });
         }
-        if let Some(byte) = ByteAlphabet::missing_plain_byte(&names) {
-            return Err(Error::MissingByte { byte });
-        }
         let mut vocabulary = Vocabulary {
             names,
             kinds,
             roles: Roles::default(),
-        };
-        let default = Additions {
-            bos: default_bos,
-            eos: false,
         };
         vocabulary.find_roles(metadata, default)?;
         Ok(vocabulary)

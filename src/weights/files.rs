@@ -136,15 +136,18 @@ pub(super) fn gguf(path: &Path) -> Result<ModelFiles, Error> {
     let mut metadata = None;
     for (number, header) in headers.into_iter().enumerate() {
         metadata.get_or_insert(header.metadata);
-        tensors.extend(header.tensors.into_iter().map(|info| StoredTensor {
-            name: info.name,
-            dimensions: info.dimensions,
-            kind: info.kind,
-            bytes: Bytes::File {
-                number,
-                range: info.bytes,
-            },
-            order: RowOrder::Natural,
+        tensors.extend(header.tensors.into_iter().flat_map(|info| {
+            let tensor = StoredTensor {
+                name: info.name,
+                dimensions: info.dimensions,
+                kind: info.kind,
+                bytes: Bytes::File {
+                    number,
+                    range: info.bytes,
+                },
+                order: RowOrder::Natural,
+            };
+            tensor.slices()
         }));
     }
     Ok(ModelFiles {

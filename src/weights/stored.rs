@@ -34,7 +34,42 @@ impl Shape {
     }
 }
 
+/// The name of one matrix of a stack of `count`.
+pub fn slice_name(name: &str, index: usize, count: usize) -> String {
+    match count {
+        1 => name.to_owned(),
+        _ => format!("{name}.{index}"),
+    }
+}
+
+/// What names of stacks of matrices, the experts of a mixture, have in GGUF files.
+const STACK: &str = "_exps.";
+
 impl StoredTensor {
+    /// A stack of matrices as one tensor each; anything else as it is.
+    pub(super) fn slices(self) -> Vec<StoredTensor> {
+        let (&[cols, rows, count], Bytes::File { number, range }) =
+            (self.plain_dimensions(), &self.bytes)
+        else {
+            return vec![self];
+        };
+        if !self.name.contains(STACK) {
+            return vec![self];
+        }
+        let bytes = range.len() / count;
+        let slice = |index: usize| StoredTensor {
+            name: slice_name(&self.name, index, count),
+            dimensions: vec![cols, rows],
+            kind: self.kind,
+            bytes: Bytes::File {
+                number: *number,
+                range: range.start + index * bytes..range.start + (index + 1) * bytes,
+            },
+            order: self.order,
+        };
+        (0..count).map(slice).collect()
+    }
+
     pub(super) fn shape(&self) -> Shape {
         Shape::new(&self.name, &self.dimensions)
     }

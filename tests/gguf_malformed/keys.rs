@@ -7,6 +7,7 @@ use woolly::weights::gguf::{Error, Place};
 
 use super::{Cases, Outcome};
 use crate::support::gguf_file::{ARRAY, BOOL, File, STRING, U32, key};
+use crate::support::models::SUPPORTED;
 use crate::support::tiny_llama::{TinyLlama, string, u32};
 
 /// Bytes before the second key of [`File::good`].
@@ -142,7 +143,7 @@ fn single_values(cases: &mut Cases) {
     let none = || String::new();
     let expected = model::Error::Architecture {
         found: none(),
-        supported: "llama".to_owned(),
+        supported: SUPPORTED.to_owned(),
     };
     let file = tiny().set("general.architecture", string(""));
     cases.add(24, "architecture", file.bytes(), expected);

@@ -60,7 +60,7 @@ fn kinds(cases: &mut Cases) {
     let long = "x".repeat(16 << 20);
     let shown = format!("{}...", "x".repeat(80));
     for (name, found) in [
-        ("llama", "llama"),
+        ("bert", "bert"),
         ("bert", "bert"),
         ("gpt2\n", "gpt2\n"),
         (&long, &shown),

@@ -7,6 +7,10 @@ use woolly::config::{Cache, Model, ModelSource, Verify};
 use woolly::model::{LoadedModel, load};
 use woolly::tensor::{Element, Elements};
 
+/// Every architecture, as sentences list them.
+pub const SUPPORTED: &str = "llama, smollm3, qwen2, qwen2moe, qwen3, qwen3moe, gemma, gemma2, gemma3, phi2, phi3, \
+     stablelm, gptneox, gpt2, olmo2, granite, starcoder2, command-r";
+
 pub fn fixture(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("tests/fixtures")
@@ -47,6 +51,11 @@ fn load_file(path: PathBuf, elements: Elements) -> LoadedModel {
 pub fn tiny() -> &'static LoadedModel {
     static MODEL: OnceLock<LoadedModel> = OnceLock::new();
     MODEL.get_or_init(|| load_file(fixture("llama-gqa.gguf"), Elements::default()))
+}
+
+/// A model of `tests/fixtures`, with a cache file that all tests share.
+pub fn small(name: &str) -> LoadedModel {
+    load_file(fixture(name), Elements::default())
 }
 
 /// The same with weights and with keys and values in BF16.

@@ -45,8 +45,12 @@ pub struct Query<'a, F> {
     /// Number type of keys and values.
     pub element: Element,
     pub scale: f32,
+    /// Scaled scores are bent to `cap * tanh(score / cap)`.
+    pub cap: Option<f32>,
     /// Last position that the first token sees; the next sees one more.
     pub position: usize,
+    /// How many positions a token sees, its own included; `None` for all.
+    pub window: Option<usize>,
     /// The head's part of the block that holds positions `16 * index..`, laid out as [`HeadBlock`].
     pub block: F,
 }
@@ -63,6 +67,11 @@ impl<'b, F: Fn(usize) -> Values<'b>> Query<'_, F> {
         }
     }
 
+    /// First position that the first token sees.
+    fn first_seen(&self) -> usize {
+        first_seen(self.position, self.window)
+    }
+
     fn check(&self) {
         let (rows, tokens) = (self.rows(), self.rows() / self.heads);
         assert!(self.queries.len() == rows * self.head_dim && (1..=MAX_ROWS).contains(&rows));
@@ -70,9 +79,18 @@ impl<'b, F: Fn(usize) -> Values<'b>> Query<'_, F> {
     }
 }
 
-/// Spans that a token at `position` sees.
+/// Spans up to that of `position`.
 pub fn span_count(position: usize) -> usize {
     position / SPAN + 1
+}
+
+/// The first span that a token at `position` sees.
+pub fn first_span(position: usize, window: Option<usize>) -> usize {
+    first_seen(position, window) / SPAN
+}
+
+fn first_seen(position: usize, window: Option<usize>) -> usize {
+    window.map_or(0, |window| (position + 1).saturating_sub(window))
 }
 
 /// Values of the state that `rows` rows leave of one span: the value sums `[blocks of 16][rows][16]`, then the
@@ -112,8 +130,9 @@ pub fn attend<'b, F: Fn(usize) -> Values<'b>>(isa: Isa, query: &Query<'_, F>, ou
         let Memory { queries, p, state } = memory;
         let (total, next) = room(state, 2 * len).split_at_mut(len);
         let queries = padded(query, queries);
-        one_span(isa, query, queries, p, 0, total);
-        for span in 1..span_count(query.position) {
+        let first = first_span(query.position, query.window);
+        one_span(isa, query, queries, p, first, total);
+        for span in first + 1..span_count(query.position) {
             one_span(isa, query, queries, p, span, next);
             merge(isa, query.rows(), total, next);
         }
@@ -134,6 +153,7 @@ pub fn attend_span<'b, F: Fn(usize) -> Values<'b>>(
 ) {
     query.check();
     assert!(state.len() == state_len(query.rows(), query.head_dim));
+    assert!(span >= first_span(query.position, query.window));
     assert!(span < span_count(query.position));
     MEMORY.with_borrow_mut(|memory| {
         let queries = padded(query, &mut memory.queries);
@@ -141,11 +161,19 @@ pub fn attend_span<'b, F: Fn(usize) -> Values<'b>>(
     });
 }
 
-/// Merges the states of all spans of `rows` rows, which begin `stride` values apart in `states`, in increasing
-/// order, and writes the output `[rows, head_dim]` to the beginning of `states`.
-pub fn combine(isa: Isa, rows: usize, head_dim: usize, stride: usize, states: &mut [f32]) {
+/// Merges the states of all spans of `rows` rows from number `first` on, which begin `stride` values apart in
+/// `states`, in increasing order, and writes the output `[rows, head_dim]` to the beginning of `states`.
+pub fn combine(
+    isa: Isa,
+    rows: usize,
+    head_dim: usize,
+    (first, stride): (usize, usize),
+    states: &mut [f32],
+) {
     let len = state_len(rows, head_dim);
+    states.copy_within(first * stride..first * stride + len, 0);
     let (total, rest) = states.split_at_mut(stride);
+    let rest = &rest[first * stride..];
     let total = &mut total[..len];
     for next in rest.chunks(stride) {
         merge(isa, rows, total, &next[..len]);
@@ -182,8 +210,9 @@ fn one_span<'b, F: Fn(usize) -> Values<'b>>(
     let head = query.head();
     let rows = query.rows();
     let line = rows * PANEL_ROWS;
-    let first = span * SPAN_BLOCKS;
-    let blocks = (query.position / BLOCK + 1 - first).min(SPAN_BLOCKS);
+    // Blocks that no row sees are not read: masked positions would add exact zeros.
+    let first = (span * SPAN_BLOCKS).max(query.first_seen() / BLOCK);
+    let blocks = (query.position / BLOCK + 1).min((span + 1) * SPAN_BLOCKS) - first;
     let p = room(p, blocks * line);
     scores(isa, query, queries, first, p);
 
@@ -197,7 +226,9 @@ fn one_span<'b, F: Fn(usize) -> Values<'b>>(
         rows,
         heads: query.heads,
         seen,
+        hidden: hidden(query, first),
         scale: query.scale,
+        cap: query.cap,
         m,
         l,
     });
@@ -225,6 +256,15 @@ fn one_span<'b, F: Fn(usize) -> Values<'b>>(
             run_tile(isa, &tile, &mut o[done * line..]);
             done += group;
         }
+    }
+}
+
+/// Positions from the beginning of block `first` on that the first token does not see because of the window; less
+/// than 0 while later tokens see all of them too.
+fn hidden<F>(query: &Query<'_, F>, first: usize) -> isize {
+    match query.window {
+        None => isize::MIN / 2,
+        Some(window) => (query.position + 1) as isize - window as isize - (first * BLOCK) as isize,
     }
 }
 

@@ -15,7 +15,10 @@ pub(super) struct SoftMax<'a> {
     pub(super) heads: usize,
     /// Lanes of the last block that the first token sees; `None` sees all.
     pub(super) seen: Option<usize>,
+    /// Positions from the first on that the first token does not see; the next token sees one less.
+    pub(super) hidden: isize,
     pub(super) scale: f32,
+    pub(super) cap: Option<f32>,
     pub(super) m: &'a mut [f32],
     pub(super) l: &'a mut [f32],
 }
@@ -30,16 +33,32 @@ impl Kernel for SoftMax<'_> {
             rows,
             heads,
             seen,
-            scale,
+            hidden,
+            mut scale,
+            cap,
             m,
             l,
         } = self;
         let (lines, _) = p.as_chunks_mut::<PANEL_ROWS>();
+        if let Some(cap) = cap {
+            for score in lines.as_flattened_mut() {
+                *score = cap * math::tanh(*score * scale / cap);
+            }
+            scale = 1.0;
+        }
         if let Some(seen) = seen {
             let last = lines.len() - rows;
             for (row, lanes) in lines[last..].iter_mut().enumerate() {
                 // A negative score must not become the maximum of what is seen, and infinities stay when scaled.
                 lanes[(seen + row / heads).min(BLOCK)..].fill(f32::NEG_INFINITY);
+            }
+        }
+        let blocks = lines.len() / rows;
+        for row in 0..rows {
+            let hidden = usize::try_from(hidden + (row / heads) as isize).unwrap_or(0);
+            for block in 0..blocks.min(hidden.div_ceil(BLOCK)) {
+                let count = (hidden - block * BLOCK).min(BLOCK);
+                lines[block * rows + row][..count].fill(f32::NEG_INFINITY);
             }
         }
         for (row, (m, l)) in m.iter_mut().zip(l).enumerate() {
@@ -53,6 +72,16 @@ impl Kernel for SoftMax<'_> {
             let max = lanes
                 .iter()
                 .fold(f32::NEG_INFINITY, |a, &b| if b > a { b } else { a });
+            *m = max;
+            if max == f32::NEG_INFINITY {
+                // Nothing is seen: `merge` skips it.
+                lines[row..]
+                    .iter_mut()
+                    .step_by(rows)
+                    .for_each(|line| line.fill(0.0));
+                *l = 0.0;
+                continue;
+            }
             let mut lanes = [0.0f32; PANEL_ROWS];
             for line in lines[row..].iter_mut().step_by(rows) {
                 for (p, l) in line.iter_mut().zip(&mut lanes) {
@@ -60,7 +89,6 @@ impl Kernel for SoftMax<'_> {
                     *l += *p;
                 }
             }
-            *m = max;
             *l = sum_tree(lanes);
         }
     }
@@ -92,6 +120,15 @@ impl Kernel for Merge<'_> {
         let (o1, _) = o1.as_chunks_mut::<PANEL_ROWS>();
         let (o2, _) = o2.as_chunks::<PANEL_ROWS>();
         for row in 0..rows {
+            if m1[row] == f32::NEG_INFINITY {
+                // The row saw nothing so far: as if its first span came now.
+                let lines = o1[row..].iter_mut().step_by(rows);
+                for (o1, o2) in lines.zip(o2[row..].iter().step_by(rows)) {
+                    *o1 = *o2;
+                }
+                (m1[row], l1[row]) = (m2[row], l2[row]);
+                continue;
+            }
             let m = if m2[row] > m1[row] { m2[row] } else { m1[row] };
             let (a, b) = (math::exp(m1[row] - m), math::exp(m2[row] - m));
             let lines = o1[row..].iter_mut().step_by(rows);

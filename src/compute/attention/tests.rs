@@ -88,17 +88,30 @@ fn every_isa_equals_the_plain_loop_bit_for_bit() {
     ] {
         for positions in [1, 15, 16, 17, 70, 511, 512, 513, 1100] {
             for element in Element::ALL {
-                equals_the_plain_loop(HeadBlock { head_dim, element }, heads, positions);
+                let head = HeadBlock { head_dim, element };
+                equals_the_plain_loop(head, heads, positions, (None, None));
+                // Windows whose edges lie in a block, between blocks, and in the span before.
+                for window in [1, 16, 37, 512, 530] {
+                    if window < positions + 20 && (head_dim == 64 || positions > 500) {
+                        let cap = (window == 37).then_some(1.5);
+                        equals_the_plain_loop(head, heads, positions, (Some(window), cap));
+                    }
+                }
             }
         }
     }
     for element in Element::ALL {
         let head_dim = 7;
-        equals_the_plain_loop(HeadBlock { head_dim, element }, 2, 35);
+        equals_the_plain_loop(HeadBlock { head_dim, element }, 2, 35, (None, Some(2.0)));
     }
 }
 
-fn equals_the_plain_loop(head: HeadBlock, heads: usize, positions: usize) {
+fn equals_the_plain_loop(
+    head: HeadBlock,
+    heads: usize,
+    positions: usize,
+    (window, cap): (Option<usize>, Option<f32>),
+) {
     let HeadBlock { head_dim, element } = head;
     let scale = 1.0 / (head_dim as f32).sqrt();
     let kv = kv(head, positions);
@@ -111,7 +124,7 @@ fn equals_the_plain_loop(head: HeadBlock, heads: usize, positions: usize) {
         let seen = |row: usize| ..position + row / heads + 1;
         let plain = |(row, query)| {
             let (keys, values) = (&kv.keys[seen(row)], &kv.values[seen(row)]);
-            reference::attention(query, keys, values, scale, SPAN)
+            reference::attention(query, keys, values, (scale, cap), window, SPAN)
         };
         let rows_of_queries = queries.chunks_exact(head_dim).enumerate();
         let want: Vec<f32> = rows_of_queries.flat_map(plain).collect();
@@ -122,20 +135,27 @@ fn equals_the_plain_loop(head: HeadBlock, heads: usize, positions: usize) {
                 head_dim,
                 element,
                 scale,
+                cap,
                 position,
+                window,
                 block: |index: usize| kv.blocks[index].values(),
             };
             let mut out = vec![0.0; rows * head_dim];
             attend(isa, &query, &mut out);
-            let case = format!("{isa} {element:?} {tokens} x {heads} x {head_dim}, {positions}");
+            let case = format!(
+                "{isa} {element:?} {tokens} x {heads} x {head_dim}, {positions}, {window:?} {cap:?}"
+            );
             assert_eq!(bits(&out), bits(&want), "{case}");
             // Span by span, as threads share them.
             let len = state_len(rows, head_dim);
             let mut states = vec![f32::NAN; len * span_count(position)];
+            let first = first_span(position, window);
             for (span, state) in states.chunks_exact_mut(len).enumerate().rev() {
-                attend_span(isa, &query, span, state);
+                if span >= first {
+                    attend_span(isa, &query, span, state);
+                }
             }
-            combine(isa, rows, head_dim, len, &mut states);
+            combine(isa, rows, head_dim, (first, len), &mut states);
             assert_eq!(bits(&states[..out.len()]), bits(&want), "{case}, by spans");
         }
     }
@@ -157,7 +177,9 @@ fn later_positions_in_the_last_block_do_not_count() {
                 head_dim,
                 element,
                 scale: 0.25,
+                cap: None,
                 position: 0,
+                window: None,
                 block: |_| block.values(),
             };
             attend(isa, &query, &mut out);

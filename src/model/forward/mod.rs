@@ -11,16 +11,22 @@ use crate::compute::{Isa, Lanes, Team, elementwise};
 use crate::tensor::PANEL_ROWS;
 
 mod attend;
+mod feed;
+mod mixture;
 mod plan;
 mod products;
 
-use super::bind::{BoundNorm, Layer, panels};
+use super::bind::{BoundNorm, Layer};
+use super::hyper::{Rotation, Scaling};
+use super::parts::{Inputs, RopeFactors};
 use super::rope::Rope;
 use super::scratch::Scratch;
-use super::spec::FeedForward;
 use super::{BlockTable, Error, KvPool, Model};
+use crate::weights::Tensor;
+use feed::From;
 use plan::Heads;
 pub(super) use plan::Plan;
+pub(super) use products::Matrix;
 use products::Products;
 
 /// Up to this many tokens, what is not a product or attention is done by the leader alone: less than a
@@ -29,6 +35,8 @@ const SERIAL_TOKENS: usize = 4;
 /// Tokens and blocks in one chunk of a norm.
 const NORM_TOKENS: usize = 8;
 const NORM_BLOCKS: usize = 2;
+/// Blocks of logits in one chunk.
+const BENT_BLOCKS: usize = 64;
 
 /// One token of a step.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -47,7 +55,8 @@ pub struct Runner {
     model: Arc<Model>,
     isa: Isa,
     team: Team,
-    rope: Rope,
+    /// One for each rotation of the model.
+    ropes: Vec<Rope>,
     kv: KvPool,
     scratch: Scratch,
 }
@@ -64,17 +73,22 @@ impl Runner {
         max_batch_tokens: usize,
     ) -> Result<Runner, Error> {
         let hyper = model.hyper();
-        let factors = model
-            .weights
-            .rope_factors
-            .as_ref()
-            .map(|tensor| tensor.f32());
+        let context = model.context();
+        let rope = |rotation: &Rotation| {
+            let factors = pair_factors(&model.weights.rope_factors, rotation, context);
+            Rope::new(*rotation, hyper.rope_dims, factors)
+        };
         Ok(Runner {
             isa,
             team: Team::new(&format!("woolly-w{worker}"), threads)?,
-            rope: Rope::new(hyper.rope_base, hyper.rope_dims, factors),
+            ropes: hyper.rotations.iter().map(rope).collect(),
             kv: KvPool::new(model.kv_shape(), kv_blocks)?,
-            scratch: Scratch::new(hyper, model.vocab(), max_batch_tokens),
+            scratch: Scratch::new(
+                hyper,
+                model.spec.feed_forward,
+                model.vocab(),
+                max_batch_tokens,
+            ),
             model,
         })
     }
@@ -108,7 +122,7 @@ impl Runner {
             model,
             isa,
             team,
-            rope,
+            ropes,
             kv,
             scratch,
         } = self;
@@ -131,12 +145,13 @@ impl Runner {
             };
             let Scratch { plan, angles, .. } = &mut *step.scratch;
             plan.make(tables, batch, sizes, team.threads());
-            let len = angles.token_len();
-            let fill = |token: usize, out: &mut [f32]| rope.fill(batch[token].position, out);
-            team.chunks(angles.values_mut(batch.len()), len, fill);
+            for (rope, angles) in ropes.iter().zip(angles) {
+                let len = angles.token_len();
+                let fill = |token: usize, out: &mut [f32]| rope.fill(batch[token].position, out);
+                team.chunks(angles.values_mut(batch.len()), len, fill);
+            }
             for (index, layer) in model.weights.layers.iter().enumerate() {
-                step.attention(index, layer);
-                step.feed_forward(layer);
+                step.layer(index, layer);
             }
             step.logits()
         });
@@ -167,7 +182,8 @@ impl Step<'_> {
         let gather = |first: usize, out: &mut [f32]| {
             for (block, out) in (first..).zip(out.chunks_mut(block_len)) {
                 for (token, lanes) in batch.iter().zip(out.chunks_exact_mut(PANEL_ROWS)) {
-                    model.embed(token.id as usize, block * PANEL_ROWS, lanes);
+                    let id = token.id as usize;
+                    model.embed(id, token.position, block * PANEL_ROWS, lanes);
                 }
             }
         };
@@ -178,30 +194,44 @@ impl Step<'_> {
         }
     }
 
-    fn attention(&mut self, index: usize, layer: &Layer) {
-        self.normalize(&layer.attention_norm);
-        let s = &mut *self.scratch;
-        let parts = [&layer.query, &layer.key, &layer.value].map(panels);
-        let products = Products::new(self.isa, self.team, s.normed.view());
-        products.concatenated(&parts, &mut s.qkv);
-        self.attend(index);
-        let s = &mut *self.scratch;
-        let products = Products::new(self.isa, self.team, s.attention.view());
-        products.one(panels(&layer.attention_output), &mut s.x, Store::Add);
+    fn layer(&mut self, index: usize, layer: &Layer) {
+        self.inputs(layer);
+        self.attend(index, layer);
+        let feed_norm = layer.feed_forward_norm.as_ref();
+        let parallel = self.model.hyper.parallel;
+        // In parallel both parts read the stream as it was.
+        if let Some(weights) = feed_norm.filter(|_| parallel) {
+            self.normalize(weights);
+        }
+        let output = layer.attention_output.matrix();
+        self.join(output, From::Attention, layer.attention_post_norm.as_ref());
+        if let Some(weights) = feed_norm.filter(|_| !parallel) {
+            self.normalize(weights);
+        }
+        // Without a norm of its own it reads that of attention, which is still there.
+        let normed = feed_norm.is_some() || layer.attention_norm.is_some();
+        let post_norm = layer.feed_forward_post_norm.as_ref();
+        self.feed_forward(&layer.feed_forward, normed, post_norm);
     }
 
-    fn feed_forward(&mut self, layer: &Layer) {
-        self.normalize(&layer.feed_forward_norm);
-        let s = &mut *self.scratch;
-        let products = Products::new(self.isa, self.team, s.normed.view());
-        match self.model.spec.feed_forward {
-            FeedForward::SwiGlu => {
-                products.gated(panels(&layer.gate), panels(&layer.up), &mut s.gated);
-            }
+    /// Queries, keys and values.
+    fn inputs(&mut self, layer: &Layer) {
+        if let Some(weights) = &layer.attention_norm {
+            self.normalize(weights);
         }
-        let gated = s.gated.even_blocks(self.model.hyper.feed_forward);
-        let products = Products::new(self.isa, self.team, gated);
-        products.one(panels(&layer.down), &mut s.x, Store::Add);
+        let s = &mut *self.scratch;
+        let input = match &layer.attention_norm {
+            Some(_) => &s.normed,
+            None => &s.x,
+        };
+        let products = Products::new(self.isa, self.team, input.view());
+        match &layer.inputs {
+            Inputs::Apart(parts) => {
+                let matrices = parts.each_ref().map(|part| part.matrix());
+                products.concatenated(&matrices, &mut s.qkv);
+            }
+            Inputs::Together(all) => products.one(all.matrix(), &mut s.qkv, Store::Replace, None),
+        }
     }
 
     fn normalize(&mut self, weights: &BoundNorm) {
@@ -221,7 +251,6 @@ impl Step<'_> {
             normed,
             last,
             logit_lanes,
-            logits,
             moments,
             row,
             ..
@@ -241,7 +270,14 @@ impl Step<'_> {
             self.model, self.isa, self.team, normed, weights, moments, last,
         );
         let products = Products::new(self.isa, self.team, last.view());
-        products.one(self.model.output(), logit_lanes, Store::Replace);
+        products.one(self.model.output(), logit_lanes, Store::Replace, None);
+        self.bend_logits();
+        let Scratch {
+            last,
+            logit_lanes,
+            logits,
+            ..
+        } = &mut *self.scratch;
         // One token's lanes are a plain vector already.
         if last.tokens() > 1 {
             let vocab = self.model.vocab();
@@ -254,6 +290,42 @@ impl Step<'_> {
             });
         }
     }
+
+    /// Scales and caps logits, where the model does that.
+    fn bend_logits(&mut self) {
+        let factors = self.model.hyper.factors;
+        let lanes = &mut self.scratch.logit_lanes;
+        let block_len = lanes.block_len();
+        let isa = self.isa;
+        let scale = factors.logits.unwrap_or(1.0);
+        match factors.logit_cap {
+            None if scale == 1.0 => {}
+            None => self
+                .team
+                .chunks(lanes.values_mut(), BENT_BLOCKS * block_len, |_, out| {
+                    out.iter_mut().for_each(|logit| *logit *= scale);
+                }),
+            Some(cap) => self
+                .team
+                .chunks(lanes.values_mut(), BENT_BLOCKS * block_len, |_, out| {
+                    elementwise::cap(isa, out, scale, cap);
+                }),
+        }
+    }
+}
+
+/// What divides the rotation of each pair.
+fn pair_factors<'a>(
+    factors: &'a RopeFactors<Tensor>,
+    rotation: &Rotation,
+    context: usize,
+) -> Option<&'a [f32]> {
+    let of_context = match rotation.scaling {
+        Scaling::Long { original, .. } if context > original => &factors.long,
+        Scaling::Long { .. } => &factors.short,
+        _ => &factors.all,
+    };
+    of_context.as_ref().map(Tensor::f32)
 }
 
 /// Few tokens are normed by the leader alone: a phase of the team would take longer.
@@ -274,7 +346,7 @@ fn norm(
     };
     let parameters = match weights {
         BoundNorm::Rms { weight } => (weight.f32(), None),
-        BoundNorm::Layer { weight, bias } => (weight.f32(), Some(bias.f32())),
+        BoundNorm::Layer { weight, bias } => (weight.f32(), bias.as_ref().map(Tensor::f32)),
     };
     let block_len = x.block_len();
     let out = y.values_mut();

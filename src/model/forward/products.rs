@@ -1,5 +1,6 @@
 //! Matrix products cut into chunks of panels for the thread team.
 
+use crate::compute::elementwise::Activation;
 use crate::compute::matmul::{Product, Store};
 use crate::compute::{Isa, Lanes, LanesView, Panels, Team, elementwise};
 
@@ -10,6 +11,23 @@ const CHUNKS_PER_THREAD: usize = 16;
 const MIN_PANELS: usize = 2;
 /// And at most: 16 panels of a 576-wide matrix are 590 KB, some tens of microseconds.
 const MAX_PANELS: usize = 16;
+
+/// A weight matrix, and what is added to its product: after the chain, and after the stream where the product is
+/// added to it.
+#[derive(Clone, Copy)]
+pub(in crate::model) struct Matrix<'a> {
+    pub(in crate::model) panels: Panels<'a>,
+    pub(in crate::model) bias: Option<&'a [f32]>,
+}
+
+impl Matrix<'_> {
+    /// Adds the bias to the blocks of `out` from number `first` on.
+    fn add_bias(&self, block_len: usize, first: usize, out: &mut [f32]) {
+        if let Some(bias) = self.bias {
+            elementwise::add_bias(block_len, first, bias, out);
+        }
+    }
+}
 
 /// Products with one input.
 pub(super) struct Products<'a> {
@@ -23,23 +41,35 @@ impl<'a> Products<'a> {
         Products { isa, team, x }
     }
 
-    /// The product with one matrix.
-    pub(super) fn one(&self, weights: Panels<'_>, out: &mut Lanes, store: Store) {
+    /// The product with one matrix, and then the activation if there is one.
+    pub(super) fn one(
+        &self,
+        matrix: Matrix<'_>,
+        out: &mut Lanes,
+        store: Store,
+        activation: Option<Activation>,
+    ) {
         let block_len = out.block_len();
-        let product = self.with(weights, block_len, store);
+        let product = self.with(matrix.panels, block_len, store);
+        let isa = self.isa;
         spread(
             self.team,
             out.values_mut(),
             block_len,
             |first, follow, out| {
-                product.run(first, out, Some((weights, follow)));
+                product.run(first, out, Some((matrix.panels, follow)));
+                matrix.add_bias(block_len, first, out);
+                if let Some(activation) = activation {
+                    elementwise::activate(isa, activation, out);
+                }
             },
         );
     }
 
     /// The products with several matrices one below the other, each starting on its own panel.
-    pub(super) fn concatenated(&self, parts: &[Panels<'_>; 3], out: &mut Lanes) {
+    pub(super) fn concatenated(&self, matrices: &[Matrix<'_>; 3], out: &mut Lanes) {
         let block_len = out.block_len();
+        let parts = &matrices.map(|matrix| matrix.panels);
         let products = parts.map(|part| self.with(part, block_len, Store::Replace));
         spread(
             self.team,
@@ -49,7 +79,7 @@ impl<'a> Products<'a> {
                 let mut rest = out;
                 let mut start = 0;
                 let after = part_of(parts, follow);
-                for product in &products {
+                for (product, matrix) in products.iter().zip(matrices) {
                     let panels = product.weights.count();
                     let skip = first.saturating_sub(start);
                     let count = panels.saturating_sub(skip).min(rest.len() / block_len);
@@ -57,6 +87,7 @@ impl<'a> Products<'a> {
                     if count > 0 {
                         let (now, later) = rest.split_at_mut(count * block_len);
                         product.run(skip, now, after);
+                        matrix.add_bias(block_len, skip, now);
                         rest = later;
                     }
                 }
@@ -64,21 +95,30 @@ impl<'a> Products<'a> {
         );
     }
 
-    /// `silu(gate x) * (up x)` in the even blocks of `out`; the odd ones keep the product with `up`.
-    pub(super) fn gated(&self, gate: Panels<'_>, up: Panels<'_>, out: &mut Lanes) {
+    /// `f(gate x) * (up x)` in the even blocks of `out`; the odd ones keep the product with `up`.
+    pub(super) fn gated(
+        &self,
+        gate: Matrix<'_>,
+        up: Matrix<'_>,
+        activation: Activation,
+        out: &mut Lanes,
+    ) {
         let block_len = out.block_len();
         let isa = self.isa;
-        let [gates, ups] = [gate, up].map(|part| self.with(part, 2 * block_len, Store::Replace));
+        let [gates, ups] =
+            [gate, up].map(|part| self.with(part.panels, 2 * block_len, Store::Replace));
         spread(
             self.team,
             out.values_mut(),
             2 * block_len,
             |first, follow, out| {
-                gates.run(first, out, Some((up, first)));
-                ups.run(first, &mut out[block_len..], Some((gate, follow)));
-                for pair in out.chunks_exact_mut(2 * block_len) {
-                    let (gate, up) = pair.split_at_mut(block_len);
-                    elementwise::swiglu(isa, gate, up);
+                gates.run(first, out, Some((up.panels, first)));
+                ups.run(first, &mut out[block_len..], Some((gate.panels, follow)));
+                for (block, pair) in (first..).zip(out.chunks_exact_mut(2 * block_len)) {
+                    let (gates, ups) = pair.split_at_mut(block_len);
+                    gate.add_bias(block_len, block, gates);
+                    up.add_bias(block_len, block, ups);
+                    elementwise::gate(isa, activation, gates, ups);
                 }
             },
         );
@@ -99,7 +139,7 @@ impl<'a> Products<'a> {
 }
 
 /// Calls `f(first panel, first panel of the chunk that probably follows on the same thread, output)`.
-fn spread(
+pub(super) fn spread(
     team: &Team,
     out: &mut [f32],
     block_len: usize,

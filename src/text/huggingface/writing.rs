@@ -59,6 +59,7 @@ impl Writing {
                     None => name.replace(SPACE, " ").into_bytes(),
                 },
                 Kind::UserDefined => name.clone().into_bytes(),
+                Kind::Byte(byte) => vec![*byte],
                 Kind::Control | Kind::Unknown | Kind::Silent => Vec::new(),
             })
             .collect()

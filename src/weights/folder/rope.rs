@@ -20,8 +20,8 @@ pub(super) struct Rotation {
 /// Base of the rotation where the file does not say.
 const BASE: f64 = 10_000.0;
 
-/// Kinds of scaling other than llama 3's go into the metadata, where a model that does not know them is
-/// refused.
+/// Kinds of scaling other than llama 3's go into the metadata, as llama.cpp's converter writes them; a model that does
+/// not know them is refused.
 pub(super) fn read(object: &Object, prefix: &str, head: usize) -> Result<Rotation, Error> {
     let key = match object.get("rope_parameters") {
         Some(_) => "rope_parameters",
@@ -51,9 +51,22 @@ pub(super) fn read(object: &Object, prefix: &str, head: usize) -> Result<Rotatio
         Some(Json::String(kind)) => match kind.as_str() {
             "default" | "none" => None,
             "llama3" => Some(scaling.factors(base.unwrap_or(BASE), head)?),
+            // Needs factors that no converter of these architectures takes along.
+            "longrope" | "su" => {
+                let expected = "an object whose rope_type is default, linear, yarn or llama3";
+                return Err(object.wrong(key, expected));
+            }
             other => {
-                let value = Value::String(other.to_owned());
-                pairs.push((format!("{prefix}.rope.scaling.type"), value));
+                let mut pair = |name: &str, value| {
+                    pairs.push((format!("{prefix}.rope.scaling.{name}"), value));
+                };
+                pair("type", Value::String(other.to_owned()));
+                if let Some(factor) = scaling.number("factor")? {
+                    pair("factor", Value::F32(factor as f32));
+                }
+                if let Some(context) = scaling.number("original_max_position_embeddings")? {
+                    pair("original_context_length", Value::U64(context as u64));
+                }
                 None
             }
         },

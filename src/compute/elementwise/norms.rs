@@ -1,11 +1,9 @@
-//! Norms, gates and rotations: one source for every instruction set, vectorized by the compiler when
-//! entered through [`Isa::run`].
+//! Norms of whole tokens: moments first, then every value by itself, so that both can be shared among threads.
 
+use crate::compute::Lanes;
+use crate::compute::isa::{Isa, Kernel};
+use crate::compute::lanes::sum_tree;
 use crate::tensor::PANEL_ROWS;
-
-use super::isa::{Isa, Kernel};
-use super::lanes::sum_tree;
-use super::{Lanes, math};
 
 /// What the norms of a token subtract, and what they multiply by.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
@@ -70,8 +68,8 @@ impl Kernel for LayerMoments<'_> {
     }
 }
 
-/// Blocks `first..` of the norm of every token, each operation rounded by itself: `x * scale * weight`, and with
-/// a `bias` `(x - mean) * scale * weight + bias`. `out` is laid out as the blocks of `x`.
+/// Blocks `first..` of the norm of every token, each operation rounded by itself: `(x - mean) * scale * weight`, and
+/// then `+ bias` if there is one. `out` is laid out as the blocks of `x`.
 ///
 /// # Panics
 /// When there are not as many moments as tokens, or the parameters have another width.
@@ -131,7 +129,8 @@ impl Kernel for Normalize<'_> {
                 match bias {
                     None => {
                         for ((out, &v), &w) in out.iter_mut().zip(values).zip(weight) {
-                            *out = v * moments.scale * w;
+                            // Without a mean that is 0, and changes no bit.
+                            *out = (v - moments.mean) * moments.scale * w;
                         }
                     }
                     Some(bias) => {
@@ -157,87 +156,6 @@ fn lane_sums(x: &Lanes, token: usize, add: impl Fn(f32, f32) -> f32) -> [f32; PA
         }
     }
     lanes
-}
-
-/// `gate = silu(gate) * up`, element by element.
-pub fn swiglu(isa: Isa, gate: &mut [f32], up: &[f32]) {
-    assert_eq!(gate.len(), up.len());
-    isa.run(SwiGlu { gate, up });
-}
-
-struct SwiGlu<'a> {
-    gate: &'a mut [f32],
-    up: &'a [f32],
-}
-
-impl Kernel for SwiGlu<'_> {
-    type Output = ();
-
-    #[inline(always)]
-    fn run(self) {
-        for (gate, &up) in self.gate.iter_mut().zip(self.up) {
-            *gate = math::silu(*gate) * up;
-        }
-    }
-}
-
-/// e to the power of each value.
-pub fn exp_all(isa: Isa, values: &mut [f32]) {
-    isa.run(ExpAll { values });
-}
-
-struct ExpAll<'a> {
-    values: &'a mut [f32],
-}
-
-impl Kernel for ExpAll<'_> {
-    type Output = ();
-
-    #[inline(always)]
-    fn run(self) {
-        for value in self.values {
-            *value = math::exp(*value);
-        }
-    }
-}
-
-/// Rotates the pairs `(2i, 2i + 1)` of one head by the angles whose cosines and sines are given:
-/// `a' = fma(a, cos, -(b * sin))`, `b' = fma(a, sin, b * cos)`. Dimensions beyond the pairs stay.
-#[inline(always)]
-pub fn rotate_adjacent(head: &mut [f32], cos: &[f32], sin: &[f32]) {
-    for ((pair, &cos), &sin) in head.chunks_exact_mut(2).zip(cos).zip(sin) {
-        let (a, b) = (pair[0], pair[1]);
-        pair[0] = a.mul_add(cos, -(b * sin));
-        pair[1] = a.mul_add(sin, b * cos);
-    }
-}
-
-/// Rotates all heads of one token; see [`rotate_adjacent`].
-pub fn rotate_heads(isa: Isa, heads: &mut [f32], head_dim: usize, cos: &[f32], sin: &[f32]) {
-    isa.run(RotateHeads {
-        heads,
-        head_dim,
-        cos,
-        sin,
-    });
-}
-
-struct RotateHeads<'a> {
-    heads: &'a mut [f32],
-    head_dim: usize,
-    cos: &'a [f32],
-    sin: &'a [f32],
-}
-
-impl Kernel for RotateHeads<'_> {
-    type Output = ();
-
-    #[inline(always)]
-    fn run(self) {
-        for head in self.heads.chunks_exact_mut(self.head_dim) {
-            rotate_adjacent(head, self.cos, self.sin);
-        }
-    }
 }
 
 #[cfg(test)]
@@ -319,44 +237,5 @@ mod tests {
                 terms.map(|(v, (w, b))| v * scale * w + b).collect()
             });
         }
-    }
-
-    #[test]
-    fn swiglu_is_the_same_on_every_isa() {
-        let up = values(100, 3);
-        let want: Vec<u32> = values(100, 2)
-            .iter()
-            .zip(&up)
-            .map(|(&g, &u)| (math::silu(g) * u).to_bits())
-            .collect();
-        for isa in Isa::all() {
-            let mut gate = values(100, 2);
-            swiglu(isa, &mut gate, &up);
-            assert_eq!(
-                gate.iter().map(|v| v.to_bits()).collect::<Vec<_>>(),
-                want,
-                "{isa}"
-            );
-        }
-    }
-
-    #[test]
-    fn exponentials_are_the_same_on_every_isa() {
-        let inputs: Vec<f32> = (-2000..2000).map(|i| i as f32 / 19.0).collect();
-        let want: Vec<u32> = inputs.iter().map(|&v| math::exp(v).to_bits()).collect();
-        for isa in Isa::all() {
-            let mut values = inputs.clone();
-            exp_all(isa, &mut values);
-            let got: Vec<u32> = values.iter().map(|v| v.to_bits()).collect();
-            assert_eq!(got, want, "{isa}");
-        }
-    }
-
-    #[test]
-    fn rotation_turns_adjacent_pairs() {
-        // A quarter turn of (1, 2) is (-2, 1); the second pair stays; the fifth value is no pair.
-        let mut head = [1.0, 2.0, 3.0, 4.0, 5.0];
-        rotate_adjacent(&mut head, &[0.0, 1.0], &[1.0, 0.0]);
-        assert_eq!(head, [-2.0, 1.0, 3.0, 4.0, 5.0]);
     }
 }

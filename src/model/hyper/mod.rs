@@ -1,17 +1,26 @@
 //! The sizes of a model, read from metadata and checked before anything is computed with them.
+//!
+//! - `keys`: numbers with checks; `rotation`: positions; `factors`: what scales or bends values.
+
+mod factors;
+mod keys;
+mod rotation;
 
 use crate::compute::attention::MAX_HEAD_DIM;
 use crate::weights::Metadata;
-use crate::weights::gguf::excerpt;
 
-use super::spec::{self, Norm, Spec};
+use super::spec::{self, ExpertRules, Norm, Residual, Spec};
 use super::{Error, HyperProblem};
+pub(super) use factors::Factors;
+use keys::Keys;
+pub(super) use rotation::{Rotation, Scaling, Sight, Yarn};
 
 /// Bounds far above any model that fits a machine, so that sizes never overflow.
 const MAX_LAYERS: u64 = 1024;
 const MAX_WIDTH: u64 = 1 << 20;
 const MAX_CONTEXT: u64 = 1 << 24;
 const MAX_VOCABULARY: u64 = 4 << 20;
+const MAX_EXPERTS: u64 = 1024;
 
 /// The sizes of one model; all consistent with each other.
 #[derive(Debug, Clone, PartialEq)]
@@ -26,11 +35,29 @@ pub struct Hyper {
     pub context: usize,
     pub(super) norm: Norm,
     pub norm_eps: f32,
-    pub rope_base: f32,
-    /// Leading dimensions of each head that are rotated.
+    /// Leading dimensions of each head that are rotated; 0 for models that know positions in another way.
     pub rope_dims: usize,
+    /// The rotations that occur, and what each layer knows of positions.
+    pub(super) rotations: Vec<Rotation>,
+    pub(super) sights: Vec<Sight>,
+    pub(super) factors: Factors,
+    /// The feed-forward part reads what attention reads, behind a norm of its own.
+    pub(super) parallel: bool,
+    pub(super) experts: Option<Experts>,
     /// Rows of the embedding, where the file says so.
     pub vocabulary: Option<usize>,
+}
+
+/// The sizes of a mixture of experts.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct Experts {
+    pub(super) count: usize,
+    /// How many serve one token.
+    pub(super) used: usize,
+    pub(super) feed_forward: usize,
+    /// Width of the expert that serves all tokens.
+    pub(super) shared: Option<usize>,
+    pub(super) rules: ExpertRules,
 }
 
 impl Hyper {
@@ -43,9 +70,8 @@ impl Hyper {
             metadata,
             prefix: spec.architecture,
         };
-        keys.refuse_what_is_not_computed()?;
-
         let layers = keys.size("block_count", MAX_LAYERS)?;
+        let context = keys.size("context_length", MAX_CONTEXT)?;
         let hidden = keys.size("embedding_length", MAX_WIDTH)?;
         let heads = keys.size("attention.head_count", MAX_WIDTH)?;
         let kv_heads = keys.size_or("attention.head_count_kv", MAX_WIDTH, heads)?;
@@ -84,7 +110,11 @@ impl Hyper {
             };
             return Err(keys.error("attention.head_count_kv", problem));
         }
-        let rope_dims = keys.size_or("rope.dimension_count", MAX_WIDTH, head_dim)?;
+        let (rotations, sights) = rotation::read(&keys, spec, layers, context)?;
+        let rope_dims = match rotations.is_empty() {
+            true => 0,
+            false => keys.size_or("rope.dimension_count", MAX_WIDTH, head_dim)?,
+        };
         if rope_dims > head_dim || rope_dims % 2 != 0 {
             let problem = HyperProblem::RopeDimensions {
                 found: rope_dims,
@@ -93,6 +123,8 @@ impl Hyper {
             return Err(keys.error("rope.dimension_count", problem));
         }
         let norm = keys.norm(spec.norms)?;
+        let implied = spec.implied_head_layers == layers;
+        let width = if implied { hidden / heads } else { head_dim };
         let hyper = Hyper {
             layers,
             hidden,
@@ -100,127 +132,90 @@ impl Hyper {
             kv_heads,
             head_dim,
             feed_forward: keys.size("feed_forward_length", MAX_WIDTH)?,
-            context: keys.size("context_length", MAX_CONTEXT)?,
+            context,
             norm,
             norm_eps: keys.positive(norm.epsilon_key(), None)?,
-            rope_base: keys.positive("rope.freq_base", Some(10_000.0))?,
             rope_dims,
-            vocabulary: match keys.unsigned("vocab_size")? {
-                Some(_) => Some(keys.size("vocab_size", MAX_VOCABULARY)?),
-                None => None,
+            rotations,
+            sights,
+            factors: Factors::read(&keys, spec, hidden, width)?,
+            parallel: match spec.residual {
+                Residual::Sequential => false,
+                Residual::Declared => {
+                    let key = keys.key("use_parallel_residual");
+                    metadata.require(&key, metadata.boolean(&key))?
+                }
             },
+            experts: keys.experts(spec)?,
+            vocabulary: keys.optional_size("vocab_size", MAX_VOCABULARY)?,
         };
         Ok((hyper, spec))
     }
 }
 
-struct Keys<'a> {
-    metadata: &'a Metadata,
-    prefix: &'static str,
+impl Hyper {
+    /// Whether pairs have factors for short contexts and others for long ones.
+    pub(super) fn has_long_factors(&self) -> bool {
+        let is_long = |rotation: &Rotation| matches!(rotation.scaling, Scaling::Long { .. });
+        self.rotations.iter().any(is_long)
+    }
 }
 
 impl Keys<'_> {
-    fn key(&self, name: &str) -> String {
-        format!("{}.{name}", self.prefix)
-    }
-
-    fn error(&self, name: &str, problem: HyperProblem) -> Error {
-        Error::Hyper {
-            key: self.key(name),
-            problem,
-        }
-    }
-
-    fn unsigned(&self, name: &str) -> Result<Option<u64>, Error> {
-        Ok(self.metadata.unsigned(&self.key(name))?)
-    }
-
-    /// A size from 1 to `most`.
-    fn size(&self, name: &str, most: u64) -> Result<usize, Error> {
-        let key = self.key(name);
-        let value = self.metadata.require(&key, self.metadata.unsigned(&key))?;
-        match usize::try_from(value) {
-            Ok(size) if (1..=most).contains(&value) => Ok(size),
-            _ => Err(self.error(name, HyperProblem::Range { found: value, most })),
-        }
-    }
-
-    fn size_or(&self, name: &str, most: u64, default: usize) -> Result<usize, Error> {
-        match self.unsigned(name)? {
-            Some(_) => self.size(name, most),
-            None => Ok(default),
-        }
-    }
-
-    fn positive(&self, name: &str, default: Option<f32>) -> Result<f32, Error> {
-        let key = self.key(name);
-        let value = match (self.metadata.float(&key)?, default) {
-            (Some(value), _) | (None, Some(value)) => value,
-            (None, None) => self.metadata.require(&key, Ok(None))?,
-        };
-        self.check_positive(name, value)
-    }
-
-    fn check_positive(&self, name: &str, found: f32) -> Result<f32, Error> {
-        if found.is_finite() && found > 0.0 {
-            Ok(found)
-        } else {
-            Err(self.error(name, HyperProblem::NotPositive { found }))
-        }
-    }
-
     /// The first norm whose epsilon the file has; without any, the first, whose epsilon is then missing.
     fn norm(&self, norms: &[Norm]) -> Result<Norm, Error> {
         for &norm in norms {
-            if self
-                .metadata
-                .float(&self.key(norm.epsilon_key()))?
-                .is_some()
-            {
+            if self.float(norm.epsilon_key())?.is_some() {
                 return Ok(norm);
             }
         }
         Ok(norms[0])
     }
 
-    /// Keys that change what the model computes and that this version does not know how to follow.
-    fn refuse_what_is_not_computed(&self) -> Result<(), Error> {
-        self.refuse_scaling()?;
+    fn experts(&self, spec: &Spec) -> Result<Option<Experts>, Error> {
         let count = self.unsigned("expert_count")?.unwrap_or(0);
         let used = self.unsigned("expert_used_count")?.unwrap_or(0);
         if used > count {
             let problem = HyperProblem::ExpertsUsed { used, count };
             return Err(self.error("expert_used_count", problem));
         }
-        if count > 0 {
-            return Err(self.error("expert_count", HyperProblem::Experts { found: count }));
-        }
-        let window = self.unsigned("attention.sliding_window")?.unwrap_or(0);
-        if window > 0 {
-            let problem = HyperProblem::SlidingWindow { found: window };
-            return Err(self.error("attention.sliding_window", problem));
-        }
-        Ok(())
-    }
-
-    /// Scaled positions. A factor scales although no type is named: then linear is meant.
-    fn refuse_scaling(&self) -> Result<(), Error> {
-        let kind = self.metadata.string(&self.key("rope.scaling.type"))?;
-        if let Some(kind) = kind.filter(|&kind| kind != "none") {
-            let problem = HyperProblem::Scaling {
-                found: excerpt(kind),
-            };
-            return Err(self.error("rope.scaling.type", problem));
-        }
-        for name in ["rope.scaling.factor", "rope.scale_linear"] {
-            let Some(factor) = self.metadata.float(&self.key(name))? else {
-                continue;
-            };
-            let factor = self.check_positive(name, factor)?;
-            if kind.is_none() && factor != 1.0 {
-                return Err(self.error(name, HyperProblem::ScalingFactor { found: factor }));
+        let rules = match spec.experts {
+            None if count > 0 => {
+                let problem = HyperProblem::Experts { found: count };
+                return Err(self.error("expert_count", problem));
             }
+            None => return Ok(None),
+            Some(rules) if count == 0 && !rules.required => return Ok(None),
+            Some(rules) => rules,
+        };
+        if let Some(found) = self
+            .unsigned("expert_group_count")?
+            .filter(|&found| found > 1)
+        {
+            let problem = HyperProblem::NotFollowed {
+                found: found as f32,
+            };
+            return Err(self.error("expert_group_count", problem));
         }
-        Ok(())
+        let feed_forward = self.size("feed_forward_length", MAX_WIDTH)?;
+        let used = self.size("expert_used_count", MAX_EXPERTS)?;
+        let own = match rules.required {
+            true => self.optional_size("expert_feed_forward_length", MAX_WIDTH)?,
+            false => Some(feed_forward),
+        };
+        let shared = self.optional_size("expert_shared_feed_forward_length", MAX_WIDTH)?;
+        if let Some(found) = shared.filter(|_| !rules.shared) {
+            let problem = HyperProblem::NotFollowed {
+                found: found as f32,
+            };
+            return Err(self.error("expert_shared_feed_forward_length", problem));
+        }
+        Ok(Some(Experts {
+            count: self.size("expert_count", MAX_EXPERTS)?,
+            used,
+            feed_forward: own.unwrap_or(feed_forward / used),
+            shared: rules.shared.then(|| shared.unwrap_or(feed_forward)),
+            rules,
+        }))
     }
 }

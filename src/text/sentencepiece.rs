@@ -1,0 +1,138 @@
+//! SentencePiece vocabularies of GGUF files (`tokenizer.ggml.model` = `llama`): byte-pair encoding whose merges are not
+//! listed, but follow from the entries' scores.
+//!
+//! SentencePiece joins the two neighbours whose result is an entry of the highest score, the leftmost first. That is
+//! byte-pair encoding with every split of every entry as a merge, those of high scores first. Spaces are written `▁`,
+//! and characters without an entry fall back to their bytes.
+
+use std::cmp::Reverse;
+use std::collections::HashMap;
+
+use tokenizers::NormalizerWrapper;
+use tokenizers::normalizers::{Prepend, Replace, Sequence};
+
+use crate::weights::Metadata;
+
+use super::Error;
+use super::bpe::{self, Bpe, tokenizer_error};
+use super::shared_model::Pipeline;
+use super::vocabulary::{Additions, Kind, SCORES, Vocabulary, role_id};
+
+/// What stands for a space inside of entries.
+const SPACE: char = '▁';
+const UNKNOWN: &str = "tokenizer.ggml.unknown_token_id";
+const ADD_SPACE_PREFIX: &str = "tokenizer.ggml.add_space_prefix";
+
+/// BOS is added where the file does not say.
+pub(super) const DEFAULT: Additions = Additions {
+    bos: true,
+    eos: false,
+};
+
+/// The scores of all entries.
+pub(super) fn scores(metadata: &Metadata) -> Result<&[f32], Error> {
+    let scores = metadata.require(SCORES, metadata.floats(SCORES));
+    scores.map_err(Error::metadata)
+}
+
+/// Whether a text begins with a space that it does not have.
+pub(super) fn adds_space(metadata: &Metadata) -> Result<bool, Error> {
+    let flag = metadata.boolean(ADD_SPACE_PREFIX);
+    Ok(flag.map_err(Error::metadata)?.unwrap_or(true))
+}
+
+/// Checks what [`encoder`] relies on, without building it.
+pub(super) fn check(metadata: &Metadata, size: usize) -> Result<(), Error> {
+    scores(metadata)?;
+    adds_space(metadata)?;
+    role_id(metadata, UNKNOWN, size).map(|_| ())
+}
+
+/// The encoder of a vocabulary.
+pub(super) fn encoder(metadata: &Metadata, vocabulary: &Vocabulary) -> Result<Bpe, Error> {
+    let merges = merges(vocabulary, scores(metadata)?);
+    let unknown = role_id(metadata, UNKNOWN, vocabulary.names.len())?;
+    let unknown = unknown.map(|id| vocabulary.names[id as usize].clone());
+    let model = bpe::model(vocabulary, merges.iter().copied(), SCORES, |builder| {
+        let builder = builder.byte_fallback(true).fuse_unk(true);
+        match unknown {
+            Some(name) => builder.unk_token(name),
+            None => builder,
+        }
+    })?;
+    let mut plain = Pipeline::new(model);
+    let escape = Replace::new(" ", SPACE.to_string()).map_err(tokenizer_error)?;
+    let mut steps: Vec<NormalizerWrapper> = vec![];
+    if adds_space(metadata)? {
+        steps.push(Prepend::new(SPACE.to_string()).into());
+    }
+    steps.push(escape.into());
+    plain
+        .with_normalizer(Some(NormalizerWrapper::from(Sequence::new(steps))))
+        .map_err(tokenizer_error)?;
+    Bpe::from_pipeline(plain, vocabulary)
+}
+
+/// Every way to join two plain entries to a third: the highest score first, then the lowest id, then the shortest
+/// left half.
+fn merges<'a>(vocabulary: &'a Vocabulary, scores: &[f32]) -> Vec<(&'a str, &'a str)> {
+    let plain = || {
+        let entries = (0u32..).zip(&vocabulary.names).zip(&vocabulary.kinds);
+        entries.filter_map(|(entry, kind)| (*kind == Kind::Normal).then_some(entry))
+    };
+    let ids: HashMap<&str, u32> = plain().map(|(id, name)| (name.as_str(), id)).collect();
+    let mut joined: Vec<u32> = plain().map(|(id, _)| id).collect();
+    // A score that is not a number comes last, as nothing compares with it.
+    let order = |id: u32| Reverse(Score(scores[id as usize]));
+    joined.sort_by_key(|&id| (order(id), id));
+    let mut merges = vec![];
+    for id in joined {
+        let name = vocabulary.names[id as usize].as_str();
+        for (at, _) in name.char_indices().skip(1) {
+            let (left, right) = name.split_at(at);
+            if ids.contains_key(left) && ids.contains_key(right) {
+                merges.push((left, right));
+            }
+        }
+    }
+    merges
+}
+
+/// Scores in the order of their values; not a number is the least.
+#[derive(PartialEq)]
+struct Score(f32);
+
+impl Eq for Score {}
+
+impl PartialOrd for Score {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Score {
+    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+        let key = |score: &Score| {
+            if score.0.is_nan() {
+                f32::NEG_INFINITY
+            } else {
+                score.0
+            }
+        };
+        // 0 and -0 are one value.
+        (key(self) + 0.0).total_cmp(&(key(other) + 0.0))
+    }
+}
+
+/// The bytes each entry prints as; control tokens print as nothing.
+pub(super) fn pieces(vocabulary: &Vocabulary) -> Vec<Vec<u8>> {
+    let entries = vocabulary.names.iter().zip(&vocabulary.kinds);
+    entries
+        .map(|(name, kind)| match kind {
+            Kind::Normal => name.replace(SPACE, " ").into_bytes(),
+            Kind::UserDefined => name.clone().into_bytes(),
+            Kind::Byte(byte) => vec![*byte],
+            Kind::Control | Kind::Unknown | Kind::Silent => Vec::new(),
+        })
+        .collect()
+}
