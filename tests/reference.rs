@@ -3,7 +3,7 @@
 use woolly::job::SamplingParams;
 use woolly::model::LoadedModel;
 
-use crate::support::models::{reference, small, smollm2, tiny};
+use crate::support::models::{fixture, reference, small, smollm2, tiny};
 use crate::support::runs::{Setup, greedy, run};
 
 /// Greedy tokens equal, listed log-probabilities within `tolerance`.
@@ -68,6 +68,56 @@ fn tiny_models_of_every_family_give_the_reference_tokens_and_logprobs() {
             tolerance,
         );
     }
+}
+
+/// Every model that `tests/python/tiny_models.py` writes.
+#[test]
+fn tiny_models_of_every_architecture_agree_with_llama_cpp() {
+    let mut names: Vec<String> = std::fs::read_dir(fixture("tiny"))
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .filter_map(|name| name.strip_suffix(".gguf").map(str::to_owned))
+        .collect();
+    names.sort();
+    assert_eq!(names.len(), 20, "{names:?}");
+    let mut wrong = vec![];
+    for name in names {
+        let loaded = small(&format!("tiny/{name}.gguf"));
+        // GELU goes through a table of half-precision values there.
+        let gelu = ["gemma", "gpt", "phi2", "starcoder"];
+        let tolerance = match gelu.iter().any(|family| name.starts_with(family)) {
+            true => 2e-2,
+            false => 1e-4,
+        };
+        let mut worst: f64 = 0.0;
+        let found = reference(&format!("tiny/{name}.json"));
+        for item in found["completion"].as_array().unwrap() {
+            // Under the recorded tokens, because near ties may fall either way.
+            let ids =
+                |key: &str| -> Vec<u32> { serde_json::from_value(item[key].clone()).unwrap() };
+            let (prompt, tokens) = (ids("prompt_tokens"), ids("tokens"));
+            for (step, top) in item["top"].as_array().unwrap().iter().enumerate() {
+                let params = SamplingParams {
+                    ignore_eos: true,
+                    logprobs: Some(20),
+                    ..greedy(1)
+                };
+                let context = [&prompt[..], &tokens[..step]].concat();
+                let output = run(&loaded, Setup::default(), &[(context, params)]).remove(0);
+                for (id, logprob) in serde_json::from_value::<Vec<(u32, f64)>>(top.clone()).unwrap()
+                {
+                    let ours = output.tokens[0].top.iter().find(|found| found.0 == id);
+                    let ours = ours.map_or(f64::NEG_INFINITY, |found| f64::from(found.1));
+                    worst = worst.max((ours - logprob).abs());
+                }
+            }
+        }
+        println!("{name}: worst difference {worst:.6}");
+        if worst.is_nan() || worst >= tolerance {
+            wrong.push((name, worst));
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong:?}");
 }
 
 #[test]

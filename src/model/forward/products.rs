@@ -52,9 +52,11 @@ impl<'a> Products<'a> {
         let block_len = out.block_len();
         let product = self.with(matrix.panels, block_len, store);
         let isa = self.isa;
+        // There may be room for more: parts that stand apart are padded each.
+        let len = matrix.panels.count() * block_len;
         spread(
             self.team,
-            out.values_mut(),
+            &mut out.values_mut()[..len],
             block_len,
             |first, follow, out| {
                 product.run(first, out, Some((matrix.panels, follow)));
