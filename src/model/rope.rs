@@ -153,7 +153,7 @@ mod tests {
             "{}",
             share(12)
         );
-        assert!((yarn.magnitude - (1.0 + 0.1 * 4f64.ln())).abs() < 1e-12);
+        assert!((yarn.magnitude - (1.0 + 0.1 * libm::log(4.0))).abs() < 1e-12);
         let long = scaled(Scaling::Long {
             attention: 1.19,
             original: 4096,

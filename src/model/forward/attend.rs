@@ -53,7 +53,7 @@ impl Step<'_> {
             heads: Heads::of(
                 self.model,
                 self.isa,
-                &self.scratch,
+                self.scratch,
                 index,
                 layer.query_norm.as_ref(),
                 |row| row.0,
@@ -112,9 +112,7 @@ impl Step<'_> {
         let head_block = self.kv.shape().head();
         let starts = std::mem::take(&mut s.starts);
         let norm = weights.key_norm.as_ref();
-        let ready = Heads::of(self.model, self.isa, &self.scratch, layer, norm, |row| {
-            row.1
-        });
+        let ready = Heads::of(self.model, self.isa, self.scratch, layer, norm, |row| row.1);
         let (plan, qkv) = (&self.scratch.plan, &self.scratch.qkv);
         let write = |index: usize, store: StoreLane<'_>| {
             let runs = plan.writes.len();
