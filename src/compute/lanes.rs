@@ -43,6 +43,12 @@ pub(super) fn sum_tree(mut lanes: [f32; PANEL_ROWS]) -> f32 {
     lanes[0]
 }
 
+/// `1 / sqrt(mean + eps)` of `count` squares that were summed in 16 lanes.
+#[inline(always)]
+pub(super) fn inverse_root(squares: [f32; PANEL_ROWS], count: usize, eps: f32) -> f32 {
+    1.0 / (sum_tree(squares) / count as f32 + eps).sqrt()
+}
+
 impl Lanes {
     /// Room for `max_tokens` tokens of `width` values; [`Lanes::resize`] never allocates up to that.
     pub fn new(width: usize, max_tokens: usize) -> Self {

@@ -35,12 +35,17 @@ pub(super) fn panels(tensor: &Tensor) -> Panels<'_> {
     Panels::new(tensor.values(), spec.rows, spec.cols)
 }
 
+/// A bound matrix whose product adds `bias`, if there is one.
+pub(super) fn matrix<'a>(weight: &'a Tensor, bias: Option<&'a Tensor>) -> Matrix<'a> {
+    Matrix {
+        panels: panels(weight),
+        bias: bias.map(Tensor::f32),
+    }
+}
+
 impl Linear<Tensor> {
     pub(super) fn matrix(&self) -> Matrix<'_> {
-        Matrix {
-            panels: panels(&self.weight),
-            bias: self.bias.as_ref().map(Tensor::f32),
-        }
+        matrix(&self.weight, self.bias.as_ref())
     }
 }
 
@@ -132,10 +137,7 @@ impl Model {
             embedding,
             ..
         } = &self.weights;
-        Matrix {
-            panels: panels(output.as_ref().unwrap_or(embedding)),
-            bias: output_bias.as_ref().map(Tensor::f32),
-        }
+        matrix(output.as_ref().unwrap_or(embedding), output_bias.as_ref())
     }
 
     /// Writes 16 values of the embedding of token `id`, from number `start` on, to `out`, with what the model adds for

@@ -114,17 +114,14 @@ impl File<'_> {
         self.found.contains_key(name)
     }
 
-    fn is_there(&self, presence: Presence, name: &str) -> bool {
-        match presence {
+    /// A vector that the file may have.
+    fn optional(&self, presence: Presence, name: &str, len: usize) -> Option<TensorSpec> {
+        let is_there = match presence {
             Presence::Never => false,
             Presence::Maybe => self.has(name),
             Presence::Always => true,
-        }
-    }
-
-    /// A vector that the file may have.
-    fn optional(&self, presence: Presence, name: &str, len: usize) -> Option<TensorSpec> {
-        self.is_there(presence, name).then(|| vector(name, len))
+        };
+        is_there.then(|| vector(name, len))
     }
 
     fn parts(&self, vocabulary: usize) -> Parts<TensorSpec> {

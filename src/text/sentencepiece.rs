@@ -5,7 +5,6 @@
 //! byte-pair encoding with every split of every entry as a merge, those of high scores first. Spaces are written `▁`,
 //! and characters without an entry fall back to their bytes.
 
-use std::cmp::Reverse;
 use std::collections::HashMap;
 
 use tokenizers::NormalizerWrapper;
@@ -82,9 +81,12 @@ fn merges<'a>(vocabulary: &'a Vocabulary, scores: &[f32]) -> Vec<(&'a str, &'a s
     };
     let ids: HashMap<&str, u32> = plain().map(|(id, name)| (name.as_str(), id)).collect();
     let mut joined: Vec<u32> = plain().map(|(id, _)| id).collect();
-    // A score that is not a number comes last, as nothing compares with it.
-    let order = |id: u32| Reverse(Score(scores[id as usize]));
-    joined.sort_by_key(|&id| (order(id), id));
+    // A score that is not a number comes last; 0 and -0 are one value.
+    let score = |id: u32| match scores[id as usize] {
+        score if score.is_nan() => f32::NEG_INFINITY,
+        score => score + 0.0,
+    };
+    joined.sort_by(|&a, &b| score(b).total_cmp(&score(a)).then(a.cmp(&b)));
     let mut merges = vec![];
     for id in joined {
         let name = vocabulary.names[id as usize].as_str();
@@ -96,32 +98,6 @@ fn merges<'a>(vocabulary: &'a Vocabulary, scores: &[f32]) -> Vec<(&'a str, &'a s
         }
     }
     merges
-}
-
-/// Scores in the order of their values; not a number is the least.
-#[derive(PartialEq)]
-struct Score(f32);
-
-impl Eq for Score {}
-
-impl PartialOrd for Score {
-    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-impl Ord for Score {
-    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
-        let key = |score: &Score| {
-            if score.0.is_nan() {
-                f32::NEG_INFINITY
-            } else {
-                score.0
-            }
-        };
-        // 0 and -0 are one value.
-        (key(self) + 0.0).total_cmp(&(key(other) + 0.0))
-    }
 }
 
 /// The bytes each entry prints as; control tokens print as nothing.

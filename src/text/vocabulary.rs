@@ -47,7 +47,7 @@ impl Kind {
 }
 
 /// The byte of an entry that is written `<0x00>` to `<0xFF>`.
-fn named_byte(name: &str) -> Option<u8> {
+pub(in crate::text) fn named_byte(name: &str) -> Option<u8> {
     let digits = name.strip_prefix("<0x")?.strip_suffix('>')?;
     let are_hex = digits.len() == 2 && digits.bytes().all(|digit| digit.is_ascii_hexdigit());
     are_hex
@@ -292,5 +292,18 @@ impl Vocabulary {
             }
         }
         Ok(ids)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn byte_tokens_have_two_digits() {
+        assert_eq!(named_byte("<0x0A>"), Some(10));
+        for name in ["<0x>", "<0xA>", "<0x0A", "<0x+A>", "<0xZZ>", "<0x00A>", "x"] {
+            assert_eq!(named_byte(name), None, "{name}");
+        }
     }
 }

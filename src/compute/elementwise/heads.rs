@@ -2,7 +2,7 @@
 
 use crate::compute::Lanes;
 use crate::compute::isa::{Isa, Kernel};
-use crate::compute::lanes::sum_tree;
+use crate::compute::lanes::{inverse_root, sum_tree};
 use crate::tensor::PANEL_ROWS;
 
 /// How one head is normalized before it is rotated.
@@ -35,16 +35,16 @@ impl Kernel for NormalizeHead<'_> {
     #[inline(always)]
     fn run(self) {
         let NormalizeHead { head, norm } = self;
-        let len = head.len() as f32;
+        let len = head.len();
         let (mean, scale, weight) = match norm {
             HeadNorm::Rms { weight, eps } => {
                 let squares = vector_lanes(head, |lane, v| v.mul_add(v, lane));
-                (0.0, 1.0 / (sum_tree(squares) / len + eps).sqrt(), weight)
+                (0.0, inverse_root(squares, len, eps), weight)
             }
             HeadNorm::Layer { weight, eps } => {
-                let mean = sum_tree(vector_lanes(head, |lane, v| lane + v)) / len;
+                let mean = sum_tree(vector_lanes(head, |lane, v| lane + v)) / len as f32;
                 let squares = vector_lanes(head, |lane, v| (v - mean).mul_add(v - mean, lane));
-                (mean, 1.0 / (sum_tree(squares) / len + eps).sqrt(), weight)
+                (mean, inverse_root(squares, len, eps), weight)
             }
             HeadNorm::Known { weight, scale } => (0.0, scale, weight),
         };
@@ -107,7 +107,7 @@ impl Kernel for RmsScale<'_> {
                 *lane = v.mul_add(v, *lane);
             }
         }
-        1.0 / (sum_tree(lanes) / self.width as f32 + self.eps).sqrt()
+        inverse_root(lanes, self.width, self.eps)
     }
 }
 
@@ -185,14 +185,9 @@ impl Kernel for RotateHeads<'_> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::values;
     use super::*;
     use crate::compute::reference;
-
-    fn values(len: usize, salt: usize) -> Vec<f32> {
-        (0..len)
-            .map(|i| ((i * 37 + salt * 101) % 211) as f32 / 50.0 - 2.0)
-            .collect()
-    }
 
     #[test]
     fn norms_of_heads_follow_the_summing_order_on_every_isa() {

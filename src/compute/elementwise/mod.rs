@@ -12,3 +12,11 @@ pub use norms::{Moments, layer_moments, normalize, rms_moments};
 pub use pointwise::{
     Activation, activate, add_bias, add_scaled, cap, exp_all, gate, sigmoid, softmax,
 };
+
+/// Numbers for tests, of both signs and no pattern.
+#[cfg(test)]
+fn values(len: usize, salt: usize) -> Vec<f32> {
+    (0..len)
+        .map(|i| ((i * 37 + salt * 101) % 211) as f32 / 50.0 - 2.0)
+        .collect()
+}

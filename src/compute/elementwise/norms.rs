@@ -2,7 +2,7 @@
 
 use crate::compute::Lanes;
 use crate::compute::isa::{Isa, Kernel};
-use crate::compute::lanes::sum_tree;
+use crate::compute::lanes::{inverse_root, sum_tree};
 use crate::tensor::PANEL_ROWS;
 
 /// What the norms of a token subtract, and what they multiply by.
@@ -33,7 +33,7 @@ impl Kernel for RmsMoments<'_> {
         let RmsMoments { x, eps, first, out } = self;
         for (token, out) in (first..).zip(out) {
             let squares = lane_sums(x, token, |lane, v| v.mul_add(v, lane));
-            let scale = 1.0 / (sum_tree(squares) / x.width() as f32 + eps).sqrt();
+            let scale = inverse_root(squares, x.width(), eps);
             *out = Moments { mean: 0.0, scale };
         }
     }
@@ -58,11 +58,10 @@ impl Kernel for LayerMoments<'_> {
     #[inline(always)]
     fn run(self) {
         let LayerMoments { x, eps, first, out } = self;
-        let width = x.width() as f32;
         for (token, out) in (first..).zip(out) {
-            let mean = sum_tree(lane_sums(x, token, |lane, v| lane + v)) / width;
+            let mean = sum_tree(lane_sums(x, token, |lane, v| lane + v)) / x.width() as f32;
             let squares = lane_sums(x, token, |lane, v| (v - mean).mul_add(v - mean, lane));
-            let scale = 1.0 / (sum_tree(squares) / width + eps).sqrt();
+            let scale = inverse_root(squares, x.width(), eps);
             *out = Moments { mean, scale };
         }
     }
@@ -160,14 +159,9 @@ fn lane_sums(x: &Lanes, token: usize, add: impl Fn(f32, f32) -> f32) -> [f32; PA
 
 #[cfg(test)]
 mod tests {
+    use super::super::values;
     use super::*;
     use crate::compute::reference;
-
-    fn values(len: usize, salt: usize) -> Vec<f32> {
-        (0..len)
-            .map(|i| ((i * 37 + salt * 101) % 211) as f32 / 50.0 - 2.0)
-            .collect()
-    }
 
     /// Compares a norm with the oracle's answer for each token, on every instruction set.
     fn check_norm(

@@ -187,13 +187,8 @@ impl Kernel for ExpAll<'_> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::values;
     use super::*;
-
-    fn values(len: usize, salt: usize) -> Vec<f32> {
-        (0..len)
-            .map(|i| ((i * 37 + salt * 101) % 211) as f32 / 50.0 - 2.0)
-            .collect()
-    }
 
     #[test]
     fn activations_are_the_same_on_every_isa() {

@@ -10,7 +10,7 @@ use crate::compute::{Isa, Lanes, Panels, Team};
 use crate::tensor::{Layout, PANEL_ROWS};
 
 use super::plan::{Plan, Run, Task};
-use super::{NORM_TOKENS, SERIAL_TOKENS, Step};
+use super::{NORM_TOKENS, SERIAL_TOKENS, Step, by_blocks};
 use crate::model::bind::{Layer, panels};
 use crate::model::kv::ValuesMut;
 use crate::model::parts::Inputs as Parts;
@@ -154,29 +154,20 @@ impl Step<'_> {
         let dim = self.model.hyper.head_dim;
         let (width, tokens) = (self.scratch.attention.width(), self.batch.len());
         let plan = &self.scratch.plan;
-        let block_len = self.scratch.attention.block_len();
-        let copy = |first: usize, out: &mut [f32]| {
-            for (block, out) in (first..).zip(out.chunks_mut(block_len)) {
-                let (start, end) = (block * PANEL_ROWS, ((block + 1) * PANEL_ROWS).min(width));
-                for (token, lanes) in out.chunks_exact_mut(PANEL_ROWS).take(tokens).enumerate() {
-                    let mut at = start;
-                    while at < end {
-                        let (head, skip) = (at / dim, at % dim);
-                        let count = (dim - skip).min(end - at);
-                        let (task, row) = plan.place(token, head);
-                        let from = task * stride + row * dim + skip;
-                        lanes[at - start..][..count].copy_from_slice(&results[from..from + count]);
-                        at += count;
-                    }
+        by_blocks(self.team, &mut self.scratch.attention, |block, out| {
+            let (start, end) = (block * PANEL_ROWS, ((block + 1) * PANEL_ROWS).min(width));
+            for (token, lanes) in out.chunks_exact_mut(PANEL_ROWS).take(tokens).enumerate() {
+                let mut at = start;
+                while at < end {
+                    let (head, skip) = (at / dim, at % dim);
+                    let count = (dim - skip).min(end - at);
+                    let (task, row) = plan.place(token, head);
+                    let from = task * stride + row * dim + skip;
+                    lanes[at - start..][..count].copy_from_slice(&results[from..from + count]);
+                    at += count;
                 }
             }
-        };
-        let out = self.scratch.attention.values_mut();
-        if tokens <= SERIAL_TOKENS {
-            copy(0, out);
-        } else {
-            self.team.chunks(out, block_len, copy);
-        }
+        });
     }
 }
 

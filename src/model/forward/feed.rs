@@ -5,7 +5,7 @@ use crate::compute::{Lanes, LanesView, elementwise};
 use crate::tensor::PANEL_ROWS;
 
 use super::products::{Matrix, Products};
-use super::{SERIAL_TOKENS, Step, norm};
+use super::{Step, by_blocks, norm};
 use crate::model::bind::BoundNorm;
 use crate::model::parts::Feed;
 use crate::model::scratch::Scratch;
@@ -29,25 +29,21 @@ impl Step<'_> {
         let s = &mut *self.scratch;
         let input = if normed { &s.normed } else { &s.x };
         let products = Products::new(self.isa, self.team, input.view());
-        let down = match feed {
+        let (down, from) = match feed {
             Feed::Mixture(mixture) => return self.mixture(mixture, activation),
             Feed::Gated { gate, up, down } => {
                 products.gated(gate.matrix(), up.matrix(), activation, &mut s.wide);
-                down
+                (down, From::EvenBlocks(width))
             }
             Feed::Plain { up, down } => {
                 products.one(up.matrix(), &mut s.inner, Store::Replace, Some(activation));
-                down
+                (down, From::Inner)
             }
             Feed::Together { gate_up, down } => {
                 products.one(gate_up.matrix(), &mut s.wide, Store::Replace, None);
                 self.gate_halves(activation);
-                down
+                (down, From::Inner)
             }
-        };
-        let from = match feed {
-            Feed::Gated { .. } => From::EvenBlocks(width),
-            _ => From::Inner,
         };
         self.join(down.matrix(), from, post_norm);
     }
@@ -103,16 +99,11 @@ impl Step<'_> {
             }
         };
         let factor = residual.unwrap_or(1.0);
-        let (isa, block_len) = (self.isa, x.block_len());
-        let add = |block: usize, x: &mut [f32]| {
-            let start = block * block_len;
+        let isa = self.isa;
+        by_blocks(self.team, x, |block, x| {
+            let start = block * x.len();
             elementwise::add_scaled(isa, x, &added.values()[start..start + x.len()], factor);
-        };
-        if x.tokens() <= SERIAL_TOKENS {
-            add(0, x.values_mut());
-        } else {
-            self.team.chunks(x.values_mut(), block_len, add);
-        }
+        });
     }
 }
 

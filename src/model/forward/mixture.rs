@@ -9,9 +9,9 @@ use crate::compute::{Isa, elementwise};
 use crate::tensor::PANEL_ROWS;
 
 use super::feed::tokens_of;
-use super::products::{Matrix, Products, spread};
-use super::{SERIAL_TOKENS, Step};
-use crate::model::bind::panels;
+use super::products::{Products, spread};
+use super::{Step, by_blocks};
+use crate::model::bind::{matrix, panels};
 use crate::model::hyper::Experts;
 use crate::model::parts::{Expert, Mixture};
 use crate::model::scratch::{Choice, Routing, Scratch};
@@ -35,10 +35,7 @@ impl Step<'_> {
     fn route(&mut self, mixture: &Mixture<Tensor>, sizes: Experts) {
         let s = &mut *self.scratch;
         let products = Products::new(self.isa, self.team, s.normed.view());
-        let router = Matrix {
-            panels: panels(&mixture.router),
-            bias: None,
-        };
+        let router = matrix(&mixture.router, None);
         let routing = &mut s.routing;
         products.one(router, &mut routing.scores, Store::Replace, None);
         let scale = self.model.hyper.factors.experts;
@@ -59,21 +56,13 @@ impl Step<'_> {
         let places = &routing.places;
         let inputs = &mut routing.inputs;
         inputs.resize(places.len());
-        let block_len = inputs.block_len();
         let normed = &*normed;
         let choices = &routing.choices;
-        let copy = |first: usize, out: &mut [f32]| {
-            for (block, out) in (first..).zip(out.chunks_mut(block_len)) {
-                for (&choice, lanes) in places.iter().zip(out.chunks_exact_mut(PANEL_ROWS)) {
-                    lanes.copy_from_slice(normed.lane(block, choices[choice].token));
-                }
+        by_blocks(self.team, inputs, |block, out| {
+            for (&choice, lanes) in places.iter().zip(out.chunks_exact_mut(PANEL_ROWS)) {
+                lanes.copy_from_slice(normed.lane(block, choices[choice].token));
             }
-        };
-        if places.len() <= SERIAL_TOKENS {
-            copy(0, inputs.values_mut());
-        } else {
-            self.team.chunks(inputs.values_mut(), block_len, copy);
-        }
+        });
     }
 
     /// `outputs = down(f(gate(inputs)) * up(inputs))`, each place with its expert.
@@ -153,20 +142,21 @@ impl Step<'_> {
         sizes: Experts,
     ) {
         let s = &mut *self.scratch;
-        let matrix = |tensor| Matrix {
-            panels: panels(tensor),
-            bias: None,
-        };
         let products = Products::new(self.isa, self.team, s.normed.view());
         products.gated(
-            matrix(&expert.gate),
-            matrix(&expert.up),
+            matrix(&expert.gate, None),
+            matrix(&expert.up, None),
             activation,
             &mut s.wide,
         );
         let width = sizes.shared.expect("a shared expert has a width");
         let products = Products::new(self.isa, self.team, s.wide.even_blocks(width));
-        products.one(matrix(&expert.down), &mut s.branch, Store::Replace, None);
+        products.one(
+            matrix(&expert.down, None),
+            &mut s.branch,
+            Store::Replace,
+            None,
+        );
         let routing = &mut s.routing;
         routing.gates.clear();
         for token in 0..self.batch.len() {
@@ -189,35 +179,28 @@ impl Step<'_> {
             gates,
             ..
         } = &*routing;
-        let (tokens, block_len) = (x.tokens(), x.block_len());
+        let tokens = x.tokens();
         let used = choices.len() / tokens.max(1);
         let branch = &*branch;
-        let add = |first: usize, out: &mut [f32]| {
-            for (block, out) in (first..).zip(out.chunks_mut(block_len)) {
-                for (token, lanes) in out.chunks_exact_mut(PANEL_ROWS).take(tokens).enumerate() {
-                    let mut sum = [0.0f32; PANEL_ROWS];
-                    let own = token * used..(token + 1) * used;
-                    for (choice, &place) in choices[own.clone()].iter().zip(&place_of[own]) {
-                        for (sum, &y) in sum.iter_mut().zip(outputs.lane(block, place)) {
-                            *sum += y * choice.weight;
-                        }
-                    }
-                    if shared {
-                        for (sum, &y) in sum.iter_mut().zip(branch.lane(block, token)) {
-                            *sum += y * gates[token];
-                        }
-                    }
-                    for (lane, sum) in lanes.iter_mut().zip(sum) {
-                        *lane += sum;
+        by_blocks(self.team, x, |block, out| {
+            for (token, lanes) in out.chunks_exact_mut(PANEL_ROWS).take(tokens).enumerate() {
+                let mut sum = [0.0f32; PANEL_ROWS];
+                let own = token * used..(token + 1) * used;
+                for (choice, &place) in choices[own.clone()].iter().zip(&place_of[own]) {
+                    for (sum, &y) in sum.iter_mut().zip(outputs.lane(block, place)) {
+                        *sum += y * choice.weight;
                     }
                 }
+                if shared {
+                    for (sum, &y) in sum.iter_mut().zip(branch.lane(block, token)) {
+                        *sum += y * gates[token];
+                    }
+                }
+                for (lane, sum) in lanes.iter_mut().zip(sum) {
+                    *lane += sum;
+                }
             }
-        };
-        if tokens <= SERIAL_TOKENS {
-            add(0, x.values_mut());
-        } else {
-            self.team.chunks(x.values_mut(), block_len, add);
-        }
+        });
     }
 }
 

@@ -177,21 +177,12 @@ struct Step<'a> {
 impl Step<'_> {
     fn embed(&mut self) {
         let (model, batch) = (self.model, self.batch);
-        let x = &mut self.scratch.x;
-        let block_len = x.block_len();
-        let gather = |first: usize, out: &mut [f32]| {
-            for (block, out) in (first..).zip(out.chunks_mut(block_len)) {
-                for (token, lanes) in batch.iter().zip(out.chunks_exact_mut(PANEL_ROWS)) {
-                    let id = token.id as usize;
-                    model.embed(id, token.position, block * PANEL_ROWS, lanes);
-                }
+        by_blocks(self.team, &mut self.scratch.x, |block, out| {
+            for (token, lanes) in batch.iter().zip(out.chunks_exact_mut(PANEL_ROWS)) {
+                let id = token.id as usize;
+                model.embed(id, token.position, block * PANEL_ROWS, lanes);
             }
-        };
-        if batch.len() <= SERIAL_TOKENS {
-            gather(0, x.values_mut());
-        } else {
-            self.team.chunks(x.values_mut(), block_len, gather);
-        }
+        });
     }
 
     fn layer(&mut self, index: usize, layer: &Layer) {
@@ -311,6 +302,17 @@ impl Step<'_> {
                     elementwise::cap(isa, out, scale, cap);
                 }),
         }
+    }
+}
+
+/// Calls `f(block, its values)` for every block of `out`, shared by the team unless there are few tokens.
+fn by_blocks(team: &Team, out: &mut Lanes, f: impl Fn(usize, &mut [f32]) + Sync) {
+    let (tokens, block_len) = (out.tokens(), out.block_len());
+    if tokens > SERIAL_TOKENS {
+        team.chunks(out.values_mut(), block_len, f);
+    } else if tokens > 0 {
+        let blocks = out.values_mut().chunks_mut(block_len);
+        blocks.enumerate().for_each(|(block, out)| f(block, out));
     }
 }
 

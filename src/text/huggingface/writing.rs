@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use crate::text::Error;
 use crate::text::bpe;
-use crate::text::vocabulary::{Kind, Vocabulary};
+use crate::text::vocabulary::{Kind, Vocabulary, named_byte};
 
 use super::file::{File, steps, type_of};
 
@@ -54,7 +54,7 @@ impl Writing {
         let entries = vocabulary.names.iter().zip(&vocabulary.kinds);
         entries
             .map(|(name, kind)| match kind {
-                Kind::Normal => match byte(name).filter(|_| bytes) {
+                Kind::Normal => match named_byte(name).filter(|_| bytes) {
                     Some(byte) => vec![byte],
                     None => name.replace(SPACE, " ").into_bytes(),
                 },
@@ -97,24 +97,4 @@ fn text<'a>(step: &'a Value, path: &[&str]) -> Option<&'a str> {
     path.iter()
         .try_fold(step, |value, key| value.get(key))?
         .as_str()
-}
-
-/// The byte that `<0x0A>` stands for.
-fn byte(name: &str) -> Option<u8> {
-    let digits = name.strip_prefix("<0x")?.strip_suffix('>')?;
-    let plain = digits.len() == 2 && digits.bytes().all(|digit| digit.is_ascii_hexdigit());
-    u8::from_str_radix(digits, 16).ok().filter(|_| plain)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn byte_tokens_have_two_digits() {
-        assert_eq!(byte("<0x0A>"), Some(10));
-        for name in ["<0x>", "<0xA>", "<0x0A", "<0x+A>", "<0xZZ>", "<0x00A>", "x"] {
-            assert_eq!(byte(name), None, "{name}");
-        }
-    }
 }
