@@ -42,6 +42,8 @@ pub(super) enum Fetch<'a> {
     Input,
     /// The same, and one panel that is needed soon, line by line.
     Next(Values<'a>),
+    /// One panel for each of the tile's own.
+    NextEach(&'a [Values<'a>]),
     /// Two panels for each of the tile's own.
     NextTwo(&'a [[Values<'a>; 2]]),
 }
@@ -83,8 +85,10 @@ impl Tile<'_> {
         let len = element.panel_len(self.cols).expect("a panel in memory");
         let fits = |panel: &Values<'_>| panel.element() == element && panel.len() == len;
         assert!(self.panels.iter().all(fits));
-        if let Fetch::NextTwo(next) = self.fetch {
-            assert!(next.len() == panels);
+        match self.fetch {
+            Fetch::NextEach(next) => assert!(next.len() == panels),
+            Fetch::NextTwo(next) => assert!(next.len() == panels),
+            _ => {}
         }
         assert!(blocks == 0 || self.x.len() >= (blocks - 1) * self.x_block + used);
         assert!(panels >= 1 && out.len() >= (panels - 1) * self.out_block + used);

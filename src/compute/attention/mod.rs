@@ -34,6 +34,12 @@ pub const MAX_ROWS: usize = TILE_TOKENS;
 
 const SPAN_BLOCKS: usize = SPAN / BLOCK;
 
+/// Up to so many rows reading keys and values takes longer than multiplying them: what comes next is fetched in both
+/// products, values during the scores, and the keys of the next span during the value sum. Behind 7600 positions of
+/// SmolLM2 a token took 0.79 of the time that it took when all was fetched during the scores. More rows find keys and
+/// values in a cache, where the rows before them left them; prompts lost 5 % by the same.
+const FEW_ROWS: usize = 6;
+
 /// Rows of queries that see the same keys and values: `heads` of one token, then the same of the next token, and
 /// so on. The positions of all tokens lie in one KV block, so that every row reads the same blocks, whoever its
 /// neighbours are.
@@ -131,9 +137,9 @@ pub fn attend<'b, F: Fn(usize) -> Values<'b>>(isa: Isa, query: &Query<'_, F>, ou
         let (total, next) = room(state, 2 * len).split_at_mut(len);
         let queries = padded(query, queries);
         let first = first_span(query.position, query.window);
-        one_span(isa, query, queries, p, first, total);
+        one_span(isa, query, queries, p, (first, first + 1), total);
         for span in first + 1..span_count(query.position) {
-            one_span(isa, query, queries, p, span, next);
+            one_span(isa, query, queries, p, (span, span + 1), next);
             merge(isa, query.rows(), total, next);
         }
         finish(total, query.rows(), query.head_dim, out);
@@ -141,14 +147,15 @@ pub fn attend<'b, F: Fn(usize) -> Values<'b>>(isa: Isa, query: &Query<'_, F>, ou
 }
 
 /// Computes one span only, and leaves its state (see [`state_len`]): for sequences so long that their spans are
-/// divided among threads. [`combine`] follows.
+/// divided among threads. [`combine`] follows. The thread probably computes span `following` after it, whose keys
+/// are fetched.
 ///
 /// # Panics
 /// As [`attend`], and when no token sees the span.
 pub fn attend_span<'b, F: Fn(usize) -> Values<'b>>(
     isa: Isa,
     query: &Query<'_, F>,
-    span: usize,
+    (span, following): (usize, usize),
     state: &mut [f32],
 ) {
     query.check();
@@ -157,7 +164,7 @@ pub fn attend_span<'b, F: Fn(usize) -> Values<'b>>(
     assert!(span < span_count(query.position));
     MEMORY.with_borrow_mut(|memory| {
         let queries = padded(query, &mut memory.queries);
-        one_span(isa, query, queries, &mut memory.p, span, state);
+        one_span(isa, query, queries, &mut memory.p, (span, following), state);
     });
 }
 
@@ -204,7 +211,7 @@ fn one_span<'b, F: Fn(usize) -> Values<'b>>(
     query: &Query<'_, F>,
     queries: &[f32],
     p: &mut Vec<f32>,
-    span: usize,
+    (span, following): (usize, usize),
     state: &mut [f32],
 ) {
     let head = query.head();
@@ -236,17 +243,23 @@ fn one_span<'b, F: Fn(usize) -> Values<'b>>(
     o.fill(0.0);
     for (index, p) in p.chunks_exact(line).enumerate() {
         let (_, values) = head.split((query.block)(first + index));
-        let mut panels = NO_PANELS;
+        let soon = (following * SPAN_BLOCKS + index).min(query.position / BLOCK);
+        let (keys, _) = head.split((query.block)(soon));
         let mut done = 0;
         while done < head.panels() {
             let group = group_size(isa, head.panels() - done, rows);
-            for (number, panel) in (done..).zip(&mut panels[..group]) {
-                *panel = values.part(number * BLOCK * PANEL_ROWS, BLOCK * PANEL_ROWS);
+            let (mut panels, mut next) = (NO_PANELS, NO_PANELS);
+            for (number, place) in (done..done + group).zip(0..) {
+                (panels[place], next[place]) =
+                    (value_panel(values, number), value_panel(keys, number));
             }
             let tile = Tile {
                 panels: &panels[..group],
                 cols: BLOCK,
-                fetch: Fetch::Nothing,
+                fetch: match rows <= FEW_ROWS {
+                    true => Fetch::NextEach(&next[..group]),
+                    false => Fetch::Nothing,
+                },
                 x: p,
                 x_block: line,
                 out_block: line,
@@ -257,6 +270,12 @@ fn one_span<'b, F: Fn(usize) -> Values<'b>>(
             done += group;
         }
     }
+}
+
+/// The part of `all` that is as long as a panel of values and begins as far from its end as there is room.
+fn value_panel(all: Values<'_>, number: usize) -> Values<'_> {
+    let len = (BLOCK * PANEL_ROWS).min(all.len());
+    all.part((number * len).min(all.len() - len), len)
 }
 
 /// Positions from the beginning of block `first` on that the first token does not see because of the window; less
@@ -285,21 +304,22 @@ fn scores<'b, F: Fn(usize) -> Values<'b>>(
     let mut done = 0;
     while done < blocks {
         let group = group_size(isa, blocks - done, rows);
-        let mut panels = NO_PANELS;
+        let (mut panels, mut their_values) = (NO_PANELS, NO_PANELS);
         let mut next = [[Values::F32(&[]); 2]; MAX_GROUP];
-        for (index, (panel, next)) in
-            (first + done..).zip(panels.iter_mut().zip(&mut next).take(group))
-        {
+        for (index, place) in (first + done..).zip(0..group) {
             let (keys, values) = head.split((query.block)(index));
-            *panel = keys;
+            (panels[place], their_values[place]) = (keys, values);
             // The keys of the next blocks, and the values that follow all scores: each lies in pages of its
             // own, where the hardware knows nothing yet. Without, reading keys and values was half as fast.
-            *next = [(query.block)((index + group).min(last)), values];
+            next[place] = [(query.block)((index + group).min(last)), values];
         }
         let tile = Tile {
             panels: &panels[..group],
             cols: head.head_dim,
-            fetch: Fetch::NextTwo(&next[..group]),
+            fetch: match rows <= FEW_ROWS {
+                true => Fetch::NextEach(&their_values[..group]),
+                false => Fetch::NextTwo(&next[..group]),
+            },
             x: queries,
             x_block: line,
             out_block: line,

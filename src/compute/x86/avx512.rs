@@ -35,6 +35,7 @@ const OWN: u8 = 1;
 const NEXT: u8 = 2;
 const NEXT_TWO: u8 = 3;
 const INPUT: u8 = 4;
+const NEXT_EACH: u8 = 5;
 
 /// Bytes of one line of a panel.
 const LINE: usize = 64;
@@ -86,6 +87,7 @@ impl Avx512 {
             Fetch::Own(_) => OWN,
             Fetch::Next(_) if tile.tokens >= SEVERAL_FROM_TOKENS => NEXT,
             Fetch::Input if tile.tokens >= SEVERAL_FROM_TOKENS => INPUT,
+            Fetch::NextEach(_) => NEXT_EACH,
             Fetch::NextTwo(_) => NEXT_TWO,
             _ => NOTHING,
         };
@@ -94,11 +96,15 @@ impl Avx512 {
             (1, INPUT) => by_tokens!(1, INPUT: 7 8 9 10 11 12 13 14),
             (2, INPUT) => by_tokens!(2, INPUT: 7 8 9 10 11 12 13 14),
             (1, NEXT_TWO) => by_tokens!(1, NEXT_TWO: 1 2 3 4 5 6 7 8 9 10 11 12 13 14),
+            (1, NEXT_EACH) => by_tokens!(1, NEXT_EACH: 1 2 3 4 5 6 7 8 9 10 11 12 13 14),
             (2, NEXT_TWO) => by_tokens!(2, NEXT_TWO: 1 2 3 4 5 6 7 8 9 10 11 12 13 14),
+            (2, NEXT_EACH) => by_tokens!(2, NEXT_EACH: 1 2 3 4 5 6 7 8 9 10 11 12 13 14),
             (3, OWN) => by_tokens!(3, OWN: 7 8 9),
             (3, NEXT_TWO) => by_tokens!(3, NEXT_TWO: 7 8 9),
+            (3, NEXT_EACH) => by_tokens!(3, NEXT_EACH: 7 8 9),
             (3, _) => by_tokens!(3, NOTHING: 7 8 9),
             (4, NEXT_TWO) => by_tokens!(4, NEXT_TWO: 1 2 3 4 5 6),
+            (4, NEXT_EACH) => by_tokens!(4, NEXT_EACH: 1 2 3 4 5 6),
             (1, NEXT) => by_tokens!(1, NEXT: 7 8 9 10 11 12 13 14),
             (1, _) => by_tokens!(1, NOTHING: 1 2 3 4 5 6 7 8 9 10 11 12 13 14),
             (2, OWN) => by_tokens!(2, OWN: 1 2 3 4 5 6 7 8 9 10 11 12 13 14),
@@ -149,7 +155,7 @@ unsafe fn kernel<const P: usize, const T: usize, const FETCH: u8, const BF16: bo
                 *next = [panels[0].address(), panels[1].address()];
             }
         }
-        Fetch::Own(following) => {
+        Fetch::Own(following) | Fetch::NextEach(following) => {
             for (next, panel) in next.iter_mut().zip(following) {
                 next[0] = panel.address();
             }
@@ -177,6 +183,11 @@ unsafe fn kernel<const P: usize, const T: usize, const FETCH: u8, const BF16: bo
                 // and what the others need would push out what this tile does (7 % at 16 to 64 tokens).
                 let line = x.wrapping_add(tile.x_block + lane.min(T - 1) * PANEL_ROWS);
                 _mm_prefetch::<_MM_HINT_T0>(line.cast());
+            }
+            if FETCH == NEXT_EACH && !$odd {
+                for p in 0..P {
+                    _mm_prefetch::<_MM_HINT_T1>(next[p][0].wrapping_add(offset).cast());
+                }
             }
             if FETCH == NEXT_TWO && !$odd {
                 for p in 0..P {
