@@ -5,7 +5,8 @@ use woolly::text::{ChatTemplate, Message, Tokenizer};
 use woolly::weights::Metadata;
 use woolly::weights::gguf::Value;
 
-use crate::support::vocabularies::{bytes, set, smollm2_metadata, tiny, tiny_pairs};
+use crate::support::published::SMOLLM2;
+use crate::support::vocabularies::{bytes, set, tiny, tiny_pairs};
 
 fn message(role: &str, content: &str) -> Message {
     Message {
@@ -141,7 +142,7 @@ fn bos_comes_first_exactly_once() {
 
 #[test]
 fn smollm2_renders_the_reference_prompt() {
-    let Some(metadata) = smollm2_metadata() else {
+    let Some(metadata) = SMOLLM2.metadata() else {
         return;
     };
     let tokenizer = Tokenizer::from_metadata(&metadata).unwrap();

@@ -10,7 +10,8 @@ use woolly::weights::Metadata;
 use woolly::weights::gguf::Value;
 
 use crate::support::models::fixture;
-use crate::support::vocabularies::{smollm2_metadata, tiny, tiny_references};
+use crate::support::published::SMOLLM2;
+use crate::support::vocabularies::{tiny, tiny_references};
 
 fn fixture_json() -> Json {
     let text = std::fs::read_to_string(fixture("llama-gqa").join("tokenizer.json")).unwrap();
@@ -198,7 +199,7 @@ proptest! {
 
 #[test]
 fn smollm2_as_a_folder_gives_the_ids_of_its_gguf_file() {
-    let Some(metadata) = smollm2_metadata() else {
+    let Some(metadata) = SMOLLM2.metadata() else {
         return;
     };
     let gguf = Tokenizer::from_metadata(&metadata).unwrap();

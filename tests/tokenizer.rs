@@ -5,9 +5,11 @@ use woolly::text::{MAX_TEXT_BYTES, Tokenizer};
 use woolly::weights::Metadata;
 use woolly::weights::gguf::Value;
 
+use crate::support::models::{fixture, reference};
+use crate::support::published::{GEMMA, QWEN, SMOLLM2};
 use crate::support::vocabularies::{
-    Reference, TINY_NAMES, bytes, bytes_metadata, references, set, smollm2_metadata, tiny,
-    tiny_pairs, tiny_references,
+    Reference, TINY_NAMES, bytes, bytes_metadata, references, set, tiny, tiny_pairs,
+    tiny_references,
 };
 
 fn assert_reference(tokenizer: &Tokenizer, items: &[Reference]) {
@@ -37,7 +39,7 @@ fn tiny_vocabularies_give_the_reference_ids() {
 
 #[test]
 fn smollm2_gives_the_reference_ids() {
-    let Some(metadata) = smollm2_metadata() else {
+    let Some(metadata) = SMOLLM2.metadata() else {
         return;
     };
     let tokenizer = Tokenizer::from_metadata(&metadata).unwrap();
@@ -47,6 +49,65 @@ fn smollm2_gives_the_reference_ids() {
     assert_eq!(tokenizer.end_tokens(), [0, 2, 4]);
     assert_eq!((tokenizer.bos(), tokenizer.eos()), (Some(1), Some(2)));
     assert_eq!(tokenizer.vocab_size(), 49152);
+}
+
+#[test]
+fn gemma_and_qwen_give_the_reference_ids() {
+    for (model, name) in [(GEMMA, "gemma3-270m"), (QWEN, "qwen2.5-coder")] {
+        let Some(metadata) = model.metadata() else {
+            continue;
+        };
+        let tokenizer = Tokenizer::from_metadata(&metadata).unwrap();
+        let items = reference(&format!("{name}.reference.json"));
+        assert_reference(&tokenizer, &references(&items["tokenize"]));
+    }
+}
+
+/// 2,000 random strings and the ids that llama.cpp gives them (`tests/python/tokenizer_ids.py`), or those of the file
+/// that `WOOLLY_TOKENIZER_IDS` names.
+#[test]
+fn real_vocabularies_give_the_ids_of_llama_cpp() {
+    let file = std::env::var_os("WOOLLY_TOKENIZER_IDS");
+    let file = file.map_or_else(|| fixture("tokenizer_ids.json"), Into::into);
+    let items: serde_json::Value = serde_json::from_slice(&std::fs::read(file).unwrap()).unwrap();
+    let strings: Vec<String> = serde_json::from_value(items["strings"].clone()).unwrap();
+    assert!(strings.len() >= 2000);
+    for model in [SMOLLM2, GEMMA, QWEN] {
+        let Some(metadata) = model.metadata() else {
+            continue;
+        };
+        let tokenizer = Tokenizer::from_metadata(&metadata).unwrap();
+        let bare = tokenizer.encode("", true, true).unwrap();
+        let ids = |value: &serde_json::Value| -> Vec<u32> {
+            serde_json::from_value(value.clone()).unwrap()
+        };
+        let mut wrong = vec![];
+        for (index, text) in strings.iter().enumerate() {
+            let plain = ids(&items["plain"][model.name][index]);
+            let special = match &items["special"][model.name][index.to_string()] {
+                serde_json::Value::Null => [&bare[..], &plain].concat(),
+                special => ids(special),
+            };
+            let ours = tokenizer.encode(text, false, false).unwrap();
+            let ours_special = tokenizer.encode(text, true, true).unwrap();
+            let back = tokenizer.decode(&plain, false);
+            // Not every vocabulary has every byte.
+            let text_there = items["text"][model.name][index.to_string()].as_str();
+            if (&ours, &ours_special, &*back) != (&plain, &special, text_there.unwrap_or(text)) {
+                wrong.push(format!(
+                    "{text:?}: {back:?}\n {ours:?}\n {plain:?}\n {ours_special:?}\n {special:?}"
+                ));
+            }
+        }
+        assert!(
+            wrong.is_empty(),
+            "{}, {} of {}:\n{}",
+            model.name,
+            wrong.len(),
+            strings.len(),
+            wrong[..wrong.len().min(20)].join("\n")
+        );
+    }
 }
 
 /// What `llama_vocab_is_eog` of llama.cpp says of these files.

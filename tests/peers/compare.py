@@ -2,15 +2,16 @@
 """Speed of woolly and llama.cpp, alternately, on the same F32 weights with the same threads.
 
     python tests/peers/compare.py --model SmolLM2-135M-Instruct.Q4_1.gguf [--only prompt batch ...] [--pairs 5]
-                                  [--weights bf16] [--busy]
+                                  [--weights bf16] [--kv bf16] [--busy]
 
 needs the package llama-cpp-python, built natively (CMAKE_ARGS=-DGGML_NATIVE=ON), and woolly built with
 `cargo build --release`. The model is unpacked once into an F32 GGUF file for llama.cpp (`woollyctl cache
 unpack`); woolly reads the original through its cache. Both run the workloads of `fast_fp32_benchmark speed`:
 A, B, A, B, ... per kind of workload, the first pair only to warm caches. Machines drift, so only the ratio of
-neighbouring runs is a result. With `--weights bf16` both compute weights that were rounded to BF16, woolly with keys
-and values of that type too; with `--busy` another process keeps one processor busy meanwhile. llama.cpp runs each workload with flash attention on and off, keys and values in
-F32 and F16, and the best of the four counts.
+neighbouring runs is a result. With `--weights bf16` both compute weights that were rounded to BF16; `--kv` is the type
+of woolly's keys and values, by default that of the weights; with `--busy` another process keeps one processor busy
+meanwhile. llama.cpp runs each workload with flash attention on and off, keys and values in F32 and F16, and the best
+counts.
 """
 
 import argparse
@@ -115,7 +116,7 @@ def serve(options):
 def woolly(options, kind, cache):
     command = [os.path.join(options.woolly, "fast_fp32_benchmark"), "speed", "--json", "--turns", "1",
                "--model", options.model, "--only", kind, "--threads", str(options.threads), "--dir", cache,
-               "--weights", options.weights, "--kv", options.weights]
+               "--weights", options.weights, "--kv", options.kv or options.weights]
     done = subprocess.run(command, check=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
     return json.loads(done.stdout)["figures"]
 
@@ -166,6 +167,7 @@ def main():
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
     parser.add_argument("--pairs", type=int, default=5)
     parser.add_argument("--weights", choices=["f32", "bf16"], default="f32")
+    parser.add_argument("--kv", choices=["f32", "bf16"], help="by default the type of the weights")
     parser.add_argument("--busy", action="store_true", help="beside a process that computes without end")
     parser.add_argument("--only", nargs="+", choices=KINDS, default=KINDS)
     parser.add_argument("--serve", metavar="FILE", help=argparse.SUPPRESS)

@@ -9,6 +9,7 @@ pub mod gguf_file;
 pub mod http;
 pub mod meter;
 pub mod models;
+pub mod published;
 pub mod queue;
 pub mod queue_oracle;
 pub mod runs;

@@ -1,4 +1,4 @@
-//! Models for tests: the committed tiny one, and SmolLM2 where `WOOLLY_TEST_MODEL` names its file.
+//! Models for tests: the committed tiny ones, and the published ones where they are given.
 
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
@@ -6,6 +6,8 @@ use std::sync::OnceLock;
 use woolly::config::{Cache, Model, ModelSource, Verify};
 use woolly::model::{LoadedModel, load};
 use woolly::tensor::{Element, Elements};
+
+use super::published::{Published, SMOLLM2};
 
 /// Every architecture, as sentences list them.
 pub const SUPPORTED: &str = "llama, smollm3, qwen2, qwen2moe, qwen3, qwen3moe, gemma, gemma2, gemma3, phi2, phi3, \
@@ -70,6 +72,13 @@ pub const NARROW: Elements = Elements {
     kv: Element::Bf16,
 };
 
+/// A published model, or `None` (and a line that says so) where it is not given.
+pub fn published(model: Published) -> Option<LoadedModel> {
+    model
+        .path()
+        .map(|path| load_file(path, Elements::default()))
+}
+
 /// SmolLM2-135M-Instruct, or `None` (and a line that says so) where it is not given.
 pub fn smollm2() -> Option<&'static LoadedModel> {
     static MODEL: OnceLock<Option<LoadedModel>> = OnceLock::new();
@@ -86,13 +95,7 @@ fn if_given(
     model: &'static OnceLock<Option<LoadedModel>>,
     elements: Elements,
 ) -> Option<&'static LoadedModel> {
-    let model = model.get_or_init(|| {
-        let path = std::env::var_os("WOOLLY_TEST_MODEL");
-        path.map(|path| load_file(path.into(), elements))
-    });
-    if model.is_none() {
-        println!("skipped: WOOLLY_TEST_MODEL does not name the SmolLM2 file");
-    }
+    let model = model.get_or_init(|| SMOLLM2.path().map(|path| load_file(path, elements)));
     model.as_ref()
 }
 

@@ -1,13 +1,12 @@
 //! Tokenizers to test with: the tiny ones of `tests/fixtures/tiny_tokenizers.json` (made with random
-//! merges for llama.cpp's reference), the byte tokenizer, and SmolLM2's where the model is at hand.
+//! merges for llama.cpp's reference), and the byte tokenizer.
 
-use std::path::Path;
 use std::sync::LazyLock;
 
 use serde_json::Value as Json;
 use woolly::text::Tokenizer;
 use woolly::weights::Metadata;
-use woolly::weights::gguf::{Header, Value};
+use woolly::weights::gguf::Value;
 
 static TINY: LazyLock<Json> = LazyLock::new(|| {
     serde_json::from_str(include_str!("../fixtures/tiny_tokenizers.json")).unwrap()
@@ -85,20 +84,4 @@ pub(crate) fn bytes_metadata(size: u32) -> Metadata {
 
 pub(crate) fn bytes(size: u32) -> Tokenizer {
     Tokenizer::from_metadata(&bytes_metadata(size)).unwrap()
-}
-
-/// The metadata of the SmolLM2 file that `WOOLLY_TEST_MODEL` names; `None`, said aloud, without it.
-pub(crate) fn smollm2_metadata() -> Option<Metadata> {
-    let Some(path) = std::env::var_os("WOOLLY_TEST_MODEL") else {
-        println!("skipped: WOOLLY_TEST_MODEL does not name a SmolLM2 file");
-        return None;
-    };
-    Some(read_metadata(Path::new(&path)))
-}
-
-/// The key-value part of a GGUF file.
-fn read_metadata(path: &Path) -> Metadata {
-    Header::read(&std::fs::read(path).unwrap())
-        .unwrap()
-        .metadata
 }
