@@ -1,9 +1,10 @@
 //! Token ids equal llama.cpp's, and no text makes the tokenizer panic.
 
 use proptest::prelude::*;
+use woolly::config::ModelSource;
 use woolly::text::{MAX_TEXT_BYTES, Tokenizer};
-use woolly::weights::Metadata;
 use woolly::weights::gguf::Value;
+use woolly::weights::{Metadata, describe};
 
 use crate::support::models::{fixture, reference};
 use crate::support::published::{GEMMA, QWEN, SMOLLM2};
@@ -108,6 +109,45 @@ fn real_vocabularies_give_the_ids_of_llama_cpp() {
             wrong[..wrong.len().min(20)].join("\n")
         );
     }
+}
+
+/// SmolLM2's vocabulary under every name that `tokenizer.ggml.pre` may have (`tests/python/pre_tokenizer_ids.py`).
+#[test]
+fn every_pre_tokenizer_gives_the_ids_of_llama_cpp() {
+    let Some(path) = SMOLLM2.path() else { return };
+    let pairs: Vec<(String, Value)> = describe(&ModelSource::Gguf(path))
+        .unwrap()
+        .unwrap()
+        .metadata
+        .iter()
+        .map(|(key, value)| (key.to_owned(), value.clone()))
+        .collect();
+    let items = reference("pre_tokenizer_ids.json");
+    let strings: Vec<String> = serde_json::from_value(items["strings"].clone()).unwrap();
+    assert_eq!(strings.len(), 250);
+    let mut wrong = vec![];
+    for (name, ids) in items["ids"].as_object().unwrap() {
+        let mut pairs = pairs.clone();
+        set(
+            &mut pairs,
+            "tokenizer.ggml.pre",
+            Value::String(name.clone()),
+        );
+        let tokenizer = Tokenizer::from_metadata(&Metadata::from_pairs(pairs)).unwrap();
+        let ids: Vec<Vec<u32>> = serde_json::from_value(ids.clone()).unwrap();
+        for (text, ids) in strings.iter().zip(&ids) {
+            let ours = tokenizer.encode(text, false, false).unwrap();
+            if ours != *ids {
+                wrong.push(format!("{name}, {text:?}:\n {ours:?}\n {ids:?}"));
+            }
+        }
+    }
+    assert!(
+        wrong.is_empty(),
+        "{} wrong:\n{}",
+        wrong.len(),
+        wrong.join("\n")
+    );
 }
 
 /// What `llama_vocab_is_eog` of llama.cpp says of these files.
