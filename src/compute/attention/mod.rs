@@ -137,9 +137,9 @@ pub fn attend<'b, F: Fn(usize) -> Values<'b>>(isa: Isa, query: &Query<'_, F>, ou
         let (total, next) = room(state, 2 * len).split_at_mut(len);
         let queries = padded(query, queries);
         let first = first_span(query.position, query.window);
-        one_span(isa, query, queries, p, (first, first + 1), total);
+        one_span(isa, query, queries, p, first, total);
         for span in first + 1..span_count(query.position) {
-            one_span(isa, query, queries, p, (span, span + 1), next);
+            one_span(isa, query, queries, p, span, next);
             merge(isa, query.rows(), total, next);
         }
         finish(total, query.rows(), query.head_dim, out);
@@ -147,15 +147,14 @@ pub fn attend<'b, F: Fn(usize) -> Values<'b>>(isa: Isa, query: &Query<'_, F>, ou
 }
 
 /// Computes one span only, and leaves its state (see [`state_len`]): for sequences so long that their spans are
-/// divided among threads. [`combine`] follows. The thread probably computes span `following` after it, whose keys
-/// are fetched.
+/// divided among threads. [`combine`] follows.
 ///
 /// # Panics
 /// As [`attend`], and when no token sees the span.
 pub fn attend_span<'b, F: Fn(usize) -> Values<'b>>(
     isa: Isa,
     query: &Query<'_, F>,
-    (span, following): (usize, usize),
+    span: usize,
     state: &mut [f32],
 ) {
     query.check();
@@ -164,7 +163,7 @@ pub fn attend_span<'b, F: Fn(usize) -> Values<'b>>(
     assert!(span < span_count(query.position));
     MEMORY.with_borrow_mut(|memory| {
         let queries = padded(query, &mut memory.queries);
-        one_span(isa, query, queries, &mut memory.p, (span, following), state);
+        one_span(isa, query, queries, &mut memory.p, span, state);
     });
 }
 
@@ -211,7 +210,7 @@ fn one_span<'b, F: Fn(usize) -> Values<'b>>(
     query: &Query<'_, F>,
     queries: &[f32],
     p: &mut Vec<f32>,
-    (span, following): (usize, usize),
+    span: usize,
     state: &mut [f32],
 ) {
     let head = query.head();
@@ -243,7 +242,7 @@ fn one_span<'b, F: Fn(usize) -> Values<'b>>(
     o.fill(0.0);
     for (index, p) in p.chunks_exact(line).enumerate() {
         let (_, values) = head.split((query.block)(first + index));
-        let soon = (following * SPAN_BLOCKS + index).min(query.position / BLOCK);
+        let soon = ((span + 1) * SPAN_BLOCKS + index).min(query.position / BLOCK);
         let (keys, _) = head.split((query.block)(soon));
         let mut done = 0;
         while done < head.panels() {

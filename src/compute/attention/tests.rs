@@ -152,7 +152,7 @@ fn equals_the_plain_loop(
             let first = first_span(position, window);
             for (span, state) in states.chunks_exact_mut(len).enumerate().rev() {
                 if span >= first {
-                    attend_span(isa, &query, (span, span + 2), state);
+                    attend_span(isa, &query, span, state);
                 }
             }
             combine(isa, rows, head_dim, (first, len), &mut states);

@@ -43,7 +43,6 @@ impl Step<'_> {
         let hyper = self.model.hyper();
         let inputs = Inputs {
             isa: self.isa,
-            threads: self.team.threads(),
             hyper,
             layer: index,
             window: hyper.sights[index].window,
@@ -293,7 +292,6 @@ impl<'a> Heads<'a> {
 /// What the tasks of attention read.
 struct Inputs<'a> {
     isa: Isa,
-    threads: usize,
     hyper: &'a Hyper,
     layer: usize,
     window: Option<usize>,
@@ -334,12 +332,10 @@ impl Inputs<'_> {
         } else if (first_span(unit.position, self.window)..span_count(unit.position))
             .contains(&task.span)
         {
-            // Threads take tasks in turns.
-            let following = task.span + self.threads;
             attend_span(
                 self.isa,
                 &query,
-                (task.span, following),
+                task.span,
                 &mut out[..state_len(rows, dim)],
             );
         }

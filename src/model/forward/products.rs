@@ -147,10 +147,9 @@ pub(super) fn spread(
     block_len: usize,
     f: impl Fn(usize, usize, &mut [f32]) + Sync,
 ) {
-    let threads = team.threads();
-    let panels = chunk_panels(out.len() / block_len, threads);
+    let panels = chunk_panels(out.len() / block_len, team.threads());
     team.chunks(out, panels * block_len, |index, chunk| {
-        f(index * panels, (index + threads) * panels, chunk);
+        f(index * panels, (index + 1) * panels, chunk);
     });
 }
 
