@@ -25,8 +25,12 @@ struct Cached {
 
 impl Cached {
     fn new() -> Self {
+        Self::of("llama-gqa.gguf")
+    }
+
+    fn of(model: &str) -> Self {
         let root = tempfile::tempdir().unwrap();
-        let source = ModelSource::Gguf(fixture("llama-gqa.gguf"));
+        let source = ModelSource::Gguf(fixture(model));
         let loaded = weights::open(&source, root.path(), &()).unwrap();
         Cached {
             path: root
@@ -57,6 +61,39 @@ fn a_safetensors_file_has_the_names_shapes_and_values_of_the_model() {
         let shape: Vec<usize> = info.dimensions.iter().rev().copied().collect();
         assert_eq!(found.shape(), shape, "{}", info.name);
         assert_eq!(found.data(), &MODEL[info.bytes.clone()], "{}", info.name);
+    }
+}
+
+/// The cache file holds the experts of a mixture one by one.
+#[test]
+fn the_experts_of_a_mixture_are_one_tensor_again() {
+    let cached = Cached::of("tiny/qwen3moe.gguf");
+    let original = fs::read(fixture("tiny/qwen3moe.gguf")).unwrap();
+    let model = Header::read(&original).unwrap();
+    let stacks = model
+        .tensors
+        .iter()
+        .filter(|info| info.dimensions.len() == 3);
+    assert!(stacks.count() >= 3);
+    let bytes = cached.unpack(Form::Gguf(&cached.metadata)).unwrap();
+    let again = Header::read(&bytes).unwrap();
+    assert_eq!(again.tensors.len(), model.tensors.len());
+    let plain = cached.unpack(Form::Safetensors).unwrap();
+    let plain = SafeTensors::deserialize(&plain).unwrap();
+    for info in &model.tensors {
+        let values = &original[info.bytes.clone()];
+        let found = again.tensors.iter().find(|found| found.name == info.name);
+        let found = found.unwrap_or_else(|| panic!("no {}", info.name));
+        assert_eq!(found.dimensions, info.dimensions, "{}", info.name);
+        assert_eq!(&bytes[found.bytes.clone()], values, "{}", info.name);
+        let found = plain.tensor(&info.name).unwrap();
+        let shape: Vec<usize> = info.dimensions.iter().rev().copied().collect();
+        assert_eq!(
+            (found.shape(), found.data()),
+            (&shape[..], values),
+            "{}",
+            info.name
+        );
     }
 }
 

@@ -12,8 +12,8 @@ use crate::bench;
 use super::client::Client;
 use super::reconnect::Link;
 use super::{
-    Error, batch, cache, cancel, error, follow, health, list, render, settings, status, submit,
-    wait,
+    Error, batch, cache, cancel, error, follow, health, list, model, render, settings, status,
+    submit, wait,
 };
 
 /// How long a client waits for a daemon that went away while it was talking to it. Longer than a restart
@@ -63,6 +63,9 @@ enum Verb {
     /// Prepare and list FP32 cache files; needs no daemon
     #[command(subcommand)]
     Cache(cache::Cache),
+    /// Look at model files; needs no daemon
+    #[command(subcommand)]
+    Model(model::Model),
     /// Measure this machine; needs no daemon
     #[command(subcommand)]
     Bench(bench::Verb),
@@ -81,6 +84,7 @@ impl Ctl {
         match self.verb {
             Verb::Cache(verb) => return cache::run(verb, self.json),
             Verb::Bench(verb) => return measure(&verb, self.json),
+            Verb::Model(verb) => return model::run(&verb, self.json),
             _ => {}
         }
         let socket = settings::socket(self.socket.as_deref())?;
@@ -115,7 +119,7 @@ async fn talk(verb: Verb, client: Client, json: bool) -> Result<(), Error> {
         Verb::Cancel(args) => cancel::run(&link, args, json).await,
         Verb::Health(health::Health {}) => health::run(&link, json).await,
         // Handled before a connection is thought of.
-        Verb::Batch(_) | Verb::Cache(_) | Verb::Bench(_) => Ok(()),
+        Verb::Batch(_) | Verb::Cache(_) | Verb::Bench(_) | Verb::Model(_) => Ok(()),
     }
 }
 

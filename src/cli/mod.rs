@@ -20,6 +20,7 @@ mod generation;
 mod health;
 mod interrupt;
 mod list;
+mod model;
 mod new_file;
 mod progress;
 mod reconnect;

@@ -294,6 +294,11 @@ impl Tokenizer {
         self.roles.add_bos
     }
 
+    /// Whether `encode` with `add_special` puts EOS behind the text.
+    pub fn adds_eos(&self) -> bool {
+        self.roles.add_eos
+    }
+
     /// Whether the token is a control token: it has a name but prints as nothing.
     pub fn is_control(&self, id: u32) -> bool {
         self.kinds

@@ -9,7 +9,7 @@ use crate::config::ModelSource;
 use crate::tensor::Element;
 
 use super::gguf::{Header, split};
-use super::stored::{Bytes, RowOrder, StoredTensor};
+use super::stored::{Bytes, RowOrder, Stored, StoredTensor};
 use super::{Error, Metadata, Shape, folder};
 
 /// Everything that is known of a model before its weights are read.
@@ -66,6 +66,8 @@ pub(super) fn unchanged(files: &[MappedFile], identities: &[Identity]) -> bool {
 #[derive(Debug)]
 pub struct Description {
     pub tensors: Vec<Shape>,
+    /// How each of the tensors is stored.
+    pub stored: Vec<Stored>,
     pub metadata: Metadata,
 }
 
@@ -78,6 +80,7 @@ pub fn describe(source: &ModelSource) -> Result<Option<Description>, Error> {
     model.confirm()?;
     Ok(Some(Description {
         tensors: model.shapes(),
+        stored: model.tensors.iter().map(StoredTensor::stored).collect(),
         metadata: model.metadata,
     }))
 }

@@ -25,5 +25,5 @@ pub use gguf::Metadata;
 pub use origin::Origin;
 pub use source::{LoadReport, Loaded, open, open_cached, open_if};
 pub use store::{Tensor, Unverified, Verdict, WeightStore};
-pub use stored::{Shape, slice_name};
+pub use stored::{Shape, Stored, slice_name};
 pub use synthetic::Synthetic;

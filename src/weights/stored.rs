@@ -17,6 +17,14 @@ pub(super) struct StoredTensor {
     pub(super) order: RowOrder,
 }
 
+/// How a file stores a tensor.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Stored {
+    /// The type as ggml names it.
+    pub kind: &'static str,
+    pub bytes: u64,
+}
+
 /// What a file says of one tensor that matters to whoever computes with it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Shape {
@@ -40,6 +48,13 @@ pub fn slice_name(name: &str, index: usize, count: usize) -> String {
         1 => name.to_owned(),
         _ => format!("{name}.{index}"),
     }
+}
+
+/// The stack that a matrix of it names, and its place there: the inverse of [`slice_name`].
+pub(super) fn slice_of(name: &str) -> Option<(&str, usize)> {
+    let (stack, index) = name.rsplit_once('.')?;
+    let index = index.parse().ok()?;
+    stack.contains(STACK).then_some((stack, index))
 }
 
 /// What names of stacks of matrices, the experts of a mixture, have in GGUF files.
@@ -72,6 +87,17 @@ impl StoredTensor {
 
     pub(super) fn shape(&self) -> Shape {
         Shape::new(&self.name, &self.dimensions)
+    }
+
+    pub(super) fn stored(&self) -> Stored {
+        let bytes = match &self.bytes {
+            Bytes::File { range, .. } => range.len(),
+            Bytes::Made(bytes) => bytes.len(),
+        };
+        Stored {
+            kind: self.kind.name(),
+            bytes: bytes as u64,
+        }
     }
 
     pub(super) fn plain_dimensions(&self) -> &[usize] {

@@ -5,6 +5,7 @@
 //! tensor's checksum is compared before its values go out; a damaged cache file gives an error and no file,
 //! because whoever gave the output drops it.
 
+use std::collections::HashMap;
 use std::io::{self, Write};
 
 use safetensors::{Dtype, tensor};
@@ -14,6 +15,7 @@ use crate::compute::Panels;
 use crate::tensor::{Layout, PANEL_ROWS, TensorSpec, Values};
 
 use super::gguf::write;
+use super::stored::slice_of;
 use super::{Metadata, Progress, Work};
 
 /// Safetensors files pad their header to this many bytes, so that the values are aligned.
@@ -45,29 +47,75 @@ pub fn unpack(
     progress: &dyn Progress,
 ) -> Result<u64, Failure> {
     let specs = tensors.specs();
+    let wholes = wholes(&specs);
     let header = match form {
-        Form::Safetensors => safetensors_header(&specs),
-        Form::Gguf(metadata) => gguf_header(metadata, &specs),
+        Form::Safetensors => safetensors_header(&wholes),
+        Form::Gguf(metadata) => gguf_header(metadata, &wholes),
     };
     out.write_all(&header)?;
     let mut written = header.len() as u64;
     progress.begin(Work::Unpacking, specs.iter().map(plain_bytes).sum());
-    for (index, spec) in specs.iter().enumerate() {
-        if progress.is_stopped() {
-            return Err(cache::Error::Stopped.into());
+    for whole in &wholes {
+        for &index in &whole.parts {
+            if progress.is_stopped() {
+                return Err(cache::Error::Stopped.into());
+            }
+            tensors.verify_tensor(index)?;
+            let (_, values) = tensors.at(index);
+            write_rows(&specs[index], values, out, progress)?;
         }
-        tensors.verify_tensor(index)?;
-        let (_, values) = tensors.at(index);
-        write_rows(spec, values, out, progress)?;
         let zeros = match form {
             Form::Safetensors => 0,
-            Form::Gguf(_) => write::padding(plain_bytes(spec)),
+            Form::Gguf(_) => write::padding(whole.bytes),
         };
         out.write_all(&vec![0; zeros])?;
-        written += plain_bytes(spec) + zeros as u64;
+        written += whole.bytes + zeros as u64;
     }
     progress.finish();
     Ok(written)
+}
+
+/// A tensor of the new file.
+struct Whole<'a> {
+    name: &'a str,
+    /// Numbers of the tensors it is made of: one, or the matrices of a stack.
+    parts: Vec<usize>,
+    /// Outermost first.
+    shape: Vec<usize>,
+    /// Without panel padding.
+    bytes: u64,
+}
+
+/// The tensors as the model has them: the experts of a mixture are stored one by one, and are one tensor there. A
+/// stack stands where its first matrix stood.
+fn wholes(specs: &[TensorSpec]) -> Vec<Whole<'_>> {
+    let mut stacks: HashMap<&str, usize> = HashMap::new();
+    let mut wholes: Vec<Whole<'_>> = vec![];
+    for (index, spec) in specs.iter().enumerate() {
+        let stack = slice_of(&spec.name).map(|(stack, _)| stack);
+        let place = stack.map_or(wholes.len(), |name| {
+            *stacks.entry(name).or_insert(wholes.len())
+        });
+        if place == wholes.len() {
+            wholes.push(Whole {
+                name: stack.unwrap_or(&spec.name),
+                parts: vec![],
+                shape: match spec.layout {
+                    Layout::Vector => vec![spec.cols],
+                    Layout::Panels | Layout::Rows => vec![spec.rows, spec.cols],
+                },
+                bytes: 0,
+            });
+        }
+        wholes[place].parts.push(index);
+        wholes[place].bytes += plain_bytes(spec);
+    }
+    for place in stacks.into_values() {
+        let stack = &mut wholes[place];
+        stack.parts.sort_by_key(|&part| slice_of(&specs[part].name));
+        stack.shape.insert(0, stack.parts.len());
+    }
+    wholes
 }
 
 /// Bytes of the tensor without panel padding.
@@ -113,21 +161,17 @@ fn write_rows(
     Ok(())
 }
 
-fn safetensors_header(specs: &[TensorSpec]) -> Vec<u8> {
+fn safetensors_header(wholes: &[Whole<'_>]) -> Vec<u8> {
     let mut end = 0;
-    let infos = specs.iter().map(|spec| {
+    let infos = wholes.iter().map(|whole| {
         let start = end;
-        end += plain_bytes(spec) as usize;
-        let shape = match spec.layout {
-            Layout::Vector => vec![spec.cols],
-            Layout::Panels | Layout::Rows => vec![spec.rows, spec.cols],
-        };
+        end += whole.bytes as usize;
         let info = tensor::TensorInfo {
             dtype: Dtype::F32,
-            shape,
+            shape: whole.shape.clone(),
             data_offsets: (start, end),
         };
-        (spec.name.clone(), info)
+        (whole.name.to_owned(), info)
     });
     // Names are unique and sizes do not overflow, because the tensors come out of a checked file.
     let metadata = tensor::Metadata::new(None, infos.collect()).expect("tensors without gaps");
@@ -136,13 +180,10 @@ fn safetensors_header(specs: &[TensorSpec]) -> Vec<u8> {
     [&(json.len() as u64).to_le_bytes(), json.as_slice()].concat()
 }
 
-fn gguf_header(metadata: &Metadata, specs: &[TensorSpec]) -> Vec<u8> {
-    let infos = specs.iter().map(|spec| {
-        let dimensions = match spec.layout {
-            Layout::Vector => vec![spec.cols],
-            Layout::Panels | Layout::Rows => vec![spec.cols, spec.rows],
-        };
-        (spec.name.as_str(), dimensions)
+fn gguf_header(metadata: &Metadata, wholes: &[Whole<'_>]) -> Vec<u8> {
+    let infos = wholes.iter().map(|whole| {
+        let dimensions = whole.shape.iter().rev().copied().collect();
+        (whole.name, dimensions)
     });
     write::header(metadata, &infos.collect::<Vec<_>>())
 }

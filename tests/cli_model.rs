@@ -1,0 +1,144 @@
+//! `woollyctl model inspect`: real processes on small files.
+
+use std::path::Path;
+
+use serde_json::{Value, json};
+use woolly::weights::dequant::TensorType;
+
+use super::support::cli::{Said, WOOLLYCTL, command, say};
+use super::support::folder::Folder;
+use super::support::models::{SUPPORTED, fixture};
+use super::support::tiny_llama::{TinyLlama, string, u32};
+
+fn inspect(model: &Path, flags: &[&str]) -> Said {
+    let arguments = [&["model", "inspect", model.to_str().unwrap()], flags].concat();
+    say(command(WOOLLYCTL, &arguments))
+}
+
+fn object(said: Said, code: i32) -> Value {
+    said.ends_with(code).json_lines().remove(0)
+}
+
+#[test]
+fn sizes_memory_and_tokenizer_of_a_model_with_windows() {
+    let found = object(inspect(&fixture("gemma3.gguf"), &["--json"]), 0);
+    assert_eq!(found["architecture"], "gemma3");
+    assert_eq!(
+        found["sizes"],
+        json!({
+            "layers": 7, "hidden": 64, "heads": 4, "kv_heads": 1, "head_dim": 32, "feed_forward": 96,
+            "context": found["sizes"]["context"], "experts": null, "window": { "positions": 32, "layers": 6 },
+        })
+    );
+    // Keys and values: 7 layers of one head of 32, in 4 and in 2 bytes.
+    let kv = |element: &str| found["memory"][element]["kv_per_token"].clone();
+    assert_eq!((kv("f32"), kv("bf16")), (json!(1792), json!(896)));
+    let context = found["sizes"]["context"].as_u64().unwrap();
+    assert_eq!(found["memory"]["f32"]["kv_of_context"], 1792 * context);
+    assert_eq!(found["tokenizer"]["model"], "llama");
+    assert_eq!(found["tokenizer"]["bos"], "<bos>");
+    assert_eq!(found["tokenizer"]["adds_bos"], true);
+    assert_eq!(
+        (&found["runs"], &found["problem"]),
+        (&json!(true), &Value::Null)
+    );
+    // All of it is stored as F32, and matrices as panels are no smaller.
+    let bytes = found["bytes"].as_u64().unwrap();
+    assert_eq!(bytes, 4 * found["parameters"].as_u64().unwrap());
+    assert!(found["memory"]["f32"]["weights"].as_u64().unwrap() >= bytes);
+    let tensors = found["tensors"].as_array().unwrap();
+    let embedding = tensors
+        .iter()
+        .find(|tensor| tensor["name"] == "token_embd.weight");
+    let rows = found["tokenizer"]["entries"].as_u64().unwrap();
+    assert_eq!(
+        embedding.unwrap(),
+        &json!({ "name": "token_embd.weight", "dimensions": [64, rows], "type": "F32", "bytes": 256 * rows })
+    );
+}
+
+#[test]
+fn people_read_lines_and_tables() {
+    let said = inspect(&fixture("llama-gqa.gguf"), &["--tensors"]).ends_with(0);
+    let has = |line: &[&str]| {
+        let mut lines = said.out.lines();
+        lines.any(|found| found.split_whitespace().eq(line.iter().copied()))
+    };
+    assert!(has(&["sizes.kv_heads", "2"]), "{}", said.out);
+    assert!(
+        has(&["memory.f32.kv_per_token", "768", "B"]),
+        "{}",
+        said.out
+    );
+    assert!(has(&["tokenizer.pre", "llama-bpe"]), "{}", said.out);
+    assert!(has(&["runs", "true"]), "{}", said.out);
+    assert!(
+        has(&["blk.2.attn_k.weight", "96", "x", "32", "F32"]),
+        "{}",
+        said.out
+    );
+    let plain = inspect(&fixture("llama-gqa.gguf"), &[]).ends_with(0);
+    assert!(!plain.out.contains("blk.2"), "{}", plain.out);
+}
+
+#[test]
+fn a_folder_and_a_mixture_are_models_too() {
+    let folder = Folder::tiny();
+    let folder = object(inspect(&folder.path(), &["--json"]), 0);
+    assert_eq!(folder["sizes"]["kv_heads"], 2);
+    assert_eq!(folder["tokenizer"]["entries"], 369);
+    let mixture = object(inspect(&fixture("tiny/qwen3moe.gguf"), &["--json"]), 0);
+    assert!(
+        mixture["sizes"]["experts"]["count"].as_u64().unwrap() > 1,
+        "{mixture}"
+    );
+}
+
+/// What can be known is told, and the reason is the one that loading gives.
+#[test]
+fn a_model_that_does_not_run_says_why() {
+    let place = tempfile::tempdir().unwrap();
+    let path = place.path().join("model.gguf");
+    let good = || TinyLlama::new(TensorType::F32);
+    let refused = |model: TinyLlama| {
+        std::fs::write(&path, model.bytes()).unwrap();
+        let said = inspect(&path, &["--json"]).ends_with(1);
+        assert!(said.err.contains(path.to_str().unwrap()), "{}", said.err);
+        said.json_lines().remove(0)
+    };
+    let found = refused(good().set("general.architecture", string("mamba")));
+    assert_eq!(
+        (&found["architecture"], &found["runs"]),
+        (&json!("mamba"), &json!(false))
+    );
+    let problem = found["problem"].as_str().unwrap();
+    assert!(
+        problem.contains("\"mamba\"") && problem.contains(SUPPORTED),
+        "{problem}"
+    );
+    assert!(found["tokenizer"]["entries"].as_u64().unwrap() > 0);
+    assert!(found["sizes"].is_null() && found["parameters"].as_u64().unwrap() > 0);
+
+    let found = refused(good().without_tensor("output_norm.weight"));
+    let problem = found["problem"].as_str().unwrap();
+    assert!(problem.contains("output_norm.weight"), "{problem}");
+    assert!(found["sizes"]["layers"].as_u64().unwrap() > 0 && found["memory"] == json!({}));
+
+    let found = refused(good().set("tokenizer.ggml.bos_token_id", u32(1 << 30)));
+    let problem = found["problem"].as_str().unwrap();
+    assert!(problem.contains("bos_token_id"), "{problem}");
+    assert!(found["memory"]["f32"]["weights"].as_u64().unwrap() > 0);
+    assert!(found["tokenizer"].get("entries").is_none());
+}
+
+#[test]
+fn what_is_no_model_is_refused() {
+    let place = tempfile::tempdir().unwrap();
+    let path = place.path().join("notes.txt");
+    std::fs::write(&path, "some notes").unwrap();
+    for path in [path, place.path().join("nothing.gguf")] {
+        let said = inspect(&path, &[]).ends_with(1);
+        assert!(said.err.contains(path.to_str().unwrap()), "{}", said.err);
+        assert_eq!(said.out, "");
+    }
+}
