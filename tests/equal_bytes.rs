@@ -7,7 +7,7 @@ use woolly::model::LoadedModel;
 use woolly::tensor::{Element, Elements};
 use woolly::weights;
 
-use crate::support::models::{fixture, small, smollm2, smollm2_narrow, tiny, tiny_narrow};
+use crate::support::models::{every_tiny_model, fixture, small, smollm2, smollm2_narrow, tiny, tiny_narrow};
 use crate::support::runs::{Output, Setup, greedy, run};
 
 /// So many prompts of different lengths, half of them sampled. Many begin alike.
@@ -131,21 +131,11 @@ fn tiny_model_in_every_way_in_bf16() {
 }
 
 #[test]
-fn other_architectures_in_many_ways() {
+fn every_architecture_in_many_ways() {
     let mut isas = simd();
     isas.push(IsaChoice::Portable);
-    let names = [
-        "qwen2",
-        "gemma3",
-        "stablelm",
-        "tiny/gemma2",
-        "tiny/qwen2moe",
-        "tiny/phi3",
-        "tiny/olmo2",
-        "tiny/gptneox",
-        "tiny/gpt2",
-        "tiny/granite",
-    ];
+    let mut names = every_tiny_model();
+    names.extend(["qwen2", "gemma3", "stablelm"].map(str::to_owned));
     for name in names {
         let loaded = small(&format!("{name}.gguf"));
         let mut setups = setups(&isas);
@@ -154,7 +144,7 @@ fn other_architectures_in_many_ways() {
             prefill_chunk: 7,
             ..Setup::default()
         });
-        assert_equal(&loaded, &setups, &prompts(&loaded, 20, 12));
+        assert_equal(&loaded, &setups, &prompts(&loaded, 12, 10));
     }
 }
 

@@ -60,6 +60,18 @@ pub fn small(name: &str) -> LoadedModel {
     load_file(fixture(name), Elements::default())
 }
 
+/// Names of the models that `tests/python/tiny_models.py` writes, as `small` takes them without the ending.
+pub fn every_tiny_model() -> Vec<String> {
+    let files = std::fs::read_dir(fixture("tiny")).unwrap();
+    let names = files.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    let mut names: Vec<String> = names
+        .filter_map(|name| Some(format!("tiny/{}", name.strip_suffix(".gguf")?)))
+        .collect();
+    names.sort();
+    assert_eq!(names.len(), 20, "{names:?}");
+    names
+}
+
 /// The same with weights and with keys and values in BF16.
 pub fn tiny_narrow() -> &'static LoadedModel {
     static MODEL: OnceLock<LoadedModel> = OnceLock::new();
