@@ -7,7 +7,9 @@ use woolly::model::LoadedModel;
 use woolly::tensor::{Element, Elements};
 use woolly::weights;
 
-use crate::support::models::{every_tiny_model, fixture, small, smollm2, smollm2_narrow, tiny, tiny_narrow};
+use crate::support::models::{
+    every_tiny_model, fixture, small, smollm2, smollm2_narrow, tiny, tiny_narrow,
+};
 use crate::support::runs::{Output, Setup, greedy, run};
 
 /// So many prompts of different lengths, half of them sampled. Many begin alike.
