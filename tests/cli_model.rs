@@ -5,7 +5,7 @@ use std::path::Path;
 use serde_json::{Value, json};
 use woolly::weights::dequant::TensorType;
 
-use super::support::cli::{Said, WOOLLYCTL, command, say};
+use super::support::cli::{Said, WOOLLY, WOOLLYCTL, command, say};
 use super::support::folder::Folder;
 use super::support::models::{SUPPORTED, fixture};
 use super::support::tiny_llama::{TinyLlama, string, u32};
@@ -27,14 +27,13 @@ fn sizes_memory_and_tokenizer_of_a_model_with_windows() {
         found["sizes"],
         json!({
             "layers": 7, "hidden": 64, "heads": 4, "kv_heads": 1, "head_dim": 32, "feed_forward": 96,
-            "context": found["sizes"]["context"], "experts": null, "window": { "positions": 32, "layers": 6 },
+            "vocabulary": 410, "context": 1024, "experts": null, "window": { "positions": 32, "layers": 6 },
         })
     );
     // Keys and values: 7 layers of one head of 32, in 4 and in 2 bytes.
     let kv = |element: &str| found["memory"][element]["kv_per_token"].clone();
     assert_eq!((kv("f32"), kv("bf16")), (json!(1792), json!(896)));
-    let context = found["sizes"]["context"].as_u64().unwrap();
-    assert_eq!(found["memory"]["f32"]["kv_of_context"], 1792 * context);
+    assert_eq!(found["memory"]["f32"]["kv_of_context"], 1792 * 1024);
     assert_eq!(found["tokenizer"]["model"], "llama");
     assert_eq!(found["tokenizer"]["bos"], "<bos>");
     assert_eq!(found["tokenizer"]["adds_bos"], true);
@@ -42,18 +41,20 @@ fn sizes_memory_and_tokenizer_of_a_model_with_windows() {
         (&found["runs"], &found["problem"]),
         (&json!(true), &Value::Null)
     );
-    // All of it is stored as F32, and matrices as panels are no smaller.
-    let bytes = found["bytes"].as_u64().unwrap();
-    assert_eq!(bytes, 4 * found["parameters"].as_u64().unwrap());
-    assert!(found["memory"]["f32"]["weights"].as_u64().unwrap() >= bytes);
+    let file = std::fs::metadata(fixture("gemma3.gguf")).unwrap().len();
+    assert_eq!(found["bytes"], file);
+    assert_eq!(found["parameters"], 300_928);
+    let all = json!({ "type": "F32", "tensors": 93, "parameters": 300_928, "bytes": 4 * 300_928 });
+    assert_eq!(found["types"], json!([all]));
+    // Panels of 16 rows: the embedding's 410 rows become 416.
+    assert_eq!(found["memory"]["f32"]["weights"], 4 * (300_928 + 6 * 64));
     let tensors = found["tensors"].as_array().unwrap();
     let embedding = tensors
         .iter()
         .find(|tensor| tensor["name"] == "token_embd.weight");
-    let rows = found["tokenizer"]["entries"].as_u64().unwrap();
     assert_eq!(
         embedding.unwrap(),
-        &json!({ "name": "token_embd.weight", "dimensions": [64, rows], "type": "F32", "bytes": 256 * rows })
+        &json!({ "name": "token_embd.weight", "dimensions": [64, 410], "type": "F32", "bytes": 256 * 410 })
     );
 }
 
@@ -71,7 +72,7 @@ fn people_read_lines_and_tables() {
         said.out
     );
     assert!(has(&["tokenizer.pre", "llama-bpe"]), "{}", said.out);
-    assert!(has(&["runs", "true"]), "{}", said.out);
+    assert_eq!(said.out.lines().last(), Some("runs: yes"));
     assert!(
         has(&["blk.2.attn_k.weight", "96", "x", "32", "F32"]),
         "{}",
@@ -129,6 +130,44 @@ fn a_model_that_does_not_run_says_why() {
     assert!(problem.contains("bos_token_id"), "{problem}");
     assert!(found["memory"]["f32"]["weights"].as_u64().unwrap() > 0);
     assert!(found["tokenizer"].get("entries").is_none());
+}
+
+/// What is wrong first when it is loaded is what is told.
+#[test]
+fn of_several_problems_it_names_the_one_that_loading_names() {
+    let place = tempfile::tempdir().unwrap();
+    let path = place.path().join("model.gguf");
+    let model = TinyLlama::new(TensorType::F32)
+        .set("tokenizer.ggml.pre", string("nonsense"))
+        .set("tokenizer.chat_template", string("{% if %}"))
+        .without_tensor("output_norm.weight");
+    std::fs::write(&path, model.bytes()).unwrap();
+    let inspected = inspect(&path, &[]).ends_with(1);
+    let arguments = ["--model", path.to_str().unwrap(), "--prompt", "x"];
+    let ran = say(command(WOOLLY, &[&["run"], &arguments[..]].concat())).ends_with(1);
+    let sentence = |said: &Said| said.err.trim().split_once(": ").unwrap().1.to_owned();
+    assert_eq!(sentence(&inspected), sentence(&ran));
+    let last = inspected.out.lines().last().unwrap();
+    assert_eq!(last, format!("runs: no: {}", sentence(&ran)));
+    assert!(
+        inspected.out.contains("chat_template.problem"),
+        "{}",
+        inspected.out
+    );
+}
+
+#[test]
+fn text_of_a_file_writes_no_lines_of_its_own() {
+    let place = tempfile::tempdir().unwrap();
+    let path = place.path().join("model.gguf");
+    let name = "x\nruns: no\x1b[31m";
+    let model = TinyLlama::new(TensorType::F32).set("general.name", string(name));
+    std::fs::write(&path, model.bytes()).unwrap();
+    let said = inspect(&path, &[]).ends_with(0);
+    assert!(said.out.contains("x\\nruns: no\\u{1b}[31m"), "{}", said.out);
+    assert!(!said.out.contains('\x1b'));
+    let object = object(inspect(&path, &["--json"]), 0);
+    assert_eq!(object["name"], name);
 }
 
 #[test]

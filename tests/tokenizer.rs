@@ -111,6 +111,104 @@ fn real_vocabularies_give_the_ids_of_llama_cpp() {
     }
 }
 
+/// A trained vocabulary with a table of replacements (`tests/python/unigram_ids.py`).
+#[test]
+fn unigram_gives_the_ids_of_llama_cpp() {
+    let items = reference("unigram_ids.json");
+    let strings: Vec<String> = serde_json::from_value(items["strings"].clone()).unwrap();
+    let mut compared = 0;
+    for (flags, ids) in items["ids"].as_object().unwrap() {
+        let (merge, space) = flags.split_once(' ').unwrap();
+        let tokenizer = Tokenizer::from_metadata(&unigram(merge == "true", space == "true"));
+        let tokenizer = tokenizer.unwrap();
+        let ids: Vec<[Vec<u32>; 2]> = serde_json::from_value(ids.clone()).unwrap();
+        for (text, [plain, special]) in strings.iter().zip(ids) {
+            let ours =
+                [false, true].map(|special| tokenizer.encode(text, special, special).unwrap());
+            assert_eq!(ours, [plain, special], "{flags}, {text:?}");
+            assert!(ours[0].len() >= tokenizer.fewest_tokens(text.len()));
+            compared += 1;
+        }
+    }
+    assert_eq!(compared, 4 * strings.len());
+    let tokenizer = Tokenizer::from_metadata(&unigram(false, true)).unwrap();
+    let ids = tokenizer.encode("a token <sep>", false, false).unwrap();
+    assert_eq!(tokenizer.decode(&ids, false), "a token <sep>");
+}
+
+fn unigram(merge: bool, space: bool) -> Metadata {
+    let metadata = &reference("unigram_ids.json")["metadata"];
+    let array = |key: &str| metadata[key].clone();
+    let pairs = [
+        ("model", Value::String("t5".to_owned())),
+        (
+            "tokens",
+            Value::Strings(serde_json::from_value(array("tokens")).unwrap()),
+        ),
+        (
+            "scores",
+            Value::F32s(serde_json::from_value(array("scores")).unwrap()),
+        ),
+        (
+            "token_type",
+            Value::I32s(serde_json::from_value(array("types")).unwrap()),
+        ),
+        (
+            "precompiled_charsmap",
+            Value::U8s(serde_json::from_value(array("charsmap")).unwrap()),
+        ),
+        ("eos_token_id", Value::U32(1)),
+        ("unknown_token_id", Value::U32(2)),
+        ("add_space_prefix", Value::Bool(space)),
+        ("remove_extra_whitespaces", Value::Bool(merge)),
+    ];
+    let pairs = pairs.map(|(key, value)| (format!("tokenizer.ggml.{key}"), value));
+    Metadata::from_pairs(pairs.to_vec())
+}
+
+#[test]
+fn damaged_unigram_vocabularies_are_refused() {
+    let refusal = |key: &str, value: Value| {
+        let mut pairs: Vec<(String, Value)> = unigram(true, true)
+            .iter()
+            .map(|(key, value)| (key.to_owned(), value.clone()))
+            .collect();
+        let key = format!("tokenizer.ggml.{key}");
+        set(&mut pairs, &key, value);
+        let metadata = Metadata::from_pairs(pairs);
+        let sentence = Tokenizer::check(&metadata).unwrap_err().to_string();
+        assert!(sentence.contains(&key), "{sentence}");
+        assert!(Tokenizer::from_metadata(&metadata).is_err(), "{sentence}");
+    };
+    refusal(
+        "precompiled_charsmap",
+        Value::U8s(vec![255, 255, 255, 255, 0, 0]),
+    );
+    refusal("precompiled_charsmap", Value::U8s(vec![1, 0]));
+    refusal("precompiled_charsmap", Value::U32(1));
+    refusal("unknown_token_id", Value::U32(100_000));
+    refusal("remove_extra_whitespaces", Value::U32(1));
+    // A table that leads nowhere is an error when a text meets it, not a panic.
+    let mut pairs = vec![];
+    pairs.extend(
+        unigram(true, true)
+            .iter()
+            .map(|(key, value)| (key.to_owned(), value.clone())),
+    );
+    let table = [&8u32.to_le_bytes()[..], &[0xff; 8], b"x\0"].concat();
+    set(
+        &mut pairs,
+        "tokenizer.ggml.precompiled_charsmap",
+        Value::U8s(table),
+    );
+    let tokenizer = Tokenizer::from_metadata(&Metadata::from_pairs(pairs));
+    assert!(
+        tokenizer
+            .and_then(|tokenizer| tokenizer.encode("abc", false, false))
+            .is_err()
+    );
+}
+
 /// SmolLM2's vocabulary under every name that `tokenizer.ggml.pre` may have (`tests/python/pre_tokenizer_ids.py`).
 #[test]
 fn every_pre_tokenizer_gives_the_ids_of_llama_cpp() {

@@ -1,14 +1,15 @@
 //! What a model's files say of it, and whether it would run: for people who look before they load.
 //!
-//! Invariant: asks the functions that loading asks, so that the two never disagree. Reads no weight.
+//! Invariant: whether it runs is asked in the order and of the functions of loading, so that the two never disagree.
+//! Reads no weight.
 
 use std::convert::Infallible;
 
 use crate::tensor::Element;
 use crate::text::{ChatTemplate, Tokenizer};
-use crate::weights::{Description, Metadata};
+use crate::weights::Description;
 
-use super::accept::compare;
+use super::accept::{accept, compare};
 use super::{Error, Hyper, KV_BLOCK_TOKENS, KvShape, expect};
 
 /// Everything that can be made out; what cannot is missing, and `problem` says why.
@@ -17,12 +18,23 @@ pub struct Inspection {
     /// `general.architecture`.
     pub architecture: Option<String>,
     pub sizes: Option<Sizes>,
+    /// For each number type.
     pub memory: Option<[Memory; 2]>,
     pub vocabulary: Option<Vocabulary>,
-    /// Length of the files' own chat template; without one `chatml` is used.
-    pub template: Option<usize>,
+    pub template: Template,
     /// Why it would not run; the sentence of loading.
     pub problem: Option<Error>,
+}
+
+/// The chat template.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Template {
+    /// The files' own, of so many bytes.
+    Own(usize),
+    /// They have none, and `chatml` is used.
+    None,
+    /// It cannot be used; a sentence.
+    Broken(String),
 }
 
 /// Sizes of the transformer.
@@ -34,6 +46,8 @@ pub struct Sizes {
     pub kv_heads: usize,
     pub head_dim: usize,
     pub feed_forward: usize,
+    /// Rows of the embedding, where the tensors fit the sizes: at least one for each token.
+    pub vocabulary: Option<usize>,
     /// Positions the model was made for.
     pub context: usize,
     /// Experts of each layer, and how many serve one token.
@@ -48,8 +62,10 @@ pub struct Memory {
     pub element: Element,
     /// All weights, in the layout of the cache file.
     pub weights: u64,
-    /// Keys and values of one position, of which memory comes in blocks of 16.
+    /// Keys and values of one position.
     pub kv_per_token: u64,
+    /// And of a whole context, in blocks of 16 positions.
+    pub kv_of_context: u64,
 }
 
 impl Inspection {
@@ -75,33 +91,47 @@ pub struct Vocabulary {
 pub fn inspect(description: &Description) -> Inspection {
     let metadata = &description.metadata;
     let architecture = metadata.string("general.architecture").ok().flatten();
-    let template = metadata.string("tokenizer.chat_template").ok().flatten();
     let mut inspection = Inspection {
         architecture: architecture.map(str::to_owned),
         sizes: None,
         memory: None,
         vocabulary: None,
-        template: template.map(str::len),
+        template: Template::None,
         problem: None,
     };
-    let rows = body(description, &mut inspection);
-    let tokens = text(metadata, &mut inspection);
-    let verdict = rows.and_then(|rows| compare(tokens?, rows));
+    let accepted = accept(metadata, &description.tensors);
+    // Why these fail is known from above.
+    let _ = body(description, &mut inspection);
+    let template = ChatTemplate::new(metadata, None);
+    let own = metadata.string("tokenizer.chat_template").ok().flatten();
+    inspection.template = match (&template, own) {
+        (Err(problem), _) => Template::Broken(problem.to_string()),
+        (Ok(_), Some(own)) => Template::Own(own.len()),
+        (Ok(_), None) => Template::None,
+    };
+    let tokenizer = Tokenizer::from_metadata(metadata);
+    inspection.vocabulary = tokenizer.as_ref().ok().map(vocabulary);
+    let rows = inspection.sizes.as_ref().and_then(|sizes| sizes.vocabulary);
+    let verdict = accepted.and_then(|()| {
+        template?;
+        compare(tokenizer?.vocab_size(), rows.unwrap_or(0))
+    });
     inspection.problem = verdict.err();
     inspection
 }
 
-/// The transformer: rows of its embedding.
-fn body(description: &Description, inspection: &mut Inspection) -> Result<usize, Error> {
+/// The transformer, as far as its sizes and tensors fit each other.
+fn body(description: &Description, inspection: &mut Inspection) -> Result<(), Error> {
     let (hyper, spec) = Hyper::read(&description.metadata)?;
-    inspection.sizes = Some(sizes(&hyper));
+    let sizes = inspection.sizes.insert(sizes(&hyper));
     let weights = expect::weights(&hyper, spec, &description.tensors)?;
-    let rows = weights.embedding.rows;
-    let mut stored = Element::ALL.map(|element| (element, 0));
+    sizes.vocabulary = Some(weights.embedding.rows);
+    let mut stored = Element::ALL.map(|element| (element, 0u64));
     let Ok(_) = weights.try_map(|spec| {
         for (element, bytes) in &mut stored {
+            let size = spec.element(*element).bytes();
             let len = spec.stored_len(*element).unwrap_or(usize::MAX);
-            *bytes += len as u64 * spec.element(*element).bytes() as u64;
+            *bytes = bytes.saturating_add(len.saturating_mul(size) as u64);
         }
         Ok::<_, Infallible>(())
     });
@@ -112,28 +142,26 @@ fn body(description: &Description, inspection: &mut Inspection) -> Result<usize,
             head_dim: hyper.head_dim,
             element,
         };
+        let blocks = hyper.context.div_ceil(KV_BLOCK_TOKENS);
         Memory {
             element,
             weights,
             kv_per_token: (shape.block_bytes() / KV_BLOCK_TOKENS) as u64,
+            kv_of_context: blocks.saturating_mul(shape.block_bytes()) as u64,
         }
     }));
-    Ok(rows)
+    Ok(())
 }
 
-/// Tokenizer and chat template: the number of tokens.
-fn text(metadata: &Metadata, inspection: &mut Inspection) -> Result<usize, Error> {
-    let tokenizer = Tokenizer::from_metadata(metadata)?;
+fn vocabulary(tokenizer: &Tokenizer) -> Vocabulary {
     let name = |id: Option<u32>| id.map(|id| tokenizer.name(id).to_owned());
-    inspection.vocabulary = Some(Vocabulary {
+    Vocabulary {
         entries: tokenizer.vocab_size(),
         bos: name(tokenizer.bos()),
         adds_bos: tokenizer.adds_bos(),
         eos: name(tokenizer.eos()),
         adds_eos: tokenizer.adds_eos(),
-    });
-    ChatTemplate::new(metadata, None)?;
-    Ok(tokenizer.vocab_size())
+    }
 }
 
 fn sizes(hyper: &Hyper) -> Sizes {
@@ -145,6 +173,7 @@ fn sizes(hyper: &Hyper) -> Sizes {
         kv_heads: hyper.kv_heads,
         head_dim: hyper.head_dim,
         feed_forward: hyper.feed_forward,
+        vocabulary: None,
         context: hyper.context,
         experts: hyper.experts.map(|experts| (experts.count, experts.used)),
         window: windows().max().map(|window| (window, windows().count())),

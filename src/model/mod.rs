@@ -25,6 +25,6 @@ pub use bind::Model;
 pub use error::{Error, HyperProblem};
 pub use forward::{BatchToken, Runner};
 pub use hyper::Hyper;
-pub use inspect::{Inspection, Memory, Sizes, Vocabulary, inspect};
+pub use inspect::{Inspection, Memory, Sizes, Template, Vocabulary, inspect};
 pub use kv::{BlockTable, KV_BLOCK_TOKENS, KvPool, KvShape};
 pub use load::{LoadedModel, Times, load};

@@ -13,13 +13,14 @@ use tokenizers::normalizers::{Prepend, Replace, Sequence};
 use crate::weights::Metadata;
 
 use super::Error;
-use super::bpe::{self, Bpe, tokenizer_error};
+use super::bpe;
+use super::pipelines::{Pipelines, tokenizer_error};
 use super::shared_model::Pipeline;
 use super::vocabulary::{Additions, Kind, SCORES, Vocabulary, role_id};
 
 /// What stands for a space inside of entries.
-const SPACE: char = '▁';
-const UNKNOWN: &str = "tokenizer.ggml.unknown_token_id";
+pub(super) const SPACE: char = '▁';
+pub(super) const UNKNOWN: &str = "tokenizer.ggml.unknown_token_id";
 const ADD_SPACE_PREFIX: &str = "tokenizer.ggml.add_space_prefix";
 
 /// BOS is added where the file does not say.
@@ -36,8 +37,12 @@ pub(super) fn scores(metadata: &Metadata) -> Result<&[f32], Error> {
 
 /// Whether a text begins with a space that it does not have.
 pub(super) fn adds_space(metadata: &Metadata) -> Result<bool, Error> {
-    let flag = metadata.boolean(ADD_SPACE_PREFIX);
-    Ok(flag.map_err(Error::metadata)?.unwrap_or(true))
+    Ok(space_prefix(metadata)?.unwrap_or(true))
+}
+
+/// What the file says of it.
+pub(super) fn space_prefix(metadata: &Metadata) -> Result<Option<bool>, Error> {
+    metadata.boolean(ADD_SPACE_PREFIX).map_err(Error::metadata)
 }
 
 /// Checks what [`encoder`] relies on, without building it.
@@ -48,7 +53,7 @@ pub(super) fn check(metadata: &Metadata, size: usize) -> Result<(), Error> {
 }
 
 /// The encoder of a vocabulary.
-pub(super) fn encoder(metadata: &Metadata, vocabulary: &Vocabulary) -> Result<Bpe, Error> {
+pub(super) fn encoder(metadata: &Metadata, vocabulary: &Vocabulary) -> Result<Pipelines, Error> {
     let merges = merges(vocabulary, scores(metadata)?);
     let unknown = role_id(metadata, UNKNOWN, vocabulary.names.len())?;
     let unknown = unknown.map(|id| vocabulary.names[id as usize].clone());
@@ -69,7 +74,7 @@ pub(super) fn encoder(metadata: &Metadata, vocabulary: &Vocabulary) -> Result<Bp
     plain
         .with_normalizer(Some(NormalizerWrapper::from(Sequence::new(steps))))
         .map_err(tokenizer_error)?;
-    Bpe::from_pipeline(plain, vocabulary)
+    Pipelines::new(plain, vocabulary)
 }
 
 /// Every way to join two plain entries to a third: the highest score first, then the lowest id, then the shortest

@@ -6,11 +6,13 @@ use crate::weights::Metadata;
 use crate::weights::gguf::excerpt;
 
 use super::Error;
-use super::bpe::{self, Bpe};
+use super::bpe;
 use super::byte_tokens;
 use super::huggingface;
+use super::pipelines::Pipelines;
 use super::pre_tokenizers::{self, PreTokenizer};
 use super::sentencepiece;
+use super::unigram;
 use super::vocabulary::{self, Additions, Arrays, Kind, Roles, Vocabulary};
 
 /// The longest text that is encoded at once. Bounds the memory of one call to less than a gigabyte, and
@@ -23,8 +25,8 @@ pub struct Tokenizer {
     kinds: Vec<Kind>,
     pieces: Pieces,
     roles: Roles,
-    /// Bytes of prompt text that one token covers at most.
-    longest: usize,
+    /// Bytes of prompt text that one token covers at most; `None` where there is no bound.
+    longest: Option<usize>,
     /// A space is added before a text, and taken away when all of it is decoded.
     leading_space: bool,
     encoder: Encoder,
@@ -32,7 +34,7 @@ pub struct Tokenizer {
 
 /// One way from text to ids. Further kinds of vocabularies join here.
 enum Encoder {
-    Bpe(Box<Bpe>),
+    Pipelines(Box<Pipelines>),
     Bytes,
 }
 
@@ -40,6 +42,7 @@ enum Encoder {
 enum Model<'a> {
     Gpt2(PreTokenizer),
     SentencePiece,
+    Unigram,
     Bytes,
     /// The text of a `tokenizer.json`.
     HuggingFace(&'a str),
@@ -65,6 +68,7 @@ impl<'a> Model<'a> {
                     })
             }
             "llama" => Ok(Model::SentencePiece),
+            "t5" => Ok(Model::Unigram),
             "woolly-bytes" => Ok(Model::Bytes),
             other => Err(Error::UnknownModel {
                 found: excerpt(other),
@@ -110,6 +114,7 @@ impl Tokenizer {
         match Model::read(metadata)? {
             Model::Gpt2(pre) => Self::gpt2(metadata, pre),
             Model::SentencePiece => Self::sentencepiece(metadata),
+            Model::Unigram => Self::unigram(metadata),
             Model::Bytes => {
                 let vocabulary = byte_tokens::vocabulary(metadata)?;
                 let pieces = byte_tokens::pieces(&vocabulary);
@@ -136,6 +141,12 @@ impl Tokenizer {
                 vocabulary::check_roles(metadata, size)?;
                 Ok(Some(size))
             }
+            Model::Unigram => {
+                let size = Arrays::read(metadata)?.len();
+                unigram::check(metadata, size)?;
+                vocabulary::check_roles(metadata, size)?;
+                Ok(Some(size))
+            }
             Model::Bytes => Ok(usize::try_from(byte_tokens::size(metadata)?).ok()),
             Model::HuggingFace(_) => Ok(None),
         }
@@ -147,7 +158,7 @@ impl Tokenizer {
             eos: false,
         };
         let vocabulary = Vocabulary::from_metadata(metadata, default)?;
-        let encoder = Encoder::Bpe(Box::new(Bpe::new(metadata, &vocabulary, pre)?));
+        let encoder = Encoder::Pipelines(Box::new(bpe::encoder(metadata, &vocabulary, pre)?));
         let pieces = bpe::pieces(&vocabulary);
         Ok(Self::new(vocabulary, &pieces, encoder))
     }
@@ -156,17 +167,29 @@ impl Tokenizer {
         let vocabulary = Vocabulary::from_metadata(metadata, sentencepiece::DEFAULT)?;
         let encoder = sentencepiece::encoder(metadata, &vocabulary)?;
         let pieces = sentencepiece::pieces(&vocabulary);
-        let mut tokenizer = Self::new(vocabulary, &pieces, Encoder::Bpe(Box::new(encoder)));
+        let mut tokenizer = Self::new(vocabulary, &pieces, Encoder::Pipelines(Box::new(encoder)));
         tokenizer.leading_space = sentencepiece::adds_space(metadata)?;
+        Ok(tokenizer)
+    }
+
+    fn unigram(metadata: &Metadata) -> Result<Self, Error> {
+        let vocabulary = Vocabulary::from_metadata(metadata, unigram::DEFAULT)?;
+        let encoder = unigram::encoder(metadata, &vocabulary)?;
+        let pieces = sentencepiece::pieces(&vocabulary);
+        let encoder = Encoder::Pipelines(Box::new(encoder));
+        let mut tokenizer = Self::new(vocabulary, &pieces, encoder);
+        // What has no entry is one unknown token, however long it is.
+        tokenizer.longest = None;
+        tokenizer.leading_space = unigram::adds_space(metadata)?;
         Ok(tokenizer)
     }
 
     fn huggingface(json: &str, metadata: &Metadata) -> Result<Self, Error> {
         let parts = huggingface::build(json, metadata)?;
-        let encoder = Encoder::Bpe(Box::new(parts.encoder));
+        let encoder = Encoder::Pipelines(Box::new(parts.encoder));
         let mut tokenizer = Self::new(parts.vocabulary, &parts.pieces, encoder);
         if !parts.keeps_length {
-            tokenizer.longest = usize::MAX;
+            tokenizer.longest = None;
         }
         // Some vocabularies have a space before every word and add one before the first.
         tokenizer.leading_space = match tokenizer.encode("x", false, false) {
@@ -181,7 +204,7 @@ impl Tokenizer {
         let longest_piece = pieces.iter().map(Vec::len).max().unwrap_or(0);
         let longest_name = vocabulary.names.iter().map(String::len).max().unwrap_or(0);
         let longest = match encoder {
-            Encoder::Bpe(_) => longest_piece.max(longest_name).max(1),
+            Encoder::Pipelines(_) => longest_piece.max(longest_name).max(1),
             Encoder::Bytes => 1,
         };
         Tokenizer {
@@ -189,7 +212,7 @@ impl Tokenizer {
             kinds: vocabulary.kinds,
             pieces: Pieces::new(pieces),
             roles: vocabulary.roles,
-            longest,
+            longest: Some(longest),
             leading_space: false,
             encoder,
         }
@@ -210,7 +233,7 @@ impl Tokenizer {
             )));
         }
         let mut ids = match &self.encoder {
-            Encoder::Bpe(bpe) => bpe.encode(text, parse_special)?,
+            Encoder::Pipelines(pipelines) => pipelines.encode(text, parse_special)?,
             Encoder::Bytes => byte_tokens::encode(text),
         };
         if add_special {
@@ -224,20 +247,20 @@ impl Tokenizer {
 
     /// A lower bound on the tokens of a text of so many bytes: what refuses a huge prompt early.
     pub fn fewest_tokens(&self, bytes: usize) -> usize {
-        bytes.div_ceil(self.longest)
+        self.longest.map_or(0, |longest| bytes.div_ceil(longest))
     }
 
     /// Where control tokens stand in `text` when they are parsed, in order.
     pub(super) fn control_spans(&self, text: &str) -> Vec<(Range<usize>, u32)> {
         match &self.encoder {
-            Encoder::Bpe(bpe) => bpe.control_spans(text),
+            Encoder::Pipelines(pipelines) => pipelines.control_spans(text),
             Encoder::Bytes => Vec::new(),
         }
     }
 
     /// The texts that become control tokens when they are parsed.
     pub(super) fn control_names(&self) -> impl Iterator<Item = &str> {
-        let parses = matches!(self.encoder, Encoder::Bpe(_));
+        let parses = matches!(self.encoder, Encoder::Pipelines(_));
         let entries = self.names.iter().zip(&self.kinds);
         entries
             .filter(move |(_, kind)| parses && kind.is_control())

@@ -9,7 +9,7 @@ use crate::config::ModelSource;
 use crate::tensor::Element;
 
 use super::gguf::{Header, split};
-use super::stored::{Bytes, RowOrder, Stored, StoredTensor};
+use super::stored::{Bytes, RowOrder, Stored, StoredTensor, stored};
 use super::{Error, Metadata, Shape, folder};
 
 /// Everything that is known of a model before its weights are read.
@@ -66,8 +66,10 @@ pub(super) fn unchanged(files: &[MappedFile], identities: &[Identity]) -> bool {
 #[derive(Debug)]
 pub struct Description {
     pub tensors: Vec<Shape>,
-    /// How each of the tensors is stored.
+    /// The same as they stand in the files.
     pub stored: Vec<Stored>,
+    /// Of all files together.
+    pub file_bytes: u64,
     pub metadata: Metadata,
 }
 
@@ -80,7 +82,8 @@ pub fn describe(source: &ModelSource) -> Result<Option<Description>, Error> {
     model.confirm()?;
     Ok(Some(Description {
         tensors: model.shapes(),
-        stored: model.tensors.iter().map(StoredTensor::stored).collect(),
+        stored: stored(&model.tensors),
+        file_bytes: model.identities.iter().map(|file| file.size).sum(),
         metadata: model.metadata,
     }))
 }

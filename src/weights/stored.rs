@@ -17,12 +17,41 @@ pub(super) struct StoredTensor {
     pub(super) order: RowOrder,
 }
 
-/// How a file stores a tensor.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// A tensor as it stands in a file: the experts of a mixture together.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Stored {
+    pub name: String,
+    /// The first is the length of a row.
+    pub dimensions: Vec<usize>,
     /// The type as ggml names it.
     pub kind: &'static str,
     pub bytes: u64,
+}
+
+/// The tensors of the files, in their order.
+pub(super) fn stored(tensors: &[StoredTensor]) -> Vec<Stored> {
+    let mut all: Vec<Stored> = vec![];
+    for tensor in tensors {
+        let dimensions = tensor.plain_dimensions().to_vec();
+        let stack = slice_of(&tensor.name).map(|(stack, _)| stack);
+        match all.last_mut() {
+            // The matrices of a stack follow each other.
+            Some(last) if Some(last.name.as_str()) == stack => {
+                last.bytes += tensor.bytes.len() as u64;
+                last.dimensions[2] += 1;
+            }
+            _ => all.push(Stored {
+                name: stack.unwrap_or(&tensor.name).to_owned(),
+                dimensions: match stack {
+                    Some(_) => [&dimensions[..], &[1]].concat(),
+                    None => dimensions,
+                },
+                kind: tensor.kind.name(),
+                bytes: tensor.bytes.len() as u64,
+            }),
+        }
+    }
+    all
 }
 
 /// What a file says of one tensor that matters to whoever computes with it.
@@ -89,17 +118,6 @@ impl StoredTensor {
         Shape::new(&self.name, &self.dimensions)
     }
 
-    pub(super) fn stored(&self) -> Stored {
-        let bytes = match &self.bytes {
-            Bytes::File { range, .. } => range.len(),
-            Bytes::Made(bytes) => bytes.len(),
-        };
-        Stored {
-            kind: self.kind.name(),
-            bytes: bytes as u64,
-        }
-    }
-
     pub(super) fn plain_dimensions(&self) -> &[usize] {
         plain(&self.dimensions)
     }
@@ -122,6 +140,15 @@ pub(super) enum Bytes {
     File { number: usize, range: Range<usize> },
     /// In no file: computed from the model's description.
     Made(Vec<u8>),
+}
+
+impl Bytes {
+    fn len(&self) -> usize {
+        match self {
+            Bytes::File { range, .. } => range.len(),
+            Bytes::Made(bytes) => bytes.len(),
+        }
+    }
 }
 
 /// Which stored row is which row of the matrix.

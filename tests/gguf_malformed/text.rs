@@ -12,7 +12,7 @@ use crate::support::tiny_llama::{
 };
 
 const CLASS: u32 = 78;
-const PRE_TOKENIZERS: &str = "default, smollm, starcoder, refact, command-r, codeshell, exaone, minerva-7b, gpt-2, phi-2, mpt, olmo, jais, trillion, granite-docling, gigachat, exaone4, llama-bpe, llama3, llama-v3, falcon3, falcon-h1, pixtral, midm-2.0, lfm2, dbrx, smaug-bpe, chatglm-bpe, glm4, qwen2, deepseek-r1-qwen, stablelm2, megrez, hunyuan, solar-open, grok-2";
+const PRE_TOKENIZERS: &str = "default, smollm, starcoder, refact, command-r, codeshell, exaone, minerva-7b, mellum2, gpt-2, phi-2, mpt, olmo, jais, trillion, granite-docling, gigachat, exaone4, a.x-4.0, mellum, llama-bpe, llama3, llama-v3, falcon3, falcon-h1, pixtral, midm-2.0, lfm2, dbrx, smaug-bpe, chatglm-bpe, glm4, glm5, qwen2, deepseek-r1-qwen, stablelm2, megrez, hunyuan, solar-open, grok-2, kormo, f2llmv2, qwen35, ufakzeka, laguna, seed-coder, bailingmoe, bailingmoe2, llada-moe, exaone-moe, minicpm5, jais-2, tekken, gpt-4o, llama4, kanana2, minimax-m2, youtu, deepseek-llm, deepseek-coder, deepseek-v3, hunyuan-dense, hy_v4, joyai-llm, falcon, poro-chat, bloom, gpt3-finnish, viking";
 
 fn tiny() -> TinyLlama {
     TinyLlama::new(TensorType::Q2K)

@@ -11,7 +11,7 @@ use serde_json::{Map, Value, json};
 
 use crate::cli::{Error, render};
 use crate::config::ModelSource;
-use crate::model::{self, Inspection, Sizes};
+use crate::model::{self, Inspection, Sizes, Template};
 use crate::tensor::Element;
 use crate::weights::{self, Description};
 
@@ -45,50 +45,76 @@ pub(super) fn run(args: &Inspect, json: bool) -> Result<(), Error> {
     let problem = found.problem.take().map(|problem| problem.in_file(path));
     let problem = problem.map(|problem| problem.to_string());
     let mut out = io::stdout().lock();
-    let mut object = object(path, &description, &found);
-    object["runs"] = problem.is_none().into();
+    let mut object = object(&source, path, &description, &found);
+    let types = types(&description);
     if json {
+        object["runs"] = problem.is_none().into();
         object["problem"] = problem.clone().into();
+        object["types"] = types.iter().map(Type::object).collect();
         object["tensors"] = tensors(&description);
         render::json_line(&mut out, &object)?;
     } else {
         render::fields(&mut out, &readable(object))?;
         writeln!(out)?;
+        let rows: Vec<_> = types.iter().map(Type::row).collect();
         let head = ["TYPE", "TENSORS", "PARAMETERS", "SIZE"];
-        render::table(&mut out, &head, &types(&description))?;
+        render::table(&mut out, &head, &rows)?;
         if args.tensors {
             writeln!(out)?;
-            render::table(
-                &mut out,
-                &["TENSOR", "DIMENSIONS", "TYPE"],
-                &rows(&description),
-            )?;
+            let head = ["TENSOR", "DIMENSIONS", "TYPE"];
+            render::table(&mut out, &head, &rows_of(&description))?;
         }
+        let verdict = problem.as_deref().map_or("yes".to_owned(), |problem| {
+            format!("no: {}", printable(problem))
+        });
+        writeln!(out, "\nruns: {verdict}")?;
     }
     match problem {
         None => Ok(()),
-        Some(problem) => Err(Error::Failed(problem)),
+        Some(problem) => Err(Error::Failed(printable(&problem))),
     }
 }
 
-/// All but the tensors. Numbers are numbers, and bytes are bytes.
-fn object(path: &Path, description: &Description, found: &Inspection) -> Value {
+/// Text out of a file, which must not move the cursor or write lines of its own.
+fn printable(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c.is_control() {
+            true => out.extend(c.escape_default()),
+            false => out.push(c),
+        }
+    }
+    out
+}
+
+/// All but types and tensors. Numbers are numbers, and bytes are bytes.
+fn object(
+    source: &ModelSource,
+    path: &Path,
+    description: &Description,
+    found: &Inspection,
+) -> Value {
     let metadata = &description.metadata;
-    let text = |key: &str| metadata.string(key).ok().flatten();
+    let text = |key: &str| metadata.string(key).ok().flatten().map(str::to_owned);
+    let stored = description.stored.iter();
     let mut object = json!({
         "model": path.display().to_string(),
-        "name": text("general.name"),
+        "name": text("general.name").or_else(|| weights::default_name(source)),
         "architecture": found.architecture,
-        "parameters": description.tensors.iter().map(|shape| parameters(&shape.dimensions)).sum::<u64>(),
-        "bytes": description.stored.iter().map(|stored| stored.bytes).sum::<u64>(),
+        "parameters": stored.map(|tensor| parameters(&tensor.dimensions)).sum::<u64>(),
+        "bytes": description.file_bytes,
         "sizes": found.sizes.as_ref().map(sizes),
         "tokenizer": {
-            "model": text("tokenizer.ggml.model"),
+            "model": text("tokenizer.ggml.model").unwrap_or_else(|| match source {
+                ModelSource::Safetensors(_) => "tokenizer.json".to_owned(),
+                _ => "none".to_owned(),
+            }),
             "pre": text("tokenizer.ggml.pre"),
         },
-        "chat_template": match found.template {
-            Some(length) => format!("its own, {length} bytes"),
-            None => "chatml".to_owned(),
+        "chat_template": match &found.template {
+            Template::Own(length) => json!({ "from": "file", "bytes": length }),
+            Template::None => json!({ "from": "chatml" }),
+            Template::Broken(problem) => json!({ "from": "file", "problem": problem }),
         },
         "memory": {},
     });
@@ -100,16 +126,14 @@ fn object(path: &Path, description: &Description, found: &Inspection) -> Value {
         tokenizer["eos"] = vocabulary.eos.clone().into();
         tokenizer["adds_eos"] = vocabulary.adds_eos.into();
     }
-    for memory in Element::ALL
-        .into_iter()
-        .filter_map(|element| found.memory_as(element))
-    {
-        let context = found.sizes.as_ref().map(|sizes| sizes.context as u64);
-        object["memory"][memory.element.name()] = json!({
-            "weights": memory.weights,
-            "kv_per_token": memory.kv_per_token,
-            "kv_of_context": context.map(|context| context * memory.kv_per_token),
-        });
+    for element in Element::ALL {
+        if let Some(memory) = found.memory_as(element) {
+            object["memory"][element.name()] = json!({
+                "weights": memory.weights,
+                "kv_per_token": memory.kv_per_token,
+                "kv_of_context": memory.kv_of_context,
+            });
+        }
     }
     object
 }
@@ -122,6 +146,7 @@ fn sizes(sizes: &Sizes) -> Value {
         "kv_heads": sizes.kv_heads,
         "head_dim": sizes.head_dim,
         "feed_forward": sizes.feed_forward,
+        "vocabulary": sizes.vocabulary,
         "context": sizes.context,
         "experts": sizes.experts.map(|(count, used)| json!({ "count": count, "used": used })),
         "window": sizes.window.map(|(positions, layers)| {
@@ -130,74 +155,97 @@ fn sizes(sizes: &Sizes) -> Value {
     })
 }
 
-/// For people: bytes with units.
+/// For people: bytes with units, and text without control characters.
 fn readable(mut object: Value) -> Value {
-    let name = |value: &mut Value| {
+    let with_unit = |value: &mut Value| {
         if let Some(count) = value.as_u64() {
             *value = render::bytes(count).into();
         }
     };
-    name(&mut object["bytes"]);
+    with_unit(&mut object["bytes"]);
     let memory = object["memory"].as_object_mut().map(Map::values_mut);
     for figures in memory.into_iter().flatten() {
-        for figure in figures
-            .as_object_mut()
-            .map(Map::values_mut)
-            .into_iter()
-            .flatten()
-        {
-            name(figure);
-        }
+        let figures = figures.as_object_mut().map(Map::values_mut);
+        figures.into_iter().flatten().for_each(with_unit);
     }
+    clean(&mut object);
     object
+}
+
+fn clean(value: &mut Value) {
+    match value {
+        Value::String(text) => *text = printable(text),
+        Value::Object(object) => object.values_mut().for_each(clean),
+        _ => {}
+    }
 }
 
 fn parameters(dimensions: &[usize]) -> u64 {
     dimensions.iter().map(|&size| size as u64).product()
 }
 
-/// Dimensions in the file's order: the length of a row first.
-fn dimensions(dimensions: &[usize]) -> String {
-    let sizes: Vec<String> = dimensions.iter().map(ToString::to_string).collect();
-    sizes.join(" x ")
-}
-
 fn tensors(description: &Description) -> Value {
-    let all = description.tensors.iter().zip(&description.stored);
-    all.map(|(shape, stored)| {
-        json!({ "name": shape.name, "dimensions": shape.dimensions, "type": stored.kind, "bytes": stored.bytes })
-    })
-    .collect()
-}
-
-fn rows(description: &Description) -> Vec<Vec<String>> {
-    let all = description.tensors.iter().zip(&description.stored);
-    all.map(|(shape, stored)| {
-        vec![
-            shape.name.clone(),
-            dimensions(&shape.dimensions),
-            stored.kind.to_owned(),
-        ]
-    })
-    .collect()
-}
-
-/// One row for each type.
-fn types(description: &Description) -> Vec<Vec<String>> {
-    let mut types: BTreeMap<&str, (usize, u64, u64)> = BTreeMap::new();
-    for (shape, stored) in description.tensors.iter().zip(&description.stored) {
-        let (count, values, bytes) = types.entry(stored.kind).or_default();
-        *count += 1;
-        *values += parameters(&shape.dimensions);
-        *bytes += stored.bytes;
-    }
-    let row = |(kind, (count, values, bytes)): (&str, (usize, u64, u64))| {
-        vec![
-            kind.to_owned(),
-            count.to_string(),
-            values.to_string(),
-            render::bytes(bytes),
-        ]
+    let object = |tensor: &weights::Stored| {
+        json!({
+            "name": tensor.name,
+            "dimensions": tensor.dimensions,
+            "type": tensor.kind,
+            "bytes": tensor.bytes,
+        })
     };
-    types.into_iter().map(row).collect()
+    description.stored.iter().map(object).collect()
+}
+
+/// Dimensions in the file's order: the length of a row first.
+fn rows_of(description: &Description) -> Vec<Vec<String>> {
+    let row = |tensor: &weights::Stored| {
+        let sizes: Vec<String> = tensor.dimensions.iter().map(ToString::to_string).collect();
+        let name = printable(&tensor.name);
+        vec![name, sizes.join(" x "), tensor.kind.to_owned()]
+    };
+    description.stored.iter().map(row).collect()
+}
+
+/// The tensors of one type together.
+struct Type {
+    name: &'static str,
+    tensors: u64,
+    parameters: u64,
+    bytes: u64,
+}
+
+impl Type {
+    fn object(&self) -> Value {
+        json!({
+            "type": self.name,
+            "tensors": self.tensors,
+            "parameters": self.parameters,
+            "bytes": self.bytes,
+        })
+    }
+
+    fn row(&self) -> Vec<String> {
+        vec![
+            self.name.to_owned(),
+            self.tensors.to_string(),
+            self.parameters.to_string(),
+            render::bytes(self.bytes),
+        ]
+    }
+}
+
+fn types(description: &Description) -> Vec<Type> {
+    let mut types: BTreeMap<&str, Type> = BTreeMap::new();
+    for tensor in &description.stored {
+        let of_kind = types.entry(tensor.kind).or_insert(Type {
+            name: tensor.kind,
+            tensors: 0,
+            parameters: 0,
+            bytes: 0,
+        });
+        of_kind.tensors += 1;
+        of_kind.parameters += parameters(&tensor.dimensions);
+        of_kind.bytes += tensor.bytes;
+    }
+    types.into_values().collect()
 }

@@ -250,3 +250,68 @@ fn choose(
         chosen.iter_mut().for_each(|choice| choice.weight *= scale);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::f32::consts::LN_2;
+
+    use super::*;
+    use crate::model::spec::ExpertRules;
+
+    fn chosen(scores: &[f32], used: usize, normalized: bool, scale: f32) -> Vec<(usize, f32)> {
+        let sizes = Experts {
+            count: scores.len(),
+            used,
+            feed_forward: 1,
+            shared: None,
+            rules: ExpertRules {
+                required: true,
+                normalized,
+                shared: false,
+            },
+        };
+        let mut choices = vec![];
+        choose(
+            Isa::Portable,
+            &mut scores.to_vec(),
+            sizes,
+            scale,
+            7,
+            &mut choices,
+        );
+        assert!(choices.iter().all(|choice| choice.token == 7));
+        choices
+            .iter()
+            .map(|choice| (choice.expert, choice.weight))
+            .collect()
+    }
+
+    #[test]
+    fn the_likeliest_come_first_and_of_equal_ones_the_lowest_number() {
+        // Probabilities 1/8, 1/4, 1/8, 1/2 but for rounding.
+        let scores = [0.0, LN_2, 0.0, 2.0 * LN_2];
+        let found = chosen(&scores, 3, false, 1.0);
+        let numbers: Vec<usize> = found.iter().map(|(expert, _)| *expert).collect();
+        assert_eq!(numbers, [3, 1, 0]);
+        for ((_, weight), expected) in found.iter().zip([0.5, 0.25, 0.125]) {
+            assert!((weight - expected).abs() < 1e-6, "{weight}");
+        }
+    }
+
+    #[test]
+    fn weights_are_brought_to_a_sum_of_one_and_scaled() {
+        let scores = [0.0, LN_2, 0.0, 2.0 * LN_2];
+        let found = chosen(&scores, 2, true, 3.0);
+        for ((_, weight), expected) in found.iter().zip([2.0, 1.0]) {
+            assert!((weight - expected).abs() < 1e-5, "{weight}");
+        }
+    }
+
+    #[test]
+    fn scores_that_are_not_numbers_choose_different_experts_too() {
+        let found = chosen(&[f32::NAN; 4], 3, true, 1.0);
+        let mut numbers: Vec<usize> = found.iter().map(|(expert, _)| *expert).collect();
+        numbers.sort_unstable();
+        assert_eq!(numbers, [0, 1, 2]);
+    }
+}

@@ -5,6 +5,8 @@
 mod factors;
 mod keys;
 mod rotation;
+#[cfg(test)]
+mod tests;
 
 use crate::compute::attention::MAX_HEAD_DIM;
 use crate::weights::Metadata;

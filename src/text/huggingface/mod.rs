@@ -20,7 +20,8 @@ use crate::weights::Metadata;
 use crate::weights::gguf::Value;
 
 use super::Error;
-use super::bpe::{self, Bpe};
+use super::bpe;
+use super::pipelines::{self, Pipelines};
 use super::shared_model::Pipeline;
 use super::vocabulary::Additions;
 
@@ -37,7 +38,7 @@ pub(super) struct Parts {
     pub(super) vocabulary: Vocabulary,
     /// The bytes each entry prints as; control tokens print as nothing.
     pub(super) pieces: Vec<Vec<u8>>,
-    pub(super) encoder: Bpe,
+    pub(super) encoder: Pipelines,
     /// Whether every byte of a text is covered by some token.
     pub(super) keeps_length: bool,
 }
@@ -45,11 +46,11 @@ pub(super) struct Parts {
 /// Builds from the text of `tokenizer.json`, and what the metadata adds to it.
 pub(super) fn build(json: &str, metadata: &Metadata) -> Result<Parts, Error> {
     // Normalizers and pre-tokenizers are built by the library, from what a model's author wrote.
-    bpe::guarded("reading tokenizer.json", || {
+    pipelines::guarded("reading tokenizer.json", || {
         let file = File::parse(json)?;
         let writing = Writing::of(&file)?;
         let vocabulary = vocabulary(&file, metadata)?;
-        let encoder = Bpe::from_pipeline(pipeline(&file, &vocabulary)?, &vocabulary)?;
+        let encoder = Pipelines::new(pipeline(&file, &vocabulary)?, &vocabulary)?;
         Ok(Parts {
             pieces: writing.pieces(&vocabulary),
             encoder,
@@ -84,7 +85,7 @@ fn pipeline(file: &File, vocabulary: &Vocabulary) -> Result<Pipeline, Error> {
         let normalizer: tokenizers::NormalizerWrapper = serde_json::from_value(normalizer.clone())
             .map_err(|error| wrong("normalizer", error))?;
         let set = pipeline.with_normalizer(Some(normalizer));
-        set.map_err(bpe::tokenizer_error)?;
+        set.map_err(pipelines::tokenizer_error)?;
     }
     if let Some(splitter) = &file.pre_tokenizer {
         let splitter: tokenizers::PreTokenizerWrapper = serde_json::from_value(splitter.clone())
