@@ -7,6 +7,7 @@ use woolly::weights::dequant::TensorType;
 
 use super::support::cli::{Said, WOOLLY, WOOLLYCTL, command, say};
 use super::support::folder::Folder;
+use super::support::gguf_file::{File, tensor};
 use super::support::models::{SUPPORTED, fixture};
 use super::support::tiny_llama::{TinyLlama, string, u32};
 
@@ -154,6 +155,47 @@ fn of_several_problems_it_names_the_one_that_loading_names() {
         "{}",
         inspected.out
     );
+}
+
+/// Tensors with the names of experts that are none.
+#[test]
+fn odd_stacks_are_looked_at_and_unpacked_as_they_are() {
+    let place = tempfile::tempdir().unwrap();
+    let path = place.path().join("model.gguf");
+    let names = |names: &'static [&'static str]| {
+        let tensors = names.iter().enumerate();
+        let all =
+            tensors.map(|(number, name)| tensor(name.as_bytes(), &[8], 0, 32 * number as u64));
+        let mut file = File::good();
+        file.tensors = all.collect();
+        file.data = 32 * names.len();
+        file.bytes()
+    };
+    for tensors in [
+        &["x_exps.weight", "x_exps.weight.0"][..],
+        &["x_exps.weight.0", "x_exps.weight.1"],
+        &["x_exps.weight.1", "x_exps.weight.0", "x_exps.weight.3"],
+    ] {
+        std::fs::write(&path, names(tensors)).unwrap();
+        let found = object(inspect(&path, &["--json"]), 1);
+        let listed = found["tensors"].as_array().unwrap().iter();
+        let listed: Vec<&str> = listed
+            .map(|tensor| tensor["name"].as_str().unwrap())
+            .collect();
+        assert_eq!(listed, tensors);
+        let out = place.path().join("plain.safetensors");
+        let arguments = [
+            "cache",
+            "unpack",
+            path.to_str().unwrap(),
+            "-o",
+            out.to_str().unwrap(),
+        ];
+        let dir = place.path().join("cache");
+        let more = ["--dir", dir.to_str().unwrap(), "--format", "safetensors"];
+        say(command(WOOLLYCTL, &[&arguments[..], &more].concat())).ends_with(0);
+        std::fs::remove_file(&out).unwrap();
+    }
 }
 
 #[test]

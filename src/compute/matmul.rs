@@ -14,6 +14,9 @@ use super::{Isa, Panels};
 /// was 13 % slower than 14, and 12 equal to it.
 pub const TILE_TOKENS: usize = 14;
 
+/// Up to so many tokens, or rows of attention, the weights, keys and values take longer to come than to multiply.
+pub(super) const FEW_TOKENS: usize = 6;
+
 /// What happens to the chain's result.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Store {
@@ -42,9 +45,9 @@ pub(super) enum Fetch<'a> {
     Input,
     /// The same, and one panel that is needed soon, line by line.
     Next(Values<'a>),
-    /// One panel for each of the tile's own.
+    /// One panel for each of the tile's own; for up to [`FEW_TOKENS`].
     NextEach(&'a [Values<'a>]),
-    /// Two panels for each of the tile's own.
+    /// Two panels for each of the tile's own; for more.
     NextTwo(&'a [[Values<'a>; 2]]),
 }
 

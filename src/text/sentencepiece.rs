@@ -5,7 +5,7 @@
 //! byte-pair encoding with every split of every entry as a merge, those of high scores first. Spaces are written `▁`,
 //! and characters without an entry fall back to their bytes.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use tokenizers::NormalizerWrapper;
 use tokenizers::normalizers::{Prepend, Replace, Sequence};
@@ -19,8 +19,8 @@ use super::shared_model::Pipeline;
 use super::vocabulary::{Additions, Kind, SCORES, Vocabulary, role_id};
 
 /// What stands for a space inside of entries.
-pub(super) const SPACE: char = '▁';
-pub(super) const UNKNOWN: &str = "tokenizer.ggml.unknown_token_id";
+const SPACE: char = '▁';
+const UNKNOWN: &str = "tokenizer.ggml.unknown_token_id";
 const ADD_SPACE_PREFIX: &str = "tokenizer.ggml.add_space_prefix";
 
 /// BOS is added where the file does not say.
@@ -37,12 +37,18 @@ pub(super) fn scores(metadata: &Metadata) -> Result<&[f32], Error> {
 
 /// Whether a text begins with a space that it does not have.
 pub(super) fn adds_space(metadata: &Metadata) -> Result<bool, Error> {
-    Ok(space_prefix(metadata)?.unwrap_or(true))
+    let flag = metadata.boolean(ADD_SPACE_PREFIX);
+    Ok(flag.map_err(Error::metadata)?.unwrap_or(true))
 }
 
-/// What the file says of it.
-pub(super) fn space_prefix(metadata: &Metadata) -> Result<Option<bool>, Error> {
-    metadata.boolean(ADD_SPACE_PREFIX).map_err(Error::metadata)
+/// Whether every character without an entry can fall back to bytes.
+pub(super) fn has_every_byte(kinds: &[Kind]) -> bool {
+    let byte = |kind: &Kind| match kind {
+        Kind::Byte(byte) => Some(*byte),
+        _ => None,
+    };
+    let bytes: HashSet<u8> = kinds.iter().filter_map(byte).collect();
+    bytes.len() == 256
 }
 
 /// Checks what [`encoder`] relies on, without building it.

@@ -1,11 +1,11 @@
-//! One model behind both pipelines of an encoder: the library's own clone would copy the tables
+//! One byte-pair model behind both pipelines of an encoder: the library's own clone would copy the tables
 //! of the whole vocabulary, which takes as long as a third of building them, and their memory again.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use tokenizers::models::{ModelWrapper, TrainerWrapper};
+use tokenizers::models::bpe::{BPE, BpeTrainer};
 use tokenizers::{
     DecoderWrapper, Model, NormalizerWrapper, PostProcessorWrapper, PreTokenizerWrapper, Result,
     Token, TokenizerImpl,
@@ -22,58 +22,42 @@ pub(super) type Pipeline = TokenizerImpl<
 
 /// The model; its clones are the same one.
 #[derive(Clone)]
-pub(super) struct SharedModel(Arc<Inner>);
-
-struct Inner {
-    model: ModelWrapper,
-    /// Entries that the model itself must not find in a text, and a pipeline looks for by their names.
-    apart: HashMap<String, u32>,
-}
+pub(super) struct SharedModel(Arc<BPE>);
 
 impl SharedModel {
-    pub(super) fn new(model: impl Into<ModelWrapper>) -> Self {
-        Self::with_entries_apart(model, HashMap::new())
-    }
-
-    /// A model that knows the ids of further entries, and makes none of them of a text.
-    pub(super) fn with_entries_apart(
-        model: impl Into<ModelWrapper>,
-        apart: HashMap<String, u32>,
-    ) -> Self {
-        let model = model.into();
-        SharedModel(Arc::new(Inner { model, apart }))
+    pub(super) fn new(model: BPE) -> Self {
+        SharedModel(Arc::new(model))
     }
 }
 
 impl Model for SharedModel {
-    type Trainer = TrainerWrapper;
+    type Trainer = BpeTrainer;
 
     fn tokenize(&self, sequence: &str) -> Result<Vec<Token>> {
-        self.0.model.tokenize(sequence)
+        self.0.tokenize(sequence)
     }
 
     fn token_to_id(&self, token: &str) -> Option<u32> {
-        let apart = self.0.apart.get(token).copied();
-        apart.or_else(|| self.0.model.token_to_id(token))
+        self.0.token_to_id(token)
     }
 
     fn id_to_token(&self, id: u32) -> Option<String> {
-        self.0.model.id_to_token(id)
+        self.0.id_to_token(id)
     }
 
     fn get_vocab(&self) -> HashMap<String, u32> {
-        self.0.model.get_vocab()
+        self.0.get_vocab()
     }
 
     fn get_vocab_size(&self) -> usize {
-        self.0.model.get_vocab_size()
+        self.0.get_vocab_size()
     }
 
     fn save(&self, folder: &Path, prefix: Option<&str>) -> Result<Vec<PathBuf>> {
-        self.0.model.save(folder, prefix)
+        self.0.save(folder, prefix)
     }
 
-    fn get_trainer(&self) -> TrainerWrapper {
-        self.0.model.get_trainer()
+    fn get_trainer(&self) -> BpeTrainer {
+        self.0.get_trainer()
     }
 }

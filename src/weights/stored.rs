@@ -2,6 +2,7 @@
 //!
 //! Invariant: knows where bytes are and what they mean, not which layout they will get.
 
+use std::collections::HashMap;
 use std::ops::Range;
 
 use super::dequant::TensorType;
@@ -30,25 +31,62 @@ pub struct Stored {
 
 /// The tensors of the files, in their order.
 pub(super) fn stored(tensors: &[StoredTensor]) -> Vec<Stored> {
-    let mut all: Vec<Stored> = vec![];
-    for tensor in tensors {
-        let dimensions = tensor.plain_dimensions().to_vec();
-        let stack = slice_of(&tensor.name).map(|(stack, _)| stack);
-        match all.last_mut() {
-            // The matrices of a stack follow each other.
-            Some(last) if Some(last.name.as_str()) == stack => {
-                last.bytes += tensor.bytes.len() as u64;
-                last.dimensions[2] += 1;
+    let names: Vec<&str> = tensors.iter().map(|tensor| tensor.name.as_str()).collect();
+    let same = |a: usize, b: usize| {
+        let [a, b] = [a, b].map(|at| &tensors[at]);
+        a.plain_dimensions().len() == 2
+            && (a.plain_dimensions(), a.kind) == (b.plain_dimensions(), b.kind)
+    };
+    let of_parts = |(name, parts): (&str, Vec<usize>)| {
+        let first = &tensors[parts[0]];
+        let mut dimensions = first.plain_dimensions().to_vec();
+        if name != first.name {
+            dimensions.push(parts.len());
+        }
+        let bytes = parts.iter().map(|&part| tensors[part].bytes.len() as u64);
+        Stored {
+            name: name.to_owned(),
+            dimensions,
+            kind: first.kind.name(),
+            bytes: bytes.sum(),
+        }
+    };
+    stacks(&names, same).into_iter().map(of_parts).collect()
+}
+
+/// Names of files' tensors with the numbers of what they were cut into. The matrices of a stack, `X_exps.weight.0` and
+/// so on, are one where all of them are there and alike (`same`), and nothing else has the name of the whole; a
+/// stack stands where its first matrix stands.
+pub(super) fn stacks<'a>(
+    names: &[&'a str],
+    same: impl Fn(usize, usize) -> bool,
+) -> Vec<(&'a str, Vec<usize>)> {
+    let mut members: HashMap<&str, Vec<(usize, usize)>> = HashMap::new();
+    for (number, name) in names.iter().enumerate() {
+        if let Some((stack, index)) = slice_of(name) {
+            members.entry(stack).or_default().push((index, number));
+        }
+    }
+    for name in names {
+        members.remove(name);
+    }
+    members.retain(|_, members| {
+        members.sort_unstable();
+        let first = members[0].1;
+        let mut numbered = members.iter().enumerate();
+        numbered.all(|(place, &(index, number))| index == place && same(first, number))
+    });
+    let mut all = vec![];
+    for (number, &name) in names.iter().enumerate() {
+        match slice_of(name).and_then(|(stack, _)| members.get_key_value(stack)) {
+            None => all.push((name, vec![number])),
+            Some((stack, members)) => {
+                let first = members.iter().map(|&(_, number)| number).min();
+                if first == Some(number) {
+                    let parts = members.iter().map(|&(_, number)| number);
+                    all.push((*stack, parts.collect()));
+                }
             }
-            _ => all.push(Stored {
-                name: stack.unwrap_or(&tensor.name).to_owned(),
-                dimensions: match stack {
-                    Some(_) => [&dimensions[..], &[1]].concat(),
-                    None => dimensions,
-                },
-                kind: tensor.kind.name(),
-                bytes: tensor.bytes.len() as u64,
-            }),
         }
     }
     all
@@ -80,7 +118,7 @@ pub fn slice_name(name: &str, index: usize, count: usize) -> String {
 }
 
 /// The stack that a matrix of it names, and its place there: the inverse of [`slice_name`].
-pub(super) fn slice_of(name: &str) -> Option<(&str, usize)> {
+fn slice_of(name: &str) -> Option<(&str, usize)> {
     let (stack, index) = name.rsplit_once('.')?;
     let index = index.parse().ok()?;
     stack.contains(STACK).then_some((stack, index))
@@ -178,6 +216,32 @@ impl RowOrder {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn stacks_are_whole_or_not_joined() {
+        let joined = |names: &[&str], same: bool| -> Vec<(String, Vec<usize>)> {
+            let all = stacks(names, |a, b| a == b || same);
+            let own = all.into_iter();
+            own.map(|(name, parts)| (name.to_owned(), parts)).collect()
+        };
+        let one = |name: &str, part| (name.to_owned(), vec![part]);
+        let places = [0, 10, 11, 1, 2, 3, 4, 5, 6, 7, 8, 9];
+        let mut names: Vec<String> = places.map(|place| format!("a_exps.w.{place}")).to_vec();
+        names.insert(0, "b.w.0".to_owned());
+        let names: Vec<&str> = names.iter().map(String::as_str).collect();
+        let parts = vec![1, 4, 5, 6, 7, 8, 9, 10, 11, 12, 2, 3];
+        assert_eq!(
+            joined(&names, true),
+            [one("b.w.0", 0), ("a_exps.w".to_owned(), parts)]
+        );
+        assert_eq!(joined(&names, false).len(), 13);
+        // One is missing, or stands twice, or something else has the name.
+        assert_eq!(joined(&names[..12], true).len(), 12);
+        let apart = ["a_exps.w.0", "a_exps.w"];
+        assert_eq!(joined(&apart, true), [one(apart[0], 0), one(apart[1], 1)]);
+        let twice = ["a_exps.w.0", "a_exps.w.00"];
+        assert_eq!(joined(&twice, true).len(), 2);
+    }
 
     #[test]
     fn pairs_come_together_within_each_head() {

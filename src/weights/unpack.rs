@@ -5,7 +5,6 @@
 //! tensor's checksum is compared before its values go out; a damaged cache file gives an error and no file,
 //! because whoever gave the output drops it.
 
-use std::collections::HashMap;
 use std::io::{self, Write};
 
 use safetensors::{Dtype, tensor};
@@ -15,7 +14,7 @@ use crate::compute::Panels;
 use crate::tensor::{Layout, PANEL_ROWS, TensorSpec, Values};
 
 use super::gguf::write;
-use super::stored::slice_of;
+use super::stored::stacks;
 use super::{Metadata, Progress, Work};
 
 /// Safetensors files pad their header to this many bytes, so that the values are aligned.
@@ -86,36 +85,30 @@ struct Whole<'a> {
     bytes: u64,
 }
 
-/// The tensors as the model has them: the experts of a mixture are stored one by one, and are one tensor there. A
-/// stack stands where its first matrix stood.
+/// The tensors as the model has them: the experts of a mixture are stored one by one, and are one tensor there.
 fn wholes(specs: &[TensorSpec]) -> Vec<Whole<'_>> {
-    let mut stacks: HashMap<&str, usize> = HashMap::new();
-    let mut wholes: Vec<Whole<'_>> = vec![];
-    for (index, spec) in specs.iter().enumerate() {
-        let stack = slice_of(&spec.name).map(|(stack, _)| stack);
-        let place = stack.map_or(wholes.len(), |name| {
-            *stacks.entry(name).or_insert(wholes.len())
-        });
-        if place == wholes.len() {
-            wholes.push(Whole {
-                name: stack.unwrap_or(&spec.name),
-                parts: vec![],
-                shape: match spec.layout {
-                    Layout::Vector => vec![spec.cols],
-                    Layout::Panels | Layout::Rows => vec![spec.rows, spec.cols],
-                },
-                bytes: 0,
-            });
+    let names: Vec<&str> = specs.iter().map(|spec| spec.name.as_str()).collect();
+    let same = |a: usize, b: usize| {
+        let shape = |spec: &TensorSpec| (spec.layout != Layout::Vector, spec.rows, spec.cols);
+        specs[a].layout != Layout::Vector && shape(&specs[a]) == shape(&specs[b])
+    };
+    let whole = |(name, parts): (_, Vec<usize>)| {
+        let first = &specs[parts[0]];
+        let mut shape = match first.layout {
+            Layout::Vector => vec![first.cols],
+            Layout::Panels | Layout::Rows => vec![first.rows, first.cols],
+        };
+        if name != first.name {
+            shape.insert(0, parts.len());
         }
-        wholes[place].parts.push(index);
-        wholes[place].bytes += plain_bytes(spec);
-    }
-    for place in stacks.into_values() {
-        let stack = &mut wholes[place];
-        stack.parts.sort_by_key(|&part| slice_of(&specs[part].name));
-        stack.shape.insert(0, stack.parts.len());
-    }
-    wholes
+        Whole {
+            name,
+            bytes: parts.iter().map(|&part| plain_bytes(&specs[part])).sum(),
+            parts,
+            shape,
+        }
+    };
+    stacks(&names, same).into_iter().map(whole).collect()
 }
 
 /// Bytes of the tensor without panel padding.

@@ -23,7 +23,9 @@ pub use block::{BLOCK, HeadBlock};
 use softmax::{SoftMax, merge};
 
 use super::Isa;
-use super::matmul::{Fetch, MAX_GROUP, NO_PANELS, Store, TILE_TOKENS, Tile, group_size, run_tile};
+use super::matmul::{
+    FEW_TOKENS, Fetch, MAX_GROUP, NO_PANELS, Store, TILE_TOKENS, Tile, group_size, run_tile,
+};
 
 /// Positions in one span.
 pub const SPAN: usize = 512;
@@ -33,12 +35,6 @@ pub const MAX_HEAD_DIM: usize = 256;
 pub const MAX_ROWS: usize = TILE_TOKENS;
 
 const SPAN_BLOCKS: usize = SPAN / BLOCK;
-
-/// Up to so many rows reading keys and values takes longer than multiplying them: what comes next is fetched in both
-/// products, values during the scores, and the keys of the next span during the value sum. Behind 7600 positions of
-/// SmolLM2 a token took 0.79 of the time that it took when all was fetched during the scores. More rows find keys and
-/// values in a cache, where the rows before them left them; prompts lost 5 % by the same.
-const FEW_ROWS: usize = 6;
 
 /// Rows of queries that see the same keys and values: `heads` of one token, then the same of the next token, and
 /// so on. The positions of all tokens lie in one KV block, so that every row reads the same blocks, whoever its
@@ -255,7 +251,11 @@ fn one_span<'b, F: Fn(usize) -> Values<'b>>(
             let tile = Tile {
                 panels: &panels[..group],
                 cols: BLOCK,
-                fetch: match rows <= FEW_ROWS {
+                // Few rows fetch what comes next in both products, values during the scores, and the keys of the next
+                // span here: behind 7600 positions of SmolLM2 a token took 0.79 of the time that it took when all
+                // was fetched during the scores. More rows find keys and values in a cache, where the rows
+                // before them left them; prompts lost 5 % by the same.
+                fetch: match rows <= FEW_TOKENS {
                     true => Fetch::NextEach(&next[..group]),
                     false => Fetch::Nothing,
                 },
@@ -308,14 +308,14 @@ fn scores<'b, F: Fn(usize) -> Values<'b>>(
         for (index, place) in (first + done..).zip(0..group) {
             let (keys, values) = head.split((query.block)(index));
             (panels[place], their_values[place]) = (keys, values);
-            // The keys of the next blocks, and the values that follow all scores: each lies in pages of its
-            // own, where the hardware knows nothing yet. Without, reading keys and values was half as fast.
+            // Many rows: the keys of the next blocks, and the values that follow all scores. Each lies in pages of
+            // its own, where the hardware knows nothing yet. Without, reading keys and values was half as fast.
             next[place] = [(query.block)((index + group).min(last)), values];
         }
         let tile = Tile {
             panels: &panels[..group],
             cols: head.head_dim,
-            fetch: match rows <= FEW_ROWS {
+            fetch: match rows <= FEW_TOKENS {
                 true => Fetch::NextEach(&their_values[..group]),
                 false => Fetch::NextTwo(&next[..group]),
             },

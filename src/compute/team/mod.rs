@@ -1,7 +1,8 @@
 //! A team of threads that computes one phase after the other without locks.
 //!
 //! A phase is a number of chunks. The leader publishes it to every thread as that thread's share; each takes the
-//! chunks of its own share, then what is left of the others', and the leader returns when all chunks are done. A
+//! chunks of its own share, then what is left of the others', and the leader returns when all chunks are done. Who
+//! comes when others have done all of its share does not look for more: its next share is soon there. A
 //! helper that is late finds nothing to take and costs nothing: on a machine with another busy process, half a
 //! phase never waits for a thread that is not running.
 //!

@@ -133,12 +133,19 @@ fn who_is_held_up_in_a_chunk_loses_the_rest_of_the_share() {
     let finished = AtomicU32::new(0);
     for held in [0, 5, 9] {
         finished.store(0, Ordering::Release);
-        team.chunks(&mut [0u8; 10], 1, |index, _| {
-            // Would never end if the other thread left the rest of this share alone.
-            while index == held && finished.load(Ordering::Acquire) < 9 {
-                std::hint::spin_loop();
-            }
-            finished.fetch_add(1, Ordering::Release);
+        let start = Instant::now();
+        team.step(|| {
+            team.chunks(&mut [0u8; 10], 1, |index, _| {
+                // The other thread must not leave the rest of this share alone.
+                while index == held && finished.load(Ordering::Acquire) < 9 {
+                    assert!(
+                        start.elapsed() < Duration::from_secs(60),
+                        "chunk {held} waits"
+                    );
+                    std::thread::yield_now();
+                }
+                finished.fetch_add(1, Ordering::Release);
+            });
         });
         assert_eq!(finished.load(Ordering::Acquire), 10);
     }

@@ -7,7 +7,7 @@
 use std::arch::x86_64::*;
 
 use crate::compute::isa::Kernel;
-use crate::compute::matmul::{Fetch, Store, Tile};
+use crate::compute::matmul::{FEW_TOKENS, Fetch, Store, Tile};
 use crate::tensor::{Element, PANEL_ROWS};
 
 /// How far ahead of the current line each panel is fetched into the second-level cache, in bytes. From 7 tokens on
@@ -16,7 +16,6 @@ use crate::tensor::{Element, PANEL_ROWS};
 /// sixth slower. Few tokens gain 2 to 6 % from 2 KiB (BF16 4 to 10 %), which 4 KiB or the first level do not give.
 const AHEAD: usize = 4096;
 const AHEAD_OF_FEW: usize = 2048;
-const FEW_TOKENS: usize = 6;
 
 const fn ahead_of(tokens: usize) -> usize {
     if tokens <= FEW_TOKENS {
@@ -87,23 +86,21 @@ impl Avx512 {
             Fetch::Own(_) => OWN,
             Fetch::Next(_) if tile.tokens >= SEVERAL_FROM_TOKENS => NEXT,
             Fetch::Input if tile.tokens >= SEVERAL_FROM_TOKENS => INPUT,
-            Fetch::NextEach(_) => NEXT_EACH,
-            Fetch::NextTwo(_) => NEXT_TWO,
+            Fetch::NextEach(_) if tile.tokens <= FEW_TOKENS => NEXT_EACH,
+            Fetch::NextTwo(_) if tile.tokens > FEW_TOKENS => NEXT_TWO,
             _ => NOTHING,
         };
         match (tile.panels.len(), fetch) {
             (1, OWN) => by_tokens!(1, OWN: 1 2 3 4 5 6 7 8 9 10 11 12 13 14),
             (1, INPUT) => by_tokens!(1, INPUT: 7 8 9 10 11 12 13 14),
             (2, INPUT) => by_tokens!(2, INPUT: 7 8 9 10 11 12 13 14),
-            (1, NEXT_TWO) => by_tokens!(1, NEXT_TWO: 1 2 3 4 5 6 7 8 9 10 11 12 13 14),
-            (1, NEXT_EACH) => by_tokens!(1, NEXT_EACH: 1 2 3 4 5 6 7 8 9 10 11 12 13 14),
-            (2, NEXT_TWO) => by_tokens!(2, NEXT_TWO: 1 2 3 4 5 6 7 8 9 10 11 12 13 14),
-            (2, NEXT_EACH) => by_tokens!(2, NEXT_EACH: 1 2 3 4 5 6 7 8 9 10 11 12 13 14),
+            (1, NEXT_TWO) => by_tokens!(1, NEXT_TWO: 7 8 9 10 11 12 13 14),
+            (1, NEXT_EACH) => by_tokens!(1, NEXT_EACH: 1 2 3 4 5 6),
+            (2, NEXT_TWO) => by_tokens!(2, NEXT_TWO: 7 8 9 10 11 12 13 14),
+            (2, NEXT_EACH) => by_tokens!(2, NEXT_EACH: 1 2 3 4 5 6),
             (3, OWN) => by_tokens!(3, OWN: 7 8 9),
             (3, NEXT_TWO) => by_tokens!(3, NEXT_TWO: 7 8 9),
-            (3, NEXT_EACH) => by_tokens!(3, NEXT_EACH: 7 8 9),
             (3, _) => by_tokens!(3, NOTHING: 7 8 9),
-            (4, NEXT_TWO) => by_tokens!(4, NEXT_TWO: 1 2 3 4 5 6),
             (4, NEXT_EACH) => by_tokens!(4, NEXT_EACH: 1 2 3 4 5 6),
             (1, NEXT) => by_tokens!(1, NEXT: 7 8 9 10 11 12 13 14),
             (1, _) => by_tokens!(1, NOTHING: 1 2 3 4 5 6 7 8 9 10 11 12 13 14),
@@ -191,13 +188,8 @@ unsafe fn kernel<const P: usize, const T: usize, const FETCH: u8, const BF16: bo
             }
             if FETCH == NEXT_TWO && !$odd {
                 for p in 0..P {
-                    let line = next[p][0].wrapping_add(offset);
-                    if T <= FEW_TOKENS {
-                        _mm_prefetch::<_MM_HINT_T0>(line.cast());
-                    } else {
-                        // A full tile's activations need the first level: prompts gain 2 to 5 %.
-                        _mm_prefetch::<_MM_HINT_T1>(line.cast());
-                    }
+                    // A full tile's activations need the first level: prompts gain 2 to 5 %.
+                    _mm_prefetch::<_MM_HINT_T1>(next[p][0].wrapping_add(offset).cast());
                     _mm_prefetch::<_MM_HINT_T1>(next[p][1].wrapping_add(offset).cast());
                 }
             }
