@@ -88,9 +88,13 @@ struct Whole<'a> {
 /// The tensors as the model has them: the experts of a mixture are stored one by one, and are one tensor there.
 fn wholes(specs: &[TensorSpec]) -> Vec<Whole<'_>> {
     let names: Vec<&str> = specs.iter().map(|spec| spec.name.as_str()).collect();
+    let matrix = |spec: &TensorSpec| {
+        let shape = (spec.rows, spec.cols);
+        (spec.layout != Layout::Vector).then_some(shape)
+    };
     let same = |a: usize, b: usize| {
-        let shape = |spec: &TensorSpec| (spec.layout != Layout::Vector, spec.rows, spec.cols);
-        specs[a].layout != Layout::Vector && shape(&specs[a]) == shape(&specs[b])
+        let shape = matrix(&specs[a]);
+        shape.is_some() && shape == matrix(&specs[b])
     };
     let whole = |(name, parts): (_, Vec<usize>)| {
         let first = &specs[parts[0]];

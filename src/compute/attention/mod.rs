@@ -238,26 +238,30 @@ fn one_span<'b, F: Fn(usize) -> Values<'b>>(
     o.fill(0.0);
     for (index, p) in p.chunks_exact(line).enumerate() {
         let (_, values) = head.split((query.block)(first + index));
-        let soon = ((span + 1) * SPAN_BLOCKS + index).min(query.position / BLOCK);
-        let (keys, _) = head.split((query.block)(soon));
+        // Few rows fetch what comes next in both products, values during the scores, and the keys of the next span
+        // here: behind 7600 positions of SmolLM2 a token took 0.79 of the time that it took when all was fetched
+        // during the scores. More rows find keys and values in a cache, where the rows before them left them;
+        // prompts lost 5 % by the same.
+        let keys = (rows <= FEW_TOKENS).then(|| {
+            let soon = ((span + 1) * SPAN_BLOCKS + index).min(query.position / BLOCK);
+            head.split((query.block)(soon)).0
+        });
         let mut done = 0;
         while done < head.panels() {
             let group = group_size(isa, head.panels() - done, rows);
             let (mut panels, mut next) = (NO_PANELS, NO_PANELS);
             for (number, place) in (done..done + group).zip(0..) {
-                (panels[place], next[place]) =
-                    (value_panel(values, number), value_panel(keys, number));
+                panels[place] = value_panel(values, number);
+                if let Some(keys) = keys {
+                    next[place] = value_panel(keys, number);
+                }
             }
             let tile = Tile {
                 panels: &panels[..group],
                 cols: BLOCK,
-                // Few rows fetch what comes next in both products, values during the scores, and the keys of the next
-                // span here: behind 7600 positions of SmolLM2 a token took 0.79 of the time that it took when all
-                // was fetched during the scores. More rows find keys and values in a cache, where the rows
-                // before them left them; prompts lost 5 % by the same.
-                fetch: match rows <= FEW_TOKENS {
-                    true => Fetch::NextEach(&next[..group]),
-                    false => Fetch::Nothing,
+                fetch: match keys {
+                    Some(_) => Fetch::NextEach(&next[..group]),
+                    None => Fetch::Nothing,
                 },
                 x: p,
                 x_block: line,
