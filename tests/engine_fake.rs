@@ -9,7 +9,7 @@ use async_channel::{Receiver, Sender};
 use woolly::config::Workers;
 use woolly::engine::{Pool, Shape, Stepper, Task, Vocabulary};
 use woolly::job::{Event, FinishReason, JobId, SamplingParams, SequenceEvent, Token};
-use woolly::model::{BatchToken, Error, KV_BLOCK_TOKENS};
+use woolly::model::{BatchToken, Error, KV_BLOCK_TOKENS, PerReach, Reach};
 
 pub(crate) const VOCAB: usize = 48;
 pub(crate) const CONTEXT: usize = 512;
@@ -71,6 +71,8 @@ pub(crate) struct Counts {
 #[derive(Clone)]
 pub(crate) struct FakeModel {
     pub(crate) blocks: usize,
+    /// Positions that a token sees in layers with a window, and the blocks for those.
+    pub(crate) window: Option<(usize, usize)>,
     /// After a prompt of one token, greedy draws follow this list; otherwise logits are hashes.
     pub(crate) script: Option<Arc<[u32]>>,
     /// One message is taken before each step, so that a test decides when steps happen.
@@ -86,6 +88,7 @@ impl FakeModel {
         let counts = Arc::default();
         FakeModel {
             blocks,
+            window: None,
             script: None,
             gate: None,
             counts,
@@ -110,26 +113,60 @@ impl FakeModel {
         self.counts.threads.lock().expect("not poisoned").push(name);
         Ok(FakeStepper {
             model: self.clone(),
-            memory: vec![[None; KV_BLOCK_TOKENS]; self.blocks],
-            free: (0..self.blocks).collect(),
-            holders: vec![0; self.blocks],
+            memory: PerReach {
+                all: Memory::new(self.blocks),
+                window: Memory::new(self.window.map_or(0, |(_, blocks)| blocks)),
+            },
             logits: Vec::new(),
         })
     }
 }
 
-/// Block numbers, in position order.
+/// Block numbers, in position order; `None` for those that a window left behind.
 #[derive(Default)]
-pub(crate) struct FakeTable(Vec<usize>);
+pub(crate) struct FakeTable(PerReach<Vec<Option<usize>>>);
 
 pub(crate) struct FakeStepper {
     model: FakeModel,
+    memory: PerReach<Memory>,
+    logits: Vec<f32>,
+}
+
+/// The blocks of one kind.
+#[derive(Default)]
+struct Memory {
     /// The token of each position of each block; `None` until it is computed.
-    memory: Vec<[Option<u32>; KV_BLOCK_TOKENS]>,
+    tokens: Vec<[Option<u32>; KV_BLOCK_TOKENS]>,
     free: Vec<usize>,
     /// Tables, and the engine's own memory of prefixes.
     holders: Vec<usize>,
-    logits: Vec<f32>,
+}
+
+impl Memory {
+    fn new(blocks: usize) -> Self {
+        Memory {
+            tokens: vec![[None; KV_BLOCK_TOKENS]; blocks],
+            free: (0..blocks).collect(),
+            holders: vec![0; blocks],
+        }
+    }
+
+    fn drop_holder(&mut self, block: usize) {
+        assert!(self.holders[block] > 0, "a block is given back twice");
+        self.holders[block] -= 1;
+        if self.holders[block] == 0 {
+            self.free.push(block);
+        }
+    }
+}
+
+impl FakeStepper {
+    fn token(&self, table: &FakeTable, reach: Reach, position: usize) -> u32 {
+        let block = table.0.of(reach)[position / KV_BLOCK_TOKENS];
+        let block = block.expect("a block that is seen was given back");
+        let id = self.memory.of(reach).tokens[block][position % KV_BLOCK_TOKENS];
+        id.expect("a position before this token was never computed")
+    }
 }
 
 impl Stepper for FakeStepper {
@@ -139,66 +176,81 @@ impl Stepper for FakeStepper {
         self.model.cheap_tokens
     }
 
-    fn free_blocks(&mut self) -> usize {
-        self.free.len()
+    fn window(&self) -> Option<usize> {
+        self.model.window.map(|(positions, _)| positions)
+    }
+
+    fn free_blocks(&mut self, reach: Reach) -> usize {
+        self.memory.of(reach).free.len()
     }
 
     fn total_blocks(&mut self) -> usize {
-        self.memory.len()
+        self.memory.all.tokens.len()
     }
 
-    fn grow(&mut self, table: &mut FakeTable, positions: usize) -> bool {
+    fn grow(&mut self, table: &mut FakeTable, reach: Reach, positions: usize) -> bool {
+        let (table, memory) = (table.0.of_mut(reach), self.memory.of_mut(reach));
         let more = positions
             .div_ceil(KV_BLOCK_TOKENS)
-            .saturating_sub(table.0.len());
-        if more > self.free.len() {
+            .saturating_sub(table.len());
+        if more > memory.free.len() {
             return false;
         }
         for _ in 0..more {
-            let block = self.free.pop().expect("counted above");
-            self.memory[block] = [None; KV_BLOCK_TOKENS];
-            self.holders[block] = 1;
-            table.0.push(block);
+            let block = memory.free.pop().expect("counted above");
+            memory.tokens[block] = [None; KV_BLOCK_TOKENS];
+            memory.holders[block] = 1;
+            table.push(Some(block));
         }
         true
     }
 
+    fn slide(&mut self, table: &mut FakeTable, first: usize) {
+        for block in &mut table.0.window[..first] {
+            if let Some(block) = block.take() {
+                self.memory.window.drop_holder(block);
+            }
+        }
+    }
+
     fn release(&mut self, table: &mut FakeTable) {
-        for block in std::mem::take(&mut table.0) {
-            self.drop_holder(block as u32);
+        for reach in [Reach::All, Reach::Window] {
+            for block in std::mem::take(table.0.of_mut(reach)).into_iter().flatten() {
+                self.memory.of_mut(reach).drop_holder(block);
+            }
         }
     }
 
-    fn block(&self, table: &FakeTable, index: usize) -> u32 {
-        table.0[index] as u32
+    fn block(&self, table: &FakeTable, reach: Reach, index: usize) -> u32 {
+        table.0.of(reach)[index].expect("a block that is there") as u32
     }
 
-    fn share(&mut self, table: &mut FakeTable, block: u32) {
-        self.add_holder(block);
-        table.0.push(block as usize);
+    fn share(&mut self, table: &mut FakeTable, reach: Reach, block: Option<u32>) {
+        if let Some(block) = block {
+            self.add_holder(reach, block);
+        }
+        table
+            .0
+            .of_mut(reach)
+            .push(block.map(|block| block as usize));
     }
 
-    fn replace(&mut self, table: &mut FakeTable, index: usize, block: u32) {
-        self.add_holder(block);
-        let before = std::mem::replace(&mut table.0[index], block as usize);
-        self.drop_holder(before as u32);
+    fn replace(&mut self, table: &mut FakeTable, reach: Reach, index: usize, block: u32) {
+        self.add_holder(reach, block);
+        let before = table.0.of_mut(reach)[index].replace(block as usize);
+        self.drop_holder(reach, before.expect("a block that is there") as u32);
     }
 
-    fn add_holder(&mut self, block: u32) {
-        let block = block as usize;
-        assert!(self.holders[block] > 0, "a free block is shared");
-        let full = self.memory[block].iter().all(Option::is_some);
+    fn add_holder(&mut self, reach: Reach, block: u32) {
+        let (block, memory) = (block as usize, self.memory.of_mut(reach));
+        assert!(memory.holders[block] > 0, "a free block is shared");
+        let full = memory.tokens[block].iter().all(Option::is_some);
         assert!(full, "a block is shared before all of it is computed");
-        self.holders[block] += 1;
+        memory.holders[block] += 1;
     }
 
-    fn drop_holder(&mut self, block: u32) {
-        let block = block as usize;
-        assert!(self.holders[block] > 0, "a block is given back twice");
-        self.holders[block] -= 1;
-        if self.holders[block] == 0 {
-            self.free.push(block);
-        }
+    fn drop_holder(&mut self, reach: Reach, block: u32) {
+        self.memory.of_mut(reach).drop_holder(block as usize);
     }
 
     fn forward(&mut self, tables: &[&FakeTable], batch: &[BatchToken]) -> &[f32] {
@@ -219,15 +271,25 @@ impl Stepper for FakeStepper {
         for token in batch {
             assert_ne!(token.id, PANIC, "the fake model was asked to panic");
             let table = tables[token.table];
-            let block = table.0[token.position / KV_BLOCK_TOKENS];
-            assert_eq!(self.holders[block], 1, "a shared block is written");
-            self.memory[block][token.position % KV_BLOCK_TOKENS] = Some(token.id);
+            for reach in [Reach::All, Reach::Window] {
+                if reach == Reach::All || self.model.window.is_some() {
+                    let block = table.0.of(reach)[token.position / KV_BLOCK_TOKENS];
+                    let block = block.expect("a block that was given back is written");
+                    let memory = self.memory.of_mut(reach);
+                    assert_eq!(memory.holders[block], 1, "a shared block is written");
+                    memory.tokens[block][token.position % KV_BLOCK_TOKENS] = Some(token.id);
+                }
+            }
+            if let Some((window, _)) = self.model.window {
+                for position in (token.position + 1).saturating_sub(window)..=token.position {
+                    let [all, windowed] =
+                        [Reach::All, Reach::Window].map(|reach| self.token(table, reach, position));
+                    assert_eq!(all, windowed, "a window shows something else");
+                }
+            }
             if token.logits {
-                let history = (0..=token.position).map(|position| {
-                    let block = table.0[position / KV_BLOCK_TOKENS];
-                    let id = self.memory[block][position % KV_BLOCK_TOKENS];
-                    id.expect("a position before this token was never computed")
-                });
+                let history =
+                    (0..=token.position).map(|position| self.token(table, Reach::All, position));
                 let row = row(history, self.model.script.as_deref());
                 self.logits.extend(row);
                 counts.rows.fetch_add(1, Ordering::SeqCst);

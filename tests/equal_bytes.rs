@@ -165,6 +165,27 @@ fn tiny_model_with_a_kv_pool_that_forces_preemption() {
 }
 
 #[test]
+fn sliding_windows_in_little_memory() {
+    let loaded = small("gemma3.gguf");
+    assert_eq!(loaded.model.hyper().window(), Some(32));
+    let block = loaded.model.kv_block_bytes() as u64;
+    let with = |slots, prefill_chunk, blocks| Setup {
+        slots,
+        prefill_chunk,
+        kv_bytes: blocks * block,
+        ..Setup::default()
+    };
+    // Memory for everything; rings for all slots; hardly enough for one.
+    let setups = [
+        Setup::default(),
+        with(2, 128, 20),
+        with(12, 7, 60),
+        with(12, 64, 16),
+    ];
+    assert_equal(&loaded, &setups, &prompts(&loaded, 24, 100));
+}
+
+#[test]
 fn tiny_model_over_several_attention_spans() {
     let loaded = tiny();
     let text = "one two three four five ".repeat(60);

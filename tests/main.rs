@@ -42,6 +42,7 @@ mod engine_fake;
 mod engine_pool;
 mod engine_prefix;
 mod engine_text;
+mod engine_window;
 mod equal_bytes;
 mod folder_header;
 mod folder_tokenizer;

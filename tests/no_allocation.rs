@@ -1,7 +1,7 @@
 //! A step takes no memory from the system: buffers are made once.
 
 use woolly::compute::Isa;
-use woolly::model::{BatchToken, BlockTable, Runner};
+use woolly::model::{BatchToken, BlockTable, PerReach, Runner};
 
 use super::support::meter::peak_of;
 use super::support::models::tiny;
@@ -10,10 +10,14 @@ use super::support::models::tiny;
 fn a_step_allocates_nothing() {
     let loaded = tiny();
     // One thread, so that its meter sees all of the step.
-    let mut runner = Runner::new(loaded.model.clone(), Isa::best(), 0, 1, 200, 40).unwrap();
+    let blocks = PerReach {
+        all: 200,
+        window: 0,
+    };
+    let mut runner = Runner::new(loaded.model.clone(), Isa::best(), 0, 1, blocks, 40).unwrap();
     let mut tables = [BlockTable::default(), BlockTable::default()];
     for table in &mut tables {
-        assert!(runner.kv().grow(table, 1200));
+        assert!(runner.kv().grow_both(table, 1200));
     }
     let tables: Vec<&BlockTable> = tables.iter().collect();
     let mut step = |batch: &[BatchToken]| {

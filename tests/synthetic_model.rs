@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use woolly::compute::{Isa, math, reference};
 use woolly::config::{ModelSource, Preset, Synthetic, SyntheticNorm};
-use woolly::model::{BatchToken, BlockTable, Model, Runner};
+use woolly::model::{BatchToken, BlockTable, Model, PerReach, Runner};
 use woolly::tensor::{Element, Layout};
 use woolly::weights::{self, Loaded, WeightStore};
 
@@ -18,9 +18,10 @@ fn load(sizes: &Synthetic) -> Loaded {
 /// The logits of one token at position 0.
 fn forward(loaded: &Loaded, isa: Isa, id: u32) -> Vec<f32> {
     let model = Model::bind(&loaded.store, &loaded.metadata, None, Element::F32).unwrap();
-    let mut runner = Runner::new(Arc::new(model), isa, 0, 2, 1, 1).unwrap();
+    let blocks = PerReach { all: 1, window: 0 };
+    let mut runner = Runner::new(Arc::new(model), isa, 0, 2, blocks, 1).unwrap();
     let mut table = BlockTable::default();
-    assert!(runner.kv().grow(&mut table, 1));
+    assert!(runner.kv().grow_both(&mut table, 1));
     let token = BatchToken {
         id,
         position: 0,

@@ -7,7 +7,7 @@ use std::thread::JoinHandle;
 use crate::compute::Isa;
 use crate::config;
 use crate::job::{Event, JobId, SamplingParams, SequenceEvent};
-use crate::model::{Error, KV_BLOCK_TOKENS, Model, Runner};
+use crate::model::{Error, KV_BLOCK_TOKENS, KvPool, Model, PerReach, Runner, ring_blocks};
 use crate::text::Tokenizer;
 
 use super::draft::MAX_DRAFT;
@@ -65,11 +65,16 @@ impl Pool {
             vocab: model.vocab(),
             context: model.context(),
         };
-        let blocks = kv_blocks(workers, model.kv_block_bytes(), shape.context)?;
+        let need = Need {
+            bytes: model.kv_shape().block_bytes(),
+            context: shape.context,
+            window: model.hyper().window(),
+        };
         let isa = Isa::by_name(compute.isa.name())?;
         let threads = workers.threads_per_worker;
         // Each running sequence may decode one token beside the prompt tokens of the step.
         let max_batch = workers.slots + workers.prefill_chunk + MAX_DRAFT;
+        let blocks = kv_blocks(workers, need, max_batch)?;
         let build =
             move |worker| Runner::new(model.clone(), isa, worker, threads, blocks, max_batch);
         Self::start_with(workers, shape, tokenizer, build, events)
@@ -160,29 +165,70 @@ impl Drop for Pool {
     }
 }
 
-/// KV blocks for each worker: its part of `kv_bytes`, but no more than its slots can ever fill.
+/// Of the blocks for layers that see all positions, the part for which layers with a window have one too, where
+/// the slots need no more: prompts that begin alike, and conversations that go on, find it computed.
+const KEPT_WINDOWS: usize = 4;
+
+/// What a model needs of KV memory.
+#[derive(Debug, Clone, Copy)]
+struct Need {
+    /// Bytes of one block.
+    bytes: PerReach<usize>,
+    context: usize,
+    /// Positions that a token sees in layers with a window.
+    window: Option<usize>,
+}
+
+/// KV blocks for each worker: as many as its part of `kv_bytes` holds, but no more than its slots can ever fill.
+///
+/// Layers with a window have blocks for the rings of all slots in a step of `max_batch` tokens, or one for each of
+/// the others where those are fewer. Either way there is one whenever a sequence that runs needs it: the scheduler
+/// counts the others only.
 fn kv_blocks(
     workers: &config::Workers,
-    block_bytes: usize,
-    context: usize,
-) -> Result<usize, Error> {
+    need: Need,
+    max_batch: usize,
+) -> Result<PerReach<usize>, Error> {
+    let rings = need.window.map_or(0, |window| {
+        workers.slots * ring_blocks(window.min(need.context), 1)
+            + max_batch.div_ceil(KV_BLOCK_TOKENS)
+    });
+    let windowed = |all: usize| match need.window {
+        Some(_) => rings.max(all / KEPT_WINDOWS).min(all),
+        None => 0,
+    };
+    let part = workers.kv_bytes / workers.count as u64;
+    let fits = |all: usize| {
+        let all_bytes = (all as u64).saturating_mul(need.bytes.all as u64);
+        let bytes = (windowed(all) as u64).saturating_mul(need.bytes.window as u64);
+        all_bytes.saturating_add(bytes) <= part
+    };
     let useful = workers
         .slots
-        .saturating_mul(context.div_ceil(KV_BLOCK_TOKENS));
-    let part = workers.kv_bytes / workers.count as u64 / block_bytes as u64;
-    let blocks = usize::try_from(part).unwrap_or(usize::MAX).min(useful);
-    let positions = MIN_POSITIONS.min(context);
-    let least = positions.div_ceil(KV_BLOCK_TOKENS);
+        .saturating_mul(KvPool::blocks_for(need.context));
+    let (mut blocks, mut too_many) = (0, useful.saturating_add(1));
+    while blocks + 1 < too_many {
+        let middle = blocks + (too_many - blocks) / 2;
+        match fits(middle) {
+            true => blocks = middle,
+            false => too_many = middle,
+        }
+    }
+    let positions = MIN_POSITIONS.min(need.context);
+    let least = KvPool::blocks_for(positions);
     if blocks < least {
-        let needed = least as u64 * block_bytes as u64 * workers.count as u64;
+        let needed = (need.bytes.all + need.bytes.window) * least * workers.count;
         return Err(Error::KvBudget {
             bytes: workers.kv_bytes,
             workers: workers.count,
-            needed,
+            needed: needed as u64,
             positions,
         });
     }
-    Ok(blocks)
+    Ok(PerReach {
+        all: blocks,
+        window: windowed(blocks),
+    })
 }
 
 #[cfg(test)]
@@ -200,27 +246,63 @@ mod tests {
         }
     }
 
+    /// Blocks of a model without windows.
+    fn plain(workers: &config::Workers, bytes: usize, context: usize) -> Result<usize, Error> {
+        let need = Need {
+            bytes: PerReach {
+                all: bytes,
+                window: 0,
+            },
+            context,
+            window: None,
+        };
+        let blocks = kv_blocks(workers, need, 100)?;
+        assert_eq!(blocks.window, 0);
+        Ok(blocks.all)
+    }
+
     #[test]
     fn kv_memory_is_divided_among_workers() {
-        assert_eq!(kv_blocks(&workers(2, 8, 100_000), 1000, 4096).unwrap(), 50);
-        assert_eq!(kv_blocks(&workers(1, 8, 100_999), 1000, 4096).unwrap(), 100);
+        assert_eq!(plain(&workers(2, 8, 100_000), 1000, 4096).unwrap(), 50);
+        assert_eq!(plain(&workers(1, 8, 100_999), 1000, 4096).unwrap(), 100);
     }
 
     #[test]
     fn no_more_blocks_than_the_slots_can_fill() {
-        assert_eq!(kv_blocks(&workers(1, 3, u64::MAX), 1, 33).unwrap(), 9);
+        assert_eq!(plain(&workers(1, 3, u64::MAX), 1, 33).unwrap(), 9);
+    }
+
+    #[test]
+    fn layers_with_a_window_have_blocks_for_the_rings_of_all_slots() {
+        let blocks = |slots, kv_bytes, all| {
+            let need = Need {
+                bytes: PerReach { all, window: 500 },
+                context: 4096,
+                window: Some(512),
+            };
+            let blocks = kv_blocks(&workers(1, slots, kv_bytes), need, 520).unwrap();
+            (blocks.all, blocks.window)
+        };
+        // Two rings of 34 blocks, and 33 for the tokens of a step.
+        assert_eq!(blocks(2, 80_000, 100), (295, 101));
+        // More of the others than four times that.
+        assert_eq!(blocks(2, u64::MAX, 100), (512, 128));
+        // Too little for the rings: one for each of the others.
+        assert_eq!(blocks(2, 48_000, 100), (80, 80));
+        // No layer without a window.
+        assert_eq!(blocks(2, 64_000, 0), (512, 128));
     }
 
     #[test]
     fn too_little_kv_memory_is_refused_with_what_is_needed() {
-        let error = kv_blocks(&workers(2, 8, 7999), 1000, 4096)
+        let error = plain(&workers(2, 8, 7999), 1000, 4096)
             .unwrap_err()
             .to_string();
         assert_eq!(
             error,
             "workers.kv_bytes is 7999, but 2 worker(s) need at least 8000 for 64 positions each"
         );
-        assert_eq!(kv_blocks(&workers(2, 8, 8000), 1000, 4096).unwrap(), 4);
-        assert_eq!(kv_blocks(&workers(1, 1, 1000), 1000, 10).unwrap(), 1);
+        assert_eq!(plain(&workers(2, 8, 8000), 1000, 4096).unwrap(), 4);
+        assert_eq!(plain(&workers(1, 1, 1000), 1000, 10).unwrap(), 1);
     }
 }

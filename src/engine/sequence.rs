@@ -6,6 +6,8 @@
 //! Invariant: whatever happens around it (batch, preemption, another worker), the events of a
 //! sequence depend only on its task, the weights and the vocabulary.
 
+use std::ops::Range;
+
 use crate::job::{Event, FinishReason, Shaping, Token};
 use crate::model::{BatchToken, KV_BLOCK_TOKENS};
 use crate::text::StreamDecoder;
@@ -41,6 +43,8 @@ pub(super) struct Sequence<T> {
     pub(super) table: T,
     /// Blocks in `table`.
     pub(super) held: usize,
+    /// Those it has for layers with a window, as far as the window shows them.
+    pub(super) ring: Range<usize>,
     /// What the index knows of its first blocks, in their order.
     pub(super) chain: Vec<NodeId>,
     /// Positions whose keys and values are in those blocks.
@@ -85,6 +89,7 @@ impl<T: Default> Sequence<T> {
         Ok(Sequence {
             table: T::default(),
             held: 0,
+            ring: 0..0,
             chain: Vec::new(),
             computed: 0,
             ended: false,
@@ -164,33 +169,32 @@ impl<T: Default> Sequence<T> {
         }
     }
 
-    /// The tokens of the block behind those that the index knows, if it is full and not the end: the last token
-    /// must be computed for its logits.
-    pub(super) fn next_shareable(&self) -> Option<BlockTokens> {
-        (self.block_end() < self.known()).then(|| self.next_tokens())
+    /// The tokens of the block `ahead` blocks behind those that the index knows, if the sequence stands right
+    /// behind these, and the block is full, is not the end (the last token must be computed for its logits), and
+    /// nobody wants logits of it.
+    pub(super) fn shareable(&self, ahead: usize) -> Option<BlockTokens> {
+        let place = self.chain.len() + ahead;
+        let mut block = place * KV_BLOCK_TOKENS..(place + 1) * KV_BLOCK_TOKENS;
+        let fits = self.computed == self.chain.len() * KV_BLOCK_TOKENS
+            && block.end < self.known()
+            && !block.any(|position| self.scores_at(position));
+        fits.then(|| self.block_tokens(place))
     }
 
-    /// The tokens of the same block, if all are computed.
+    /// The tokens of the block behind those that the index knows, if all are computed.
     pub(super) fn next_computed(&self) -> Option<BlockTokens> {
-        (self.block_end() <= self.computed).then(|| self.next_tokens())
+        let place = self.chain.len();
+        let computed = (place + 1) * KV_BLOCK_TOKENS <= self.computed;
+        computed.then(|| self.block_tokens(place))
     }
 
-    fn block_end(&self) -> usize {
-        (self.chain.len() + 1) * KV_BLOCK_TOKENS
+    fn block_tokens(&self, place: usize) -> BlockTokens {
+        std::array::from_fn(|index| self.tokens[place * KV_BLOCK_TOKENS + index])
     }
 
-    fn next_tokens(&self) -> BlockTokens {
-        let start = self.chain.len() * KV_BLOCK_TOKENS;
-        std::array::from_fn(|index| self.tokens[start + index])
-    }
-
-    /// Whether it stands right behind the blocks that the index knows, with a prompt to compute of which nobody
-    /// wants logits.
-    pub(super) fn can_take_blocks(&self) -> bool {
-        let block = self.computed..self.computed + KV_BLOCK_TOKENS;
-        !block.into_iter().any(|position| self.scores_at(position))
-            && self.computed == self.chain.len() * KV_BLOCK_TOKENS
-            && self.computed + 1 < self.known()
+    /// Where a step ends that computes `share` tokens and the draft.
+    pub(super) fn end(&self, share: usize) -> usize {
+        self.computed + share + self.draft.len()
     }
 
     /// Whether the logits of `position` score a prompt token that was not scored yet. Once that is done, it is
@@ -269,6 +273,7 @@ impl<T: Default> Sequence<T> {
     pub(super) fn preempt(&mut self) {
         self.computed = 0;
         self.held = 0;
+        self.ring = 0..0;
     }
 
     /// Draws the next token and turns it into text.

@@ -1,7 +1,7 @@
 //! What a worker needs of a model and its vocabulary, as traits, so that scheduling, sampling and
 //! streaming can be tested without weights.
 
-use crate::model::{BatchToken, BlockTable, Runner};
+use crate::model::{BatchToken, BlockTable, Reach, Runner};
 use crate::text::Tokenizer;
 
 /// Sizes of the model that all workers share.
@@ -21,31 +21,40 @@ pub trait Stepper {
     /// Tokens that a step computes in about the time of one.
     fn cheap_tokens(&self) -> usize;
 
-    fn free_blocks(&mut self) -> usize;
+    /// Positions that a token sees in layers with a window. Without such layers no blocks for them are asked for.
+    fn window(&self) -> Option<usize>;
 
+    fn free_blocks(&mut self, reach: Reach) -> usize;
+
+    /// Blocks for the layers that see all positions.
     fn total_blocks(&mut self) -> usize;
 
-    /// Grows `table` to hold `positions`; false, with nothing changed, when too few blocks are free.
+    /// Grows the blocks of one kind in `table` to hold `positions`; false, with nothing changed, when too few are
+    /// free.
     #[must_use]
-    fn grow(&mut self, table: &mut Self::Table, positions: usize) -> bool;
+    fn grow(&mut self, table: &mut Self::Table, reach: Reach, positions: usize) -> bool;
+
+    /// Gives the blocks before number `first` back that belong to layers with a window.
+    fn slide(&mut self, table: &mut Self::Table, first: usize);
 
     /// Gives all blocks of `table` back: those are free that nobody else holds.
     fn release(&mut self, table: &mut Self::Table);
 
     /// Number of the block of `table` that holds positions `16 * index..`.
-    fn block(&self, table: &Self::Table, index: usize) -> u32;
+    fn block(&self, table: &Self::Table, reach: Reach, index: usize) -> u32;
 
-    /// Puts a block that is held already at the end of `table`; it is not written again.
-    fn share(&mut self, table: &mut Self::Table, block: u32);
+    /// Puts a block that is held already at the end of `table`, or nothing that a window still shows; it is not
+    /// written again.
+    fn share(&mut self, table: &mut Self::Table, reach: Reach, block: Option<u32>);
 
-    /// The same in the place of block `index`, which is given back.
-    fn replace(&mut self, table: &mut Self::Table, index: usize, block: u32);
+    /// Puts a block that is held already in the place of block `index`, which is given back.
+    fn replace(&mut self, table: &mut Self::Table, reach: Reach, index: usize, block: u32);
 
     /// One more holds the block.
-    fn add_holder(&mut self, block: u32);
+    fn add_holder(&mut self, reach: Reach, block: u32);
 
     /// One less does.
-    fn drop_holder(&mut self, block: u32);
+    fn drop_holder(&mut self, reach: Reach, block: u32);
 
     /// Runs one step and returns `[tokens with logits, vocab]` in batch order. The tokens of a
     /// sequence stand in increasing position, and follow those already computed.
@@ -59,40 +68,48 @@ impl Stepper for Runner {
         Runner::cheap_tokens(self)
     }
 
-    fn free_blocks(&mut self) -> usize {
-        self.kv().free_blocks()
+    fn window(&self) -> Option<usize> {
+        Runner::window(self)
+    }
+
+    fn free_blocks(&mut self, reach: Reach) -> usize {
+        self.kv().free_blocks(reach)
     }
 
     fn total_blocks(&mut self) -> usize {
         self.kv().total_blocks()
     }
 
-    fn grow(&mut self, table: &mut BlockTable, positions: usize) -> bool {
-        self.kv().grow(table, positions)
+    fn grow(&mut self, table: &mut BlockTable, reach: Reach, positions: usize) -> bool {
+        self.kv().grow(table, reach, positions)
+    }
+
+    fn slide(&mut self, table: &mut BlockTable, first: usize) {
+        self.kv().slide(table, first);
     }
 
     fn release(&mut self, table: &mut BlockTable) {
         self.kv().release(table);
     }
 
-    fn block(&self, table: &BlockTable, index: usize) -> u32 {
-        table.block(index)
+    fn block(&self, table: &BlockTable, reach: Reach, index: usize) -> u32 {
+        table.block(reach, index)
     }
 
-    fn share(&mut self, table: &mut BlockTable, block: u32) {
-        self.kv().share(table, block);
+    fn share(&mut self, table: &mut BlockTable, reach: Reach, block: Option<u32>) {
+        self.kv().share(table, reach, block);
     }
 
-    fn replace(&mut self, table: &mut BlockTable, index: usize, block: u32) {
-        self.kv().replace(table, index, block);
+    fn replace(&mut self, table: &mut BlockTable, reach: Reach, index: usize, block: u32) {
+        self.kv().replace(table, reach, index, block);
     }
 
-    fn add_holder(&mut self, block: u32) {
-        self.kv().add_holder(block);
+    fn add_holder(&mut self, reach: Reach, block: u32) {
+        self.kv().add_holder(reach, block);
     }
 
-    fn drop_holder(&mut self, block: u32) {
-        self.kv().drop_holder(block);
+    fn drop_holder(&mut self, reach: Reach, block: u32) {
+        self.kv().drop_holder(reach, block);
     }
 
     fn forward(&mut self, tables: &[&BlockTable], batch: &[BatchToken]) -> &[f32] {

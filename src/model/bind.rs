@@ -8,7 +8,7 @@ use super::expect;
 use super::forward::Matrix;
 use super::parts::{self, Linear, Parts};
 use super::spec::Spec;
-use super::{Error, Hyper, KvShape};
+use super::{Error, Hyper, KvShape, PerReach};
 
 /// Bound weights and sizes; shared by all workers.
 pub struct Model {
@@ -117,17 +117,13 @@ impl Model {
     }
 
     pub fn kv_shape(&self) -> KvShape {
-        KvShape {
-            layers: self.hyper.layers,
-            kv_heads: self.hyper.kv_heads,
-            head_dim: self.hyper.head_dim,
-            element: self.kv,
-        }
+        self.hyper.kv_shape(self.kv)
     }
 
-    /// Bytes of one KV block over all layers.
+    /// Bytes of keys and values of 16 positions over all layers.
     pub fn kv_block_bytes(&self) -> usize {
-        self.kv_shape().block_bytes()
+        let PerReach { all, window } = self.kv_shape().block_bytes();
+        all + window
     }
 
     pub(super) fn output(&self) -> Matrix<'_> {

@@ -10,7 +10,7 @@ use crate::text::{ChatTemplate, Tokenizer};
 use crate::weights::Description;
 
 use super::accept::{accept, compare};
-use super::{Error, Hyper, KV_BLOCK_TOKENS, KvShape, expect};
+use super::{Error, Hyper, KV_BLOCK_TOKENS, expect, ring_blocks};
 
 /// Everything that can be made out; what cannot is missing, and `problem` says why.
 #[derive(Debug)]
@@ -136,18 +136,17 @@ fn body(description: &Description, inspection: &mut Inspection) -> Result<(), Er
         Ok::<_, Infallible>(())
     });
     inspection.memory = Some(stored.map(|(element, weights)| {
-        let shape = KvShape {
-            layers: hyper.layers,
-            kv_heads: hyper.kv_heads,
-            head_dim: hyper.head_dim,
-            element,
-        };
+        let each = hyper.kv_shape(element).block_bytes();
         let blocks = hyper.context.div_ceil(KV_BLOCK_TOKENS);
+        let ring = hyper.window().map_or(0, |window| ring_blocks(window, 1));
+        let (all, window) = (each.all as u64, each.window as u64);
         Memory {
             element,
             weights,
-            kv_per_token: (shape.block_bytes() / KV_BLOCK_TOKENS) as u64,
-            kv_of_context: blocks.saturating_mul(shape.block_bytes()) as u64,
+            kv_per_token: (all + window) / KV_BLOCK_TOKENS as u64,
+            kv_of_context: (blocks as u64)
+                .saturating_mul(all)
+                .saturating_add((blocks.min(ring) as u64).saturating_mul(window)),
         }
     }));
     Ok(())
@@ -165,7 +164,6 @@ fn vocabulary(tokenizer: &Tokenizer) -> Vocabulary {
 }
 
 fn sizes(hyper: &Hyper) -> Sizes {
-    let windows = || hyper.sights.iter().filter_map(|sight| sight.window);
     Sizes {
         layers: hyper.layers,
         hidden: hyper.hidden,
@@ -176,6 +174,8 @@ fn sizes(hyper: &Hyper) -> Sizes {
         vocabulary: None,
         context: hyper.context,
         experts: hyper.experts.map(|experts| (experts.count, experts.used)),
-        window: windows().max().map(|window| (window, windows().count())),
+        window: hyper
+            .window()
+            .map(|window| (window, hyper.windowed_layers())),
     }
 }

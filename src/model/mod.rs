@@ -26,5 +26,7 @@ pub use error::{Error, HyperProblem};
 pub use forward::{BatchToken, Runner};
 pub use hyper::Hyper;
 pub use inspect::{Inspection, Memory, Sizes, Template, Vocabulary, inspect};
-pub use kv::{BlockTable, KV_BLOCK_TOKENS, KvPool, KvShape};
+pub use kv::{
+    BlockTable, KV_BLOCK_TOKENS, KvPool, KvShape, PerReach, Reach, first_kept, ring_blocks,
+};
 pub use load::{LoadedModel, Times, load};

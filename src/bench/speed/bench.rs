@@ -15,7 +15,7 @@ use crate::bench::samples::{Spread, timed};
 use crate::compute::{Isa, Team};
 use crate::engine::{Sampler, Scratch};
 use crate::job::{SamplingParams, Shaping};
-use crate::model::{BatchToken, BlockTable, KvPool, Model, Runner};
+use crate::model::{BatchToken, BlockTable, KvPool, Model, PerReach, Runner};
 
 /// Values that are read to measure the bandwidth: 512 MiB, or what tells that it works.
 const READ_VALUES: usize = 128 << 20;
@@ -65,8 +65,12 @@ impl Bench {
             true => (READ_VALUES_QUICK, ROUNDS_QUICK),
             false => (READ_VALUES, ROUNDS),
         };
+        let blocks = PerReach {
+            all: kv_blocks,
+            window: kv_blocks,
+        };
         Ok(Bench {
-            runner: Runner::new(model.clone(), isa, 0, threads, kv_blocks, tokens)?,
+            runner: Runner::new(model.clone(), isa, 0, threads, blocks, tokens)?,
             team: Team::new("woolly-roofline", threads).map_err(Error::system("start a thread"))?,
             memory: readable(values)?,
             model: model.clone(),
@@ -123,7 +127,7 @@ impl Bench {
         let mut tables: Vec<BlockTable> = vec![];
         for _ in 0..workload.sequences {
             let mut table = BlockTable::default();
-            let grown = self.runner.kv().grow(&mut table, workload.positions());
+            let grown = self.runner.kv().grow_both(&mut table, workload.positions());
             assert!(grown, "the pool has room for the largest workload");
             tables.push(table);
         }

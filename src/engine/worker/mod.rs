@@ -145,6 +145,7 @@ struct Worker<'a, S: Stepper> {
     // Buffers that every step reuses.
     views: Vec<View>,
     claims: HashSet<(Option<NodeId>, BlockTokens)>,
+    found: Vec<NodeId>,
     shares: Vec<usize>,
     batch: Vec<BatchToken>,
     scratch: Scratch,
@@ -161,6 +162,7 @@ impl<'a, S: Stepper> Worker<'a, S> {
             running: 0,
             views: Vec::new(),
             claims: HashSet::new(),
+            found: Vec::new(),
             shares: Vec::new(),
             batch: Vec::new(),
             scratch: Scratch::default(),
@@ -271,6 +273,10 @@ impl<'a, S: Stepper> Worker<'a, S> {
         share(&self.views, self.shared.limits, &mut self.shares);
         self.limit_scores();
         self.make_drafts();
+        for index in 0..self.running {
+            let end = self.sequences[index].end(self.shares[index]);
+            self.extend_ring(index, end);
+        }
         self.batch.clear();
         let running = &mut self.sequences[..self.running];
         for (table, (sequence, &share)) in running.iter().zip(&self.shares).enumerate() {

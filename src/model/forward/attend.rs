@@ -100,6 +100,7 @@ impl Step<'_> {
         let (dim, kv_heads) = (hyper.head_dim, hyper.kv_heads);
         let (keys, values) = places(hyper, &weights.inputs);
         let tables = self.tables;
+        let reach = self.kv.reach(layer);
         let s = &mut *self.scratch;
         s.starts.clear();
         for head in 0..kv_heads {
@@ -107,7 +108,7 @@ impl Step<'_> {
                 let index = run.position / BLOCK;
                 self.kv.start(tables[run.table], index, layer, head)
             };
-            s.starts.extend(s.plan.writes.iter().map(place));
+            s.starts.extend(s.plan.writes.of(reach).iter().map(place));
         }
         let head_block = self.kv.shape().head();
         let starts = std::mem::take(&mut s.starts);
@@ -115,8 +116,8 @@ impl Step<'_> {
         let ready = Heads::of(self.model, self.isa, self.scratch, layer, norm, |row| row.1);
         let (plan, qkv) = (&self.scratch.plan, &self.scratch.qkv);
         let write = |index: usize, store: StoreLane<'_>| {
-            let runs = plan.writes.len();
-            let (run, head) = (plan.writes[index % runs], index / runs);
+            let runs = plan.writes.of(reach);
+            let (run, head) = (runs[index % runs.len()], index / runs.len());
             let Run {
                 first,
                 tokens,

@@ -21,7 +21,7 @@ use super::hyper::{Rotation, Scaling};
 use super::parts::{Inputs, RopeFactors};
 use super::rope::Rope;
 use super::scratch::Scratch;
-use super::{BlockTable, Error, KvPool, Model};
+use super::{BlockTable, Error, KvPool, Model, PerReach};
 use crate::weights::Tensor;
 use feed::From;
 use plan::Heads;
@@ -69,7 +69,7 @@ impl Runner {
         isa: Isa,
         worker: usize,
         threads: usize,
-        kv_blocks: usize,
+        kv_blocks: PerReach<usize>,
         max_batch_tokens: usize,
     ) -> Result<Runner, Error> {
         let hyper = model.hyper();
@@ -82,7 +82,7 @@ impl Runner {
             isa,
             team: Team::new(&format!("woolly-w{worker}"), threads)?,
             ropes: hyper.rotations.iter().map(rope).collect(),
-            kv: KvPool::new(model.kv_shape(), kv_blocks)?,
+            kv: KvPool::new(model.kv_shape(), hyper.reaches(), kv_blocks)?,
             scratch: Scratch::new(
                 hyper,
                 model.spec.feed_forward,
@@ -106,6 +106,11 @@ impl Runner {
     /// Time that all threads together have spent in chunks of phases.
     pub fn busy(&self) -> std::time::Duration {
         self.team.busy()
+    }
+
+    /// Positions that a token sees in layers with a window; `None` where there are no such layers.
+    pub fn window(&self) -> Option<usize> {
+        self.model.hyper.window()
     }
 
     pub fn kv(&mut self) -> &mut KvPool {
@@ -142,6 +147,7 @@ impl Runner {
             let sizes = Heads {
                 group: step.model.hyper.heads / step.model.hyper.kv_heads,
                 kv_heads: step.model.hyper.kv_heads,
+                windows: step.kv.shape().layers.window > 0,
             };
             let Scratch { plan, angles, .. } = &mut *step.scratch;
             plan.make(tables, batch, sizes, team.threads());

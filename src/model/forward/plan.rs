@@ -6,7 +6,7 @@
 use crate::compute::attention::{BLOCK, MAX_ROWS, span_count};
 
 use super::BatchToken;
-use crate::model::BlockTable;
+use crate::model::{BlockTable, PerReach, Reach};
 
 /// Below this many tasks per thread the threads would wait for each other.
 const TASKS_PER_THREAD: usize = 4;
@@ -17,6 +17,8 @@ pub(super) struct Heads {
     /// Query heads for each key/value head.
     pub(super) group: usize,
     pub(super) kv_heads: usize,
+    /// Whether there are layers with a window.
+    pub(super) windows: bool,
 }
 
 /// Adjacent tokens of one sequence whose positions lie in one KV block.
@@ -46,7 +48,7 @@ pub(super) struct Task {
 #[derive(Debug, Default)]
 pub(in crate::model) struct Plan {
     /// What is written to KV blocks together, in the order of the blocks in the pool.
-    pub(super) writes: Vec<Run>,
+    pub(super) writes: PerReach<Vec<Run>>,
     /// What attends together.
     pub(super) units: Vec<Run>,
     /// Unit of each token of the step.
@@ -67,9 +69,13 @@ impl Plan {
         sizes: Heads,
         threads: usize,
     ) {
-        let Heads { group, kv_heads } = sizes;
+        let Heads {
+            group,
+            kv_heads,
+            windows,
+        } = sizes;
         self.sizes = (group, kv_heads);
-        runs(batch, BLOCK, &mut self.writes);
+        runs(batch, BLOCK, &mut self.writes.all);
         self.pieces = group.div_ceil(MAX_ROWS);
         self.heads = group.div_ceil(self.pieces);
         runs(batch, MAX_ROWS / self.heads, &mut self.units);
@@ -90,8 +96,14 @@ impl Plan {
         for (number, unit) in self.units.iter().enumerate() {
             self.unit_of.resize(unit.first + unit.tokens, number);
         }
-        self.writes
-            .sort_unstable_by_key(|run| tables[run.table].block(run.position / BLOCK));
+        let by_block =
+            |reach: Reach| move |run: &Run| tables[run.table].block(reach, run.position / BLOCK);
+        if windows {
+            self.writes.window.clone_from(&self.writes.all);
+            let key = by_block(Reach::Window);
+            self.writes.window.sort_unstable_by_key(key);
+        }
+        self.writes.all.sort_unstable_by_key(by_block(Reach::All));
     }
 
     /// Tasks of one step and layer.
@@ -182,7 +194,12 @@ mod tests {
         // Blocks in the reverse order of the positions.
         let tables = [0, 1].map(|table| BlockTable::of((0..200).map(|i| 1000 - 200 * table - i)));
         let tables: Vec<&BlockTable> = tables.iter().collect();
-        plan.make(&tables, batch, Heads { group, kv_heads }, threads);
+        let sizes = Heads {
+            group,
+            kv_heads,
+            windows: false,
+        };
+        plan.make(&tables, batch, sizes, threads);
         plan
     }
 
@@ -208,7 +225,7 @@ mod tests {
             ]
         );
         assert_eq!(
-            shape(&plan.writes),
+            shape(&plan.writes.all),
             [(1, 3, 2), (0, 32, 3), (0, 16, 16), (0, 14, 2)]
         );
     }

@@ -9,10 +9,11 @@ mod rotation;
 mod tests;
 
 use crate::compute::attention::MAX_HEAD_DIM;
+use crate::tensor::Element;
 use crate::weights::Metadata;
 
 use super::spec::{self, ExpertRules, Norm, Residual, Spec};
-use super::{Error, HyperProblem};
+use super::{Error, HyperProblem, KvShape, PerReach, Reach};
 pub(super) use factors::Factors;
 use keys::Keys;
 pub(super) use rotation::{Rotation, Scaling, Sight, Yarn};
@@ -156,6 +157,40 @@ impl Hyper {
 }
 
 impl Hyper {
+    /// Which blocks each layer uses.
+    pub(super) fn reaches(&self) -> impl Iterator<Item = Reach> {
+        self.sights.iter().map(|sight| match sight.window {
+            None => Reach::All,
+            Some(_) => Reach::Window,
+        })
+    }
+
+    /// Positions that a token sees in the layers with a window; `None` where there are no such layers.
+    pub fn window(&self) -> Option<usize> {
+        self.sights.iter().filter_map(|sight| sight.window).max()
+    }
+
+    /// Layers with a window.
+    pub(super) fn windowed_layers(&self) -> usize {
+        self.reaches()
+            .filter(|&reach| reach == Reach::Window)
+            .count()
+    }
+
+    /// What one position stores, as values of this type.
+    pub(super) fn kv_shape(&self, element: Element) -> KvShape {
+        let window = self.windowed_layers();
+        KvShape {
+            layers: PerReach {
+                all: self.layers - window,
+                window,
+            },
+            kv_heads: self.kv_heads,
+            head_dim: self.head_dim,
+            element,
+        }
+    }
+
     /// Whether pairs have factors for short contexts and others for long ones.
     pub(super) fn has_long_factors(&self) -> bool {
         let is_long = |rotation: &Rotation| matches!(rotation.scaling, Scaling::Long { .. });
