@@ -70,4 +70,5 @@ mod support;
 mod synthetic_model;
 mod synthetic_weights;
 mod tokenizer;
+mod tokenizer_unigram;
 mod torture;

@@ -46,7 +46,9 @@ pub(super) fn pieces(vocabulary: &Vocabulary) -> Vec<Vec<u8>> {
         .map(|(name, kind)| match kind {
             Kind::Normal => alphabet.decode(name),
             Kind::UserDefined => name.clone().into_bytes(),
-            Kind::Control | Kind::Unknown | Kind::Byte(_) | Kind::Silent => Vec::new(),
+            Kind::Control | Kind::Unknown | Kind::Byte(_) | Kind::Unused | Kind::Undefined => {
+                Vec::new()
+            }
         })
         .collect()
 }
@@ -88,7 +90,7 @@ pub(super) fn model<'a>(
     }
     let pairs = merges.clone().map(|(l, r)| (l.to_owned(), r.to_owned()));
     let builder = BPE::builder().vocab_and_merges(ids, pairs.collect::<Vec<_>>());
-    set(builder).build().map(SharedModel::new).map_err(|error| {
+    set(builder).build().map(SharedModel::bpe).map_err(|error| {
         let entries: HashSet<&str> = vocabulary.names.iter().map(String::as_str).collect();
         let unknown = |(left, right): &(&str, &str)| {
             let joined = format!("{left}{right}");

@@ -11,7 +11,7 @@ pub enum Error {
     #[error("tokenizer: {0}")]
     Metadata(weights::Error),
     #[error(
-        "tokenizer: tokenizer.ggml.model is {found:?}; known are \"gpt2\", \"llama\" and \"woolly-bytes\""
+        "tokenizer: tokenizer.ggml.model is {found:?}; known are \"gpt2\", \"llama\", \"t5\" and \"woolly-bytes\""
     )]
     UnknownModel { found: String },
     #[error("tokenizer: tokenizer.ggml.pre is {found:?}; known are {known}")]

@@ -19,14 +19,15 @@ use super::shared_model::Pipeline;
 use super::vocabulary::{Additions, Kind, SCORES, Vocabulary, role_id};
 
 /// What stands for a space inside of entries.
-const SPACE: char = '▁';
-const UNKNOWN: &str = "tokenizer.ggml.unknown_token_id";
+pub(super) const SPACE: char = '▁';
+pub(super) const UNKNOWN: &str = "tokenizer.ggml.unknown_token_id";
 const ADD_SPACE_PREFIX: &str = "tokenizer.ggml.add_space_prefix";
 
 /// BOS is added where the file does not say.
 pub(super) const DEFAULT: Additions = Additions {
     bos: true,
     eos: false,
+    eos_id: None,
 };
 
 /// The scores of all entries.
@@ -37,8 +38,12 @@ pub(super) fn scores(metadata: &Metadata) -> Result<&[f32], Error> {
 
 /// Whether a text begins with a space that it does not have.
 pub(super) fn adds_space(metadata: &Metadata) -> Result<bool, Error> {
-    let flag = metadata.boolean(ADD_SPACE_PREFIX);
-    Ok(flag.map_err(Error::metadata)?.unwrap_or(true))
+    Ok(space_prefix(metadata)?.unwrap_or(true))
+}
+
+/// What the file says of it.
+pub(super) fn space_prefix(metadata: &Metadata) -> Result<Option<bool>, Error> {
+    metadata.boolean(ADD_SPACE_PREFIX).map_err(Error::metadata)
 }
 
 /// Whether every character without an entry can fall back to bytes.
@@ -119,7 +124,7 @@ pub(super) fn pieces(vocabulary: &Vocabulary) -> Vec<Vec<u8>> {
             Kind::Normal => name.replace(SPACE, " ").into_bytes(),
             Kind::UserDefined => name.clone().into_bytes(),
             Kind::Byte(byte) => vec![*byte],
-            Kind::Control | Kind::Unknown | Kind::Silent => Vec::new(),
+            Kind::Control | Kind::Unknown | Kind::Unused | Kind::Undefined => Vec::new(),
         })
         .collect()
 }

@@ -1,5 +1,5 @@
-//! One byte-pair model behind both pipelines of an encoder: the library's own clone would copy the tables
-//! of the whole vocabulary, which takes as long as a third of building them, and their memory again.
+//! One model behind both pipelines of an encoder: the library's own clone would copy the tables of the whole
+//! vocabulary, which takes as long as a third of building them, and their memory again.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -10,6 +10,8 @@ use tokenizers::{
     DecoderWrapper, Model, NormalizerWrapper, PostProcessorWrapper, PreTokenizerWrapper, Result,
     Token, TokenizerImpl,
 };
+
+use super::unigram::Unigram;
 
 /// A pipeline of the library over a shared model.
 pub(super) type Pipeline = TokenizerImpl<
@@ -22,11 +24,18 @@ pub(super) type Pipeline = TokenizerImpl<
 
 /// The model; its clones are the same one.
 #[derive(Clone)]
-pub(super) struct SharedModel(Arc<BPE>);
+pub(super) enum SharedModel {
+    Bpe(Arc<BPE>),
+    Unigram(Arc<Unigram>),
+}
 
 impl SharedModel {
-    pub(super) fn new(model: BPE) -> Self {
-        SharedModel(Arc::new(model))
+    pub(super) fn bpe(model: BPE) -> Self {
+        SharedModel::Bpe(Arc::new(model))
+    }
+
+    pub(super) fn unigram(model: Unigram) -> Self {
+        SharedModel::Unigram(Arc::new(model))
     }
 }
 
@@ -34,30 +43,53 @@ impl Model for SharedModel {
     type Trainer = BpeTrainer;
 
     fn tokenize(&self, sequence: &str) -> Result<Vec<Token>> {
-        self.0.tokenize(sequence)
+        match self {
+            SharedModel::Bpe(model) => model.tokenize(sequence),
+            SharedModel::Unigram(model) => Ok(model.cut(sequence)?),
+        }
     }
 
     fn token_to_id(&self, token: &str) -> Option<u32> {
-        self.0.token_to_id(token)
+        match self {
+            SharedModel::Bpe(model) => model.token_to_id(token),
+            SharedModel::Unigram(model) => model.ids().get(token).copied(),
+        }
     }
 
     fn id_to_token(&self, id: u32) -> Option<String> {
-        self.0.id_to_token(id)
+        match self {
+            SharedModel::Bpe(model) => model.id_to_token(id),
+            SharedModel::Unigram(model) => {
+                let mut entries = model.ids().iter();
+                entries
+                    .find(|(_, entry)| **entry == id)
+                    .map(|(name, _)| name.clone())
+            }
+        }
     }
 
     fn get_vocab(&self) -> HashMap<String, u32> {
-        self.0.get_vocab()
+        match self {
+            SharedModel::Bpe(model) => model.get_vocab(),
+            SharedModel::Unigram(model) => model.ids().clone(),
+        }
     }
 
     fn get_vocab_size(&self) -> usize {
-        self.0.get_vocab_size()
+        match self {
+            SharedModel::Bpe(model) => model.get_vocab_size(),
+            SharedModel::Unigram(model) => model.ids().len(),
+        }
     }
 
     fn save(&self, folder: &Path, prefix: Option<&str>) -> Result<Vec<PathBuf>> {
-        self.0.save(folder, prefix)
+        match self {
+            SharedModel::Bpe(model) => model.save(folder, prefix),
+            SharedModel::Unigram(_) => Err("a unigram model is not written".into()),
+        }
     }
 
     fn get_trainer(&self) -> BpeTrainer {
-        self.0.get_trainer()
+        BpeTrainer::default()
     }
 }

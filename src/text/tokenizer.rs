@@ -12,6 +12,7 @@ use super::huggingface;
 use super::pipelines::Pipelines;
 use super::pre_tokenizers::{self, PreTokenizer};
 use super::sentencepiece;
+use super::unigram;
 use super::vocabulary::{self, Additions, Arrays, Kind, Roles, Vocabulary};
 
 /// The longest text that is encoded at once. Bounds the memory of one call to less than a gigabyte, and
@@ -41,6 +42,7 @@ enum Encoder {
 enum Model<'a> {
     Gpt2(PreTokenizer),
     SentencePiece,
+    Unigram,
     Bytes,
     /// The text of a `tokenizer.json`.
     HuggingFace(&'a str),
@@ -66,6 +68,7 @@ impl<'a> Model<'a> {
                     })
             }
             "llama" => Ok(Model::SentencePiece),
+            "t5" => Ok(Model::Unigram),
             "woolly-bytes" => Ok(Model::Bytes),
             other => Err(Error::UnknownModel {
                 found: excerpt(other),
@@ -111,6 +114,7 @@ impl Tokenizer {
         match Model::read(metadata)? {
             Model::Gpt2(pre) => Self::gpt2(metadata, pre),
             Model::SentencePiece => Self::sentencepiece(metadata),
+            Model::Unigram => Self::unigram(metadata),
             Model::Bytes => {
                 let vocabulary = byte_tokens::vocabulary(metadata)?;
                 let pieces = byte_tokens::pieces(&vocabulary);
@@ -137,6 +141,12 @@ impl Tokenizer {
                 vocabulary::check_roles(metadata, size)?;
                 Ok(Some(size))
             }
+            Model::Unigram => {
+                let size = Arrays::read(metadata)?.len();
+                unigram::check(metadata, size)?;
+                vocabulary::check_roles(metadata, size)?;
+                Ok(Some(size))
+            }
             Model::Bytes => Ok(usize::try_from(byte_tokens::size(metadata)?).ok()),
             Model::HuggingFace(_) => Ok(None),
         }
@@ -146,6 +156,7 @@ impl Tokenizer {
         let default = Additions {
             bos: pre.adds_bos,
             eos: false,
+            eos_id: None,
         };
         let vocabulary = Vocabulary::from_metadata(metadata, default)?;
         let encoder = Encoder::Pipelines(Box::new(bpe::encoder(metadata, &vocabulary, pre)?));
@@ -163,6 +174,18 @@ impl Tokenizer {
             tokenizer.longest = None;
         }
         tokenizer.leading_space = sentencepiece::adds_space(metadata)?;
+        Ok(tokenizer)
+    }
+
+    fn unigram(metadata: &Metadata) -> Result<Self, Error> {
+        let vocabulary = Vocabulary::from_metadata(metadata, unigram::DEFAULT)?;
+        let encoder = unigram::encoder(metadata, &vocabulary)?;
+        let pieces = unigram::pieces(&vocabulary);
+        let encoder = Encoder::Pipelines(Box::new(encoder));
+        let mut tokenizer = Self::new(vocabulary, &pieces, encoder);
+        // What has no entry is one unknown token, however long it is.
+        tokenizer.longest = None;
+        tokenizer.leading_space = unigram::adds_space(metadata)?;
         Ok(tokenizer)
     }
 

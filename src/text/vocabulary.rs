@@ -17,8 +17,8 @@ pub(super) enum Kind {
     UserDefined,
     /// Stands for one byte; in a gpt2 vocabulary it has no text.
     Byte(u8),
-    /// Unused and undefined entries.
-    Silent,
+    Unused,
+    Undefined,
 }
 
 impl Kind {
@@ -35,7 +35,8 @@ impl Kind {
                     id,
                     found: excerpt(name),
                 }),
-            0 | 5 => Ok(Kind::Silent),
+            0 => Ok(Kind::Undefined),
+            5 => Ok(Kind::Unused),
             found => Err(Error::TokenType { id, found }),
         }
     }
@@ -146,11 +147,13 @@ pub(super) struct Roles {
     pub(super) ends: Vec<u32>,
 }
 
-/// What is added around a prompt where no key says.
+/// What is added around a prompt where no key says, and what ends one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(super) struct Additions {
     pub(super) bos: bool,
     pub(super) eos: bool,
+    /// The id of EOS.
+    pub(super) eos_id: Option<u32>,
 }
 
 /// An id that a key names. One outside the vocabulary is refused: it would never be generated.
@@ -238,6 +241,9 @@ impl Vocabulary {
         for key in END_KEYS {
             ends.extend(role_id(metadata, key, size)?);
         }
+        let eos = default.eos_id.filter(|&id| (id as usize) < size);
+        let eos = role_id(metadata, EOS, size)?.or(eos);
+        ends.extend(eos);
         for (key, entries) in END_ROLES {
             match role_id(metadata, key, size)? {
                 Some(id) => ends.push(id),
@@ -259,7 +265,7 @@ impl Vocabulary {
         ends.dedup();
         self.roles = Roles {
             bos: role_id(metadata, BOS, size)?,
-            eos: role_id(metadata, EOS, size)?,
+            eos,
             ends,
             ..Roles::default()
         };

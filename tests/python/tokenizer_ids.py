@@ -80,7 +80,7 @@ class Vocabulary:
 
     def ids(self, string, special):
         raw = string.encode()
-        room = len(raw) + 16
+        room = 16 * len(raw) + 64
         out = (ctypes.c_int32 * room)()
         count = self.api.llama_tokenize(self.vocabulary, raw, len(raw), out, room, special, special)
         assert count >= 0, string

@@ -132,6 +132,7 @@ fn vocabulary(file: &File, metadata: &Metadata) -> Result<Vocabulary, Error> {
     let default = Additions {
         bos: around.before.is_some(),
         eos: around.after.is_some(),
+        eos_id: None,
     };
     vocabulary.find_roles(&Metadata::from_pairs(pairs), default)?;
     let ends: Vec<i64> = ends.iter().copied().map(i64::from).chain(also).collect();

@@ -31,7 +31,7 @@ pub(super) fn entries(file: &File) -> Result<Vocabulary, Error> {
     }
     let size = last as usize + 1;
     let mut names: Vec<Option<&str>> = vec![None; size];
-    let mut kinds = vec![Kind::Silent; size];
+    let mut kinds = vec![Kind::Undefined; size];
     let named = file
         .model
         .vocab

@@ -60,7 +60,7 @@ impl Writing {
                 },
                 Kind::UserDefined => name.clone().into_bytes(),
                 Kind::Byte(byte) => vec![*byte],
-                Kind::Control | Kind::Unknown | Kind::Silent => Vec::new(),
+                Kind::Control | Kind::Unknown | Kind::Unused | Kind::Undefined => Vec::new(),
             })
             .collect()
     }
