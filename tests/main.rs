@@ -50,6 +50,7 @@ mod gguf_malformed;
 mod gguf_mutants;
 mod gguf_reader;
 mod gguf_split;
+mod hyper_mutants;
 mod model_cache;
 mod model_folder;
 mod native_types;
