@@ -5,6 +5,7 @@ use woolly::text::{ChatTemplate, Message, Tokenizer};
 use woolly::weights::Metadata;
 use woolly::weights::gguf::Value;
 
+use crate::support::models::reference;
 use crate::support::published::SMOLLM2;
 use crate::support::vocabularies::{bytes, set, tiny, tiny_pairs};
 
@@ -34,32 +35,38 @@ fn chatml_is_the_default() {
     }
 }
 
+/// Four chats with each (`tests/python/chat_templates.py`).
 #[test]
-fn built_in_templates_render_a_conversation() {
-    let messages = [
-        message("system", "S"),
-        message("user", "U "),
-        message("assistant", "A"),
-    ];
-    let render = |name: &str| template(name).render(&tiny("qwen2"), &messages).unwrap();
+fn built_in_templates_give_the_prompts_of_llama_cpp() {
+    let items = reference("chat_templates.json");
+    let chats = items["chats"].as_array().unwrap();
+    let mut compared = 0;
+    for (name, prompts) in items["prompts"].as_object().unwrap() {
+        // What llama.cpp calls `llama2` leaves the system's words out.
+        let template = template(name.strip_suffix("-sys").unwrap_or(name));
+        for (chat, prompt) in chats.iter().zip(prompts.as_array().unwrap()) {
+            let text = |value: &serde_json::Value| value.as_str().unwrap().to_owned();
+            let messages: Vec<Message> = chat
+                .as_array()
+                .unwrap()
+                .iter()
+                .map(|item| message(&text(&item["role"]), &text(&item["content"])))
+                .collect();
+            let ours = template.render(&tiny("qwen2"), &messages).unwrap();
+            assert_eq!(ours, text(prompt), "{name}");
+            compared += 1;
+        }
+    }
+    assert_eq!(compared, 17 * 4);
+}
+
+#[test]
+fn zephyr_ends_messages_with_the_end_token_of_the_model() {
+    let messages = [message("system", "S"), message("user", "U ")];
+    let prompt = template("zephyr").render(&tiny("qwen2"), &messages);
     assert_eq!(
-        render("llama3"),
-        "<|start_header_id|>system<|end_header_id|>\n\nS<|eot_id|><|start_header_id|>user\
-         <|end_header_id|>\n\nU<|eot_id|><|start_header_id|>assistant<|end_header_id|>\n\nA<|eot_id|>\
-         <|start_header_id|>assistant<|end_header_id|>\n\n"
-    );
-    assert_eq!(
-        render("gemma"),
-        "<start_of_turn>user\nS\n\nU<end_of_turn>\n<start_of_turn>model\nA<end_of_turn>\n\
-         <start_of_turn>model\n"
-    );
-    assert_eq!(
-        render("phi3"),
-        "<|system|>\nS<|end|>\n<|user|>\nU <|end|>\n<|assistant|>\nA<|end|>\n<|assistant|>\n"
-    );
-    assert_eq!(
-        render("zephyr"),
-        "<|system|>\nS<|im_end|>\n<|user|>\nU <|im_end|>\n<|assistant|>\nA<|im_end|>\n<|assistant|>\n"
+        prompt.unwrap(),
+        "<|system|>\nS<|im_end|>\n<|user|>\nU <|im_end|>\n<|assistant|>\n"
     );
 }
 

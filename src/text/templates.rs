@@ -29,12 +29,94 @@ const ZEPHYR: &str = "{% for message in messages %}\
 {{ '<|' + message['role'] + '|>\\n' + message['content'] + eos_token + '\\n' }}\
 {% endfor %}{% if add_generation_prompt %}{{ '<|assistant|>\\n' }}{% endif %}";
 
+/// A turn is a question with its answer; what the system says opens the first.
+const LLAMA2: &str = "{% set ns = namespace(open=true) %}{{ '[INST] ' }}{% for message in messages %}\
+{% if not ns.open %}{% set ns.open = true %}{{ '[INST] ' }}{% endif %}\
+{% if message['role'] == 'system' %}{{ '<<SYS>>\n' + message['content'] + '\n<</SYS>>\n\n' }}\
+{% elif message['role'] == 'user' %}{{ message['content'] + ' [/INST]' }}\
+{% else %}{{ message['content'] + '</s>' }}{% set ns.open = false %}{% endif %}{% endfor %}";
+
+const MISTRAL_V1: &str = "{% set ns = namespace(open=false) %}{% for message in messages %}\
+{% if not ns.open %}{% set ns.open = true %}{{ ' [INST] ' }}{% endif %}\
+{% if message['role'] == 'system' %}{{ message['content'] + '\n\n' }}\
+{% elif message['role'] == 'user' %}{{ message['content'] + ' [/INST]' }}\
+{% else %}{{ ' ' + message['content'] + '</s>' }}{% set ns.open = false %}{% endif %}{% endfor %}";
+
+const MISTRAL_V3: &str = "{% set ns = namespace(open=false) %}{% for message in messages %}\
+{% if not ns.open %}{% set ns.open = true %}{{ '[INST] ' }}{% endif %}\
+{% if message['role'] == 'system' %}{{ message['content'] + '\n\n' }}\
+{% elif message['role'] == 'user' %}{{ message['content'] + '[/INST]' }}\
+{% else %}{{ ' ' + message['content'] | trim + '</s>' }}{% set ns.open = false %}{% endif %}{% endfor %}";
+
+const MISTRAL_V3_TEKKEN: &str = "{% set ns = namespace(open=false) %}{% for message in messages %}\
+{% if not ns.open %}{% set ns.open = true %}{{ '[INST]' }}{% endif %}\
+{% if message['role'] == 'system' %}{{ message['content'] + '\n\n' }}\
+{% elif message['role'] == 'user' %}{{ message['content'] + '[/INST]' }}\
+{% else %}{{ message['content'] + '</s>' }}{% set ns.open = false %}{% endif %}{% endfor %}";
+
+const MISTRAL_V7: &str = "{% for message in messages %}\
+{% if message['role'] == 'system' %}{{ '[SYSTEM_PROMPT] ' + message['content'] + '[/SYSTEM_PROMPT]' }}\
+{% elif message['role'] == 'user' %}{{ '[INST] ' + message['content'] + '[/INST]' }}\
+{% else %}{{ ' ' + message['content'] + '</s>' }}{% endif %}{% endfor %}";
+
+const PHI4: &str = "{% for message in messages %}\
+{{ '<|im_start|>' + message['role'] + '<|im_sep|>' + message['content'] + '<|im_end|>' }}\
+{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant<|im_sep|>' }}{% endif %}";
+
+const FALCON3: &str = "{% for message in messages %}\
+{{ '<|' + message['role'] + '|>\n' + message['content'] + '\n' }}\
+{% endfor %}{% if add_generation_prompt %}{{ '<|assistant|>\n' }}{% endif %}";
+
+const COMMAND_R: &str = "{% for message in messages %}\
+{% set name = {'system': 'SYSTEM', 'user': 'USER'}[message['role']] | default('CHATBOT') %}\
+{{ '<|START_OF_TURN_TOKEN|><|' + name + '_TOKEN|>' + message['content'] | trim + '<|END_OF_TURN_TOKEN|>' }}\
+{% endfor %}{% if add_generation_prompt %}{{ '<|START_OF_TURN_TOKEN|><|CHATBOT_TOKEN|>' }}{% endif %}";
+
+const GRANITE: &str = "{% for message in messages %}\
+{{ '<|start_of_role|>' + message['role'] + '<|end_of_role|>' + message['content'] + '<|end_of_text|>\n' }}\
+{% endfor %}{% if add_generation_prompt %}{{ '<|start_of_role|>assistant<|end_of_role|>' }}{% endif %}";
+
+const VICUNA: &str = "{% for message in messages %}\
+{% if message['role'] == 'system' %}{{ message['content'] + '\n\n' }}\
+{% elif message['role'] == 'user' %}{{ 'USER: ' + message['content'] + '\n' }}\
+{% else %}{{ 'ASSISTANT: ' + message['content'] + '</s>\n' }}{% endif %}\
+{% endfor %}{% if add_generation_prompt %}{{ 'ASSISTANT:' }}{% endif %}";
+
+const OPENCHAT: &str = "{% for message in messages %}\
+{% if message['role'] != 'system' %}{{ 'GPT4 Correct ' + message['role'] | capitalize + ': ' }}{% endif %}\
+{{ message['content'] + '<|end_of_turn|>' }}\
+{% endfor %}{% if add_generation_prompt %}{{ 'GPT4 Correct Assistant:' }}{% endif %}";
+
+const DEEPSEEK3: &str = "{% for message in messages %}\
+{% if message['role'] == 'system' %}{{ message['content'] + '\n\n' }}\
+{% elif message['role'] == 'user' %}{{ '<｜User｜>' + message['content'] }}\
+{% else %}{{ '<｜Assistant｜>' + message['content'] + '<｜end▁of▁sentence｜>' }}{% endif %}\
+{% endfor %}{% if add_generation_prompt %}{{ '<｜Assistant｜>' }}{% endif %}";
+
+const EXAONE3: &str = "{% for message in messages %}\
+{% if message['role'] == 'user' %}{{ '[|user|]' + message['content'] | trim + '\n' }}\
+{% else %}{{ '[|' + message['role'] + '|]' + message['content'] | trim + '[|endofturn|]\n' }}{% endif %}\
+{% endfor %}{% if add_generation_prompt %}{{ '[|assistant|]' }}{% endif %}";
+
 const TABLE: &[(&str, &str)] = &[
     ("chatml", CHATML),
+    ("llama2", LLAMA2),
     ("llama3", LLAMA3),
+    ("mistral-v1", MISTRAL_V1),
+    ("mistral-v3", MISTRAL_V3),
+    ("mistral-v3-tekken", MISTRAL_V3_TEKKEN),
+    ("mistral-v7", MISTRAL_V7),
     ("gemma", GEMMA),
     ("phi3", PHI3),
+    ("phi4", PHI4),
+    ("falcon3", FALCON3),
+    ("command-r", COMMAND_R),
+    ("granite", GRANITE),
     ("zephyr", ZEPHYR),
+    ("vicuna", VICUNA),
+    ("openchat", OPENCHAT),
+    ("deepseek3", DEEPSEEK3),
+    ("exaone3", EXAONE3),
 ];
 
 /// The source of the template with this name.
