@@ -225,6 +225,8 @@ pub enum Event {
     /// The sequence cannot go on; the job fails with this sentence.
     Failed {
         message: String,
+        /// Ours, not the job's: another run may succeed.
+        fault: bool,
     },
     /// The sequence stopped because its job was cancelled or the engine is stopping.
     Stopped,

@@ -30,6 +30,50 @@ fn wait(client: &Client, id: &str) -> Value {
     client.get(&format!("/v1/jobs/{id}")).expect(200)
 }
 
+fn unix_now() -> i64 {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    now.unwrap().as_secs() as i64
+}
+
+#[test]
+fn a_job_starts_at_its_time_and_expires_at_its_deadline() {
+    let home = Home::new(LONG);
+    let daemon = home.start();
+    let client = daemon.client();
+    let now = unix_now();
+    let with = |mut job: Value, key: &str, time: i64| {
+        job[key] = time.into();
+        submit(&client, &job)
+    };
+    let later = with(job("later"), "not_before", now + 2);
+    let running = with(endless(), "deadline", now + 2);
+    let passed = with(job("passed"), "deadline", now - 5);
+    let waiting = client.get(&format!("/v1/jobs/{later}")).expect(200);
+    assert_eq!(
+        (
+            &waiting["status"],
+            &waiting["position"],
+            &waiting["not_before"]
+        ),
+        (&json!("queued"), &Value::Null, &json!(now + 2))
+    );
+    // A stream of a job that expires ends, and its answer is not a shortened one.
+    for id in [&passed, &running] {
+        let expired = wait(&client, id);
+        assert_eq!(expired["status"], "expired");
+        assert_eq!(expired["error"]["code"], "expired");
+        assert_eq!(
+            (&expired["result"], &expired["usage"]),
+            (&Value::Null, &Value::Null)
+        );
+    }
+    assert!(unix_now() >= now + 2);
+    let done = wait(&client, &later);
+    assert_eq!(done["status"], "completed");
+    assert!(done["started_at"].as_i64().unwrap() >= now + 2);
+    daemon.stop();
+}
+
 #[test]
 fn a_job_has_the_answer_of_its_endpoint() {
     let home = Home::new(TINY);

@@ -417,7 +417,7 @@ impl Output {
     #[track_caller]
     pub(crate) fn failure(&self) -> &str {
         match &self.end {
-            Some(Event::Failed { message }) => message,
+            Some(Event::Failed { message, .. }) => message,
             other => panic!("not failed: {other:?}"),
         }
     }

@@ -34,6 +34,16 @@ fn a_job_carries_a_request() {
 }
 
 #[test]
+fn a_job_may_have_times() {
+    let mut body = json!({"endpoint": "/v1/completions", "body": {"prompt": "a"}, "not_before": 5, "deadline": 6.0});
+    let request = job(&body).unwrap().0;
+    assert_eq!((request.not_before, request.deadline), (Some(5), Some(6)));
+    body["deadline"] = 5.into();
+    let error = job(&body).unwrap_err();
+    assert_eq!(error.param.as_deref(), Some("deadline"), "{error}");
+}
+
+#[test]
 fn bad_jobs_are_named_by_field() {
     let fine = json!({"endpoint": "/v1/completions", "body": {"prompt": "a"}});
     let cases = [
@@ -48,8 +58,10 @@ fn bad_jobs_are_named_by_field() {
         ("priority", json!("high"), "priority"),
         ("metadata", json!([]), "metadata"),
         ("metadata", json!({"x": "y".repeat(20_000)}), "metadata"),
-        ("deadline", json!(5), "deadline"),
-        ("not_before", json!(5), "not_before"),
+        ("deadline", json!(-5), "deadline"),
+        ("deadline", json!("tomorrow"), "deadline"),
+        ("deadline", json!(i64::MAX), "deadline"),
+        ("not_before", json!(5.5), "not_before"),
     ];
     for (field, value, param) in cases {
         let mut body = fine.clone();
@@ -72,6 +84,8 @@ fn a_job_view_is_read_back_as_written() {
         created_at: 1,
         started_at: None,
         finished_at: None,
+        not_before: Some(5),
+        deadline: None,
         attempts: 0,
         usage: Some(Usage::new(1, 2)),
         result: Some(json!({"id": "chatcmpl-4"})),

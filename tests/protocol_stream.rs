@@ -155,6 +155,7 @@ fn what_the_store_decides_says_nothing() {
     let model = ServedModel::new(bytes(300));
     let failed = Event::Failed {
         message: "out of memory".to_owned(),
+        fault: false,
     };
     let events = [
         event(0, failed),

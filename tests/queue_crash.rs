@@ -8,7 +8,7 @@ use std::process::{Child, Command, Stdio};
 
 use woolly::config;
 use woolly::job::{JobId, State};
-use woolly::queue::{Blame, Filter, JobReader, JobStore, Queue, SqliteStore};
+use woolly::queue::{Blame, Filter, Finished, JobReader, JobStore, Queue, SqliteStore};
 
 use crate::support::block_on::block_on;
 use crate::support::queue::{completed, detached, keyed};
@@ -21,6 +21,7 @@ const SUBMITTERS: usize = 4;
 const CONFIG: config::Queue = config::Queue {
     max_jobs: 1_000_000,
     retention_s: 1_000_000,
+    poison_limit: 3,
 };
 
 /// Not a test of its own: the process that the test below starts and kills.
@@ -46,7 +47,10 @@ fn child() {
         threads.spawn(|| {
             while let Some(job) = queue.claim_blocking() {
                 let text = result_of(&job.body);
-                assert!(queue.finish_blocking(job.id, completed(&text)).unwrap());
+                assert_eq!(
+                    queue.finish_blocking(job.id, completed(&text)),
+                    Ok(Finished::Published)
+                );
                 say(&format!("finished {}", job.id.0));
             }
         });
@@ -134,7 +138,7 @@ fn sigkill_loses_nothing_and_doubles_nothing() {
 /// Opens the store as the next daemon does.
 fn check(dir: &Path, told: &Told) {
     let mut store = SqliteStore::open(dir).unwrap();
-    store.recover(0, Blame::RunningJobs).unwrap();
+    store.recover(0, Blame::RunningJobs, 3).unwrap();
     let mut reader = store.reader().unwrap();
     let rows = reader
         .list(&Filter {

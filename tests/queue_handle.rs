@@ -9,7 +9,8 @@ use std::task::Poll;
 use woolly::config;
 use woolly::job::{Event, FinishReason, JobId, SequenceEvent, State, Token};
 use woolly::queue::{
-    Applied, Blame, Change, Error, Filter, JobReader, JobStore, LiveLog, NewJob, Queue, SqliteStore,
+    Applied, Blame, Change, Error, Filter, Finished, JobReader, JobStore, LiveLog, NewJob, Queue,
+    SqliteStore,
 };
 
 use crate::support::block_on::{block_on, poll_once};
@@ -19,6 +20,7 @@ use crate::support::queue_oracle::Oracle;
 const CONFIG: config::Queue = config::Queue {
     max_jobs: 100,
     retention_s: 3_600,
+    poison_limit: 3,
 };
 
 fn open(dir: &Path) -> Queue {
@@ -44,8 +46,14 @@ fn a_job_goes_through_the_handle() {
         (claimed.id, claimed.body.as_slice()),
         (id, &b"{\"prompt\":\"a\"}"[..])
     );
-    assert_eq!(queue.finish_blocking(id, completed("yes")), Ok(true));
-    assert_eq!(queue.finish_blocking(id, completed("again")), Ok(false));
+    assert_eq!(
+        queue.finish_blocking(id, completed("yes")),
+        Ok(Finished::Published)
+    );
+    assert_eq!(
+        queue.finish_blocking(id, completed("again")),
+        Ok(Finished::TooLate)
+    );
     let row = block_on(queue.get(id)).unwrap();
     assert_eq!(row.result.as_deref(), Some(&b"yes"[..]));
     assert!(row.started_at_ms.unwrap() <= row.finished_at_ms.unwrap());
@@ -87,7 +95,10 @@ fn many_claimers_get_every_job_once() {
         for _ in 0..4 {
             threads.spawn(|| {
                 while let Some(job) = queue.claim_blocking() {
-                    assert_eq!(queue.finish_blocking(job.id, completed("yes")), Ok(true));
+                    assert_eq!(
+                        queue.finish_blocking(job.id, completed("yes")),
+                        Ok(Finished::Published)
+                    );
                     let mut claimed = claimed.lock().unwrap();
                     claimed.push(job.id);
                     if claimed.len() == 60 {
@@ -142,7 +153,10 @@ fn cancel_tells_the_engine_only_about_running_jobs() {
     assert_eq!(block_on(queue.cancel(JobId(77))), Err(Error::NotFound));
     assert_eq!(cancellations.try_recv(), Ok(running));
     assert!(cancellations.is_empty());
-    assert_eq!(queue.finish_blocking(running, completed("late")), Ok(false));
+    assert_eq!(
+        queue.finish_blocking(running, completed("late")),
+        Ok(Finished::TooLate)
+    );
     assert_eq!(block_on(queue.get(running)).unwrap().result, None);
 }
 
@@ -260,6 +274,7 @@ fn a_full_queue_refuses_until_a_job_ends() {
         &config::Queue {
             max_jobs: 1,
             retention_s: 60,
+            poison_limit: 3,
         },
     )
     .unwrap();
@@ -276,7 +291,7 @@ fn a_full_queue_refuses_until_a_job_ends() {
 fn old_jobs_are_deleted_at_open() {
     let root = tempfile::tempdir().unwrap();
     let mut store = SqliteStore::open(root.path()).unwrap();
-    store.recover(0, Blame::RunningJobs).unwrap();
+    store.recover(0, Blame::RunningJobs, 3).unwrap();
     let submit = |_| Change::Submit {
         job: detached("a"),
         max_jobs: 9,
@@ -337,8 +352,13 @@ struct Faulty {
 }
 
 impl JobStore for Faulty {
-    fn recover(&mut self, now_ms: i64, blame: Blame) -> Result<Vec<JobId>, Error> {
-        self.store.recover(now_ms, blame)
+    fn recover(
+        &mut self,
+        now_ms: i64,
+        blame: Blame,
+        poison_limit: u32,
+    ) -> Result<Vec<JobId>, Error> {
+        self.store.recover(now_ms, blame, poison_limit)
     }
 
     fn apply(&mut self, group: &[Change], now: i64) -> Result<Vec<Result<Applied, Error>>, Error> {
@@ -404,7 +424,10 @@ fn a_full_disk_refuses_and_the_queue_lives_on() {
     assert_eq!(state(queue, running), State::Running);
     test.set(None);
     // The result can be published again, and the cancel that nobody waited for was not forgotten.
-    assert_eq!(queue.finish_blocking(running, completed("yes")), Ok(true));
+    assert_eq!(
+        queue.finish_blocking(running, completed("yes")),
+        Ok(Finished::Published)
+    );
     accept(queue, detached("c"));
     assert_eq!(state(queue, left), State::Cancelled);
     assert!(queue.failed().is_empty());
@@ -448,8 +471,13 @@ struct Gated {
 }
 
 impl JobStore for Gated {
-    fn recover(&mut self, now_ms: i64, blame: Blame) -> Result<Vec<JobId>, Error> {
-        self.store.recover(now_ms, blame)
+    fn recover(
+        &mut self,
+        now_ms: i64,
+        blame: Blame,
+        poison_limit: u32,
+    ) -> Result<Vec<JobId>, Error> {
+        self.store.recover(now_ms, blame, poison_limit)
     }
 
     fn apply(&mut self, group: &[Change], now: i64) -> Result<Vec<Result<Applied, Error>>, Error> {
@@ -476,10 +504,10 @@ fn what_arrives_during_a_commit_forms_the_next_group() {
         groups: groups_in,
         go: go_out,
     };
-    // The look for old jobs at open.
+    // The look for old jobs and deadlines at open.
     go.send_blocking(()).unwrap();
     let queue = Queue::over(Box::new(store), &CONFIG, Blame::RunningJobs).unwrap();
-    assert_eq!(groups.recv_blocking(), Ok(1));
+    assert_eq!(groups.recv_blocking(), Ok(2));
 
     let mut first = Box::pin(queue.submit(detached("a")));
     assert_eq!(poll_once(first.as_mut()), Poll::Pending);
@@ -514,7 +542,7 @@ fn an_abandoned_submit_is_cancelled_without_waiting_for_other_work() {
     };
     go.send_blocking(()).unwrap();
     let queue = Queue::over(Box::new(store), &CONFIG, Blame::RunningJobs).unwrap();
-    assert_eq!(groups.recv_blocking(), Ok(1));
+    assert_eq!(groups.recv_blocking(), Ok(2));
     {
         let mut submit = Box::pin(queue.submit(attached("a")));
         assert_eq!(poll_once(submit.as_mut()), Poll::Pending);

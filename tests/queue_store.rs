@@ -6,7 +6,8 @@ use std::path::Path;
 use proptest::prelude::*;
 use woolly::job::{Endpoint, JobId, State, Usage};
 use woolly::queue::{
-    Applied, Blame, Change, Error, Filter, JobRow, JobStore, NewJob, Retention, SqliteStore,
+    Applied, Blame, Change, Completion, Error, Filter, Finished, JobRow, JobStore, NewJob,
+    Retention, SqliteStore, Times, Woken,
 };
 
 use crate::support::queue::{Single, attached, completed, detached, failed, keyed};
@@ -22,7 +23,7 @@ struct SqliteDisk(tempfile::TempDir);
 impl Disk for SqliteDisk {
     fn open(&self) -> Box<dyn JobStore> {
         let mut store = SqliteStore::open(self.0.path()).unwrap();
-        store.recover(500, Blame::RunningJobs).unwrap();
+        store.recover(500, Blame::RunningJobs, 3).unwrap();
         Box::new(store)
     }
 }
@@ -30,7 +31,7 @@ impl Disk for SqliteDisk {
 impl Disk for Oracle {
     fn open(&self) -> Box<dyn JobStore> {
         let mut store = self.clone();
-        store.recover(500, Blame::RunningJobs).unwrap();
+        store.recover(500, Blame::RunningJobs, 3).unwrap();
         Box::new(store)
     }
 }
@@ -48,6 +49,11 @@ macro_rules! conformance {
 }
 
 conformance! {
+    a_job_waits_for_its_time
+    what_is_not_done_by_its_deadline_expires
+    a_fault_of_ours_is_tried_again_after_a_pause
+    a_suspect_runs_alone_and_fails_when_it_goes_on_killing
+    crashes_are_not_counted_without_a_limit
     a_job_keeps_everything_it_was_given
     a_job_runs_and_completes
     a_failed_job_keeps_its_sentence
@@ -97,6 +103,10 @@ fn a_job_keeps_everything_it_was_given(disk: &dyn Disk) {
         attached: true,
         metadata: Some("{\"a\":\"b\"}".to_owned()),
         created_at_ms: -1,
+        times: Times {
+            not_before_ms: Some(-5),
+            deadline_ms: Some(i64::MAX),
+        },
     };
     let submitted = store.submit(job).unwrap();
     assert!(!submitted.existed);
@@ -109,6 +119,10 @@ fn a_job_keeps_everything_it_was_given(disk: &dyn Disk) {
         uid: u32::MAX,
         attached: true,
         metadata: Some("{\"a\":\"b\"}".to_owned()),
+        times: Times {
+            not_before_ms: Some(-5),
+            deadline_ms: Some(i64::MAX),
+        },
         attempts: 0,
         created_at_ms: -1,
         started_at_ms: None,
@@ -415,7 +429,7 @@ fn a_crash_requeues_detached_jobs(disk: &dyn Disk) {
     assert_eq!(row(&*store, queued).state, State::Queued);
     assert_eq!(row(&*store, ended).result.as_deref(), Some(&b"yes"[..]));
     assert_eq!(
-        store.recover(3, Blame::RunningJobs).unwrap(),
+        store.recover(3, Blame::RunningJobs, 3).unwrap(),
         [running, queued]
     );
     assert_eq!(store.claim(4).unwrap().id, running);
@@ -584,6 +598,169 @@ fn lists_are_filtered_and_newest_first(disk: &dyn Disk) {
     assert_eq!(list(narrow), [5]);
 }
 
+fn at(name: &str, not_before_ms: Option<i64>, deadline_ms: Option<i64>) -> NewJob {
+    NewJob {
+        times: Times {
+            not_before_ms,
+            deadline_ms,
+        },
+        ..detached(name)
+    }
+}
+
+fn a_job_waits_for_its_time(disk: &dyn Disk) {
+    let mut store = disk.open();
+    let late = store.accept(NewJob {
+        priority: 9,
+        ..at("late", Some(70), None)
+    });
+    let now = store.accept(at("now", None, None));
+    let early = store.accept(at("early", Some(30), None));
+    assert_eq!(row(&*store, late).position, None);
+    assert_eq!(row(&*store, now).position, Some(0));
+    let woken = |next_ms| Woken {
+        expired: vec![],
+        next_ms,
+    };
+    assert_eq!(store.wake(10), woken(Some(30)));
+    assert_eq!(store.claim(10).unwrap().id, now);
+    assert_eq!(store.claim(29), None);
+    // Its own time, also without a wake before.
+    assert_eq!(store.claim(30).unwrap().id, early);
+    drop(store);
+    // The next daemon waits too; what had run goes first.
+    let mut store = disk.open();
+    assert_eq!(store.claim(40).unwrap().id, now);
+    assert_eq!(store.claim(40).unwrap().id, early);
+    assert_eq!(store.claim(69), None);
+    assert_eq!(store.wake(70), woken(None));
+    assert_eq!(row(&*store, late).position, Some(0));
+    assert_eq!(store.claim(70).unwrap().id, late);
+}
+
+fn what_is_not_done_by_its_deadline_expires(disk: &dyn Disk) {
+    let mut store = disk.open();
+    let running = store.accept(at("running", None, Some(50)));
+    let done = store.accept(at("done", None, Some(51)));
+    let waiting = store.accept(at("waiting", Some(10_000), Some(60)));
+    store.claim(0).unwrap();
+    store.claim(0).unwrap();
+    assert!(store.finish(done, completed("yes"), 50));
+    assert_eq!(store.wake(49).next_ms, Some(50));
+    // Passed, but nobody has looked yet: not claimed any more.
+    let missed = store.accept(at("missed", None, Some(20)));
+    assert_eq!(store.claim(20), None);
+    let woken = store.wake(60);
+    let expired = [
+        (missed, State::Queued),
+        (running, State::Running),
+        (waiting, State::Queued),
+    ];
+    assert_eq!((woken.expired, woken.next_ms), (expired.to_vec(), None));
+    // Never a result after that, nor any other end.
+    assert_eq!(store.end(running, completed("late"), 61), Finished::TooLate);
+    assert_eq!(store.cancel(waiting, 62).unwrap().before, State::Expired);
+    for id in [running, waiting, missed] {
+        let row = row(&*store, id);
+        assert_eq!(
+            (row.state, row.finished_at_ms, row.result),
+            (State::Expired, Some(60), None)
+        );
+    }
+    assert_eq!(row(&*store, done).state, State::Completed);
+}
+
+fn a_fault_of_ours_is_tried_again_after_a_pause(disk: &dyn Disk) {
+    let mut store = disk.open();
+    let id = store.accept(detached("a"));
+    let fault = || Completion::Faulted {
+        error: "broken".to_owned(),
+    };
+    for (now_ms, at_ms) in [(0, 1_000), (1_000, 3_000)] {
+        assert_eq!(store.claim(now_ms).unwrap().id, id);
+        assert_eq!(store.end(id, fault(), now_ms), Finished::Retried { at_ms });
+        let row = row(&*store, id);
+        assert_eq!(
+            (row.state, row.started_at_ms, row.times.not_before_ms),
+            (State::Queued, None, Some(at_ms))
+        );
+        assert_eq!(store.claim(at_ms - 1), None);
+        assert_eq!(store.wake(at_ms - 1).next_ms, Some(at_ms));
+    }
+    store.claim(3_000).unwrap();
+    assert_eq!(store.end(id, fault(), 3_001), Finished::Published);
+    let row = row(&*store, id);
+    assert_eq!(
+        (row.state, row.attempts, row.error.as_deref()),
+        (State::Failed, 3, Some("broken"))
+    );
+    assert_eq!(store.end(id, fault(), 4_000), Finished::TooLate);
+}
+
+/// Opens the store again and again; each time the jobs that can run do, and the daemon dies.
+fn die_while_running(disk: &dyn Disk, times: usize) -> Vec<Vec<JobId>> {
+    let running = |_| {
+        let mut store = disk.open();
+        std::iter::from_fn(|| store.claim(0))
+            .map(|claimed| claimed.id)
+            .collect()
+    };
+    (0..times).map(running).collect()
+}
+
+fn a_suspect_runs_alone_and_fails_when_it_goes_on_killing(disk: &dyn Disk) {
+    let mut store = disk.open();
+    let [a, b] = ["a", "b"].map(|name| store.accept(detached(name)));
+    drop(store);
+    // Together twice, then one by one: the first is alone three times, and that is enough.
+    let ran = die_while_running(disk, 6);
+    assert_eq!(
+        ran,
+        [vec![a, b], vec![a, b], vec![a], vec![a], vec![a], vec![b]]
+    );
+    let mut store = disk.open();
+    let poison = row(&*store, a);
+    assert_eq!(poison.state, State::Failed);
+    assert_eq!(
+        poison.error.as_deref(),
+        Some("the daemon died 3 times while it ran this job alone")
+    );
+    // The other one is not to blame. While it runs nobody else does, and then they do.
+    let c = store.accept(detached("c"));
+    assert_eq!(store.claim(0).unwrap().id, b);
+    assert_eq!(store.claim(0), None);
+    assert!(store.finish(b, completed("yes"), 0));
+    assert_eq!(store.claim(0).unwrap().id, c);
+    // Nor does a suspect start beside another job.
+    let mut store = {
+        drop(store);
+        disk.open()
+    };
+    store.claim(0).unwrap();
+    drop(store);
+    let mut store = disk.open();
+    let d = store.accept(NewJob {
+        priority: 1,
+        ..detached("d")
+    });
+    assert_eq!(store.claim(0).unwrap().id, d);
+    assert_eq!(store.claim(0), None);
+    assert!(store.finish(d, completed("yes"), 0));
+    assert_eq!(store.claim(0).unwrap().id, c);
+}
+
+fn crashes_are_not_counted_without_a_limit(disk: &dyn Disk) {
+    let mut store = disk.open();
+    let [a, b] = ["a", "b"].map(|name| store.accept(detached(name)));
+    for _ in 0..9 {
+        assert_eq!(
+            [store.claim(0).unwrap().id, store.claim(0).unwrap().id],
+            [a, b]
+        );
+        store.recover(0, Blame::RunningJobs, 0).unwrap();
+    }
+}
+
 fn unknown_jobs_are_not_found(disk: &dyn Disk) {
     let mut store = disk.open();
     let mut reader = store.reader().unwrap();
@@ -605,22 +782,36 @@ fn change() -> impl Strategy<Value = Option<Change>> {
         0..2_u32,
         any::<bool>(),
         2..9_u64,
+        prop::option::of(0..6_000_i64),
+        prop::option::of(0..6_000_i64),
     )
         .prop_map(
-            |(body, priority, key, uid, attached, max_jobs)| Change::Submit {
-                job: NewJob {
-                    priority,
-                    idempotency_key: key.map(|key| key.to_string()),
-                    uid,
-                    attached,
-                    ..detached(&body.to_string())
-                },
-                max_jobs,
+            |(body, priority, key, uid, attached, max_jobs, not_before_ms, deadline_ms)| {
+                Change::Submit {
+                    job: NewJob {
+                        priority,
+                        idempotency_key: key.map(|key| key.to_string()),
+                        uid,
+                        attached,
+                        times: Times {
+                            not_before_ms,
+                            deadline_ms,
+                        },
+                        ..detached(&body.to_string())
+                    },
+                    max_jobs,
+                }
             },
         );
-    let finish = (id(), any::<bool>()).prop_map(|(id, good)| Change::Finish {
+    let finish = (id(), 0..3_u8).prop_map(|(id, kind)| Change::Finish {
         id,
-        completion: if good { completed("yes") } else { failed("no") },
+        completion: match kind {
+            0 => completed("yes"),
+            1 => failed("no"),
+            _ => Completion::Faulted {
+                error: "fault".to_owned(),
+            },
+        },
     });
     let purge =
         (0..60_i64, 0..60_i64).prop_map(|(detached_before_ms, attached_before_ms)| Change::Purge {
@@ -633,6 +824,7 @@ fn change() -> impl Strategy<Value = Option<Change>> {
     prop_oneof![
         6 => submit.prop_map(Some),
         5 => Just(Some(Change::Claim)),
+        2 => (1..4_usize).prop_map(|limit| Some(Change::Wake { limit })),
         4 => finish.prop_map(Some),
         2 => prop::collection::vec(id(), 0..3).prop_map(|ids| Some(Change::Requeue(ids))),
         2 => id().prop_map(|id| Some(Change::Cancel(id))),
@@ -657,7 +849,7 @@ proptest! {
             let crash = group.contains(&None);
             let group: Vec<_> = group.into_iter().flatten().collect();
             let [sqlite, oracle] =
-                stores.each_mut().map(|store| store.as_mut().unwrap().apply(&group, now_ms as i64));
+                stores.each_mut().map(|store| store.as_mut().unwrap().apply(&group, now_ms as i64 * 500));
             prop_assert_eq!(sqlite, oracle);
             if crash {
                 for (store, disk) in stores.iter_mut().zip(&disks) {
@@ -681,12 +873,49 @@ fn peek(dir: &Path) -> rusqlite::Connection {
     rusqlite::Connection::open(dir.join("queue.db")).unwrap()
 }
 
+/// A file as the first version made it, with a job that ran, one that waits and one that is done.
+#[test]
+fn a_file_of_the_first_version_is_brought_up_to_date() {
+    let root = tempfile::tempdir().unwrap();
+    let db = rusqlite::Connection::open(root.path().join("queue.db")).unwrap();
+    db.execute_batch(include_str!("fixtures/queue-1.sql"))
+        .unwrap();
+    drop(db);
+    let mut store = SqliteStore::open(root.path()).unwrap();
+    store.recover(500, Blame::RunningJobs, 3).unwrap();
+    let done = row(&store, JobId(3));
+    assert_eq!(
+        (done.state, done.result.as_deref()),
+        (State::Completed, Some(&b"{}"[..]))
+    );
+    let claimed =
+        std::iter::from_fn(|| store.claim(500)).map(|claimed| (claimed.id.0, claimed.body));
+    let expected = [(1, b"ran".to_vec()), (2, b"waits".to_vec())];
+    assert_eq!(claimed.collect::<Vec<_>>(), expected);
+    // What it was accepted with under the same key is found again.
+    let again = keyed(detached("same"), "k");
+    let hash =
+        woolly::queue::state::request_hash(again.endpoint, &again.body, 0, None, Times::default());
+    assert_eq!(
+        peek(root.path())
+            .query_row("SELECT request_blake3 FROM job WHERE id = 3", [], |row| row
+                .get::<_, [u8; 32]>(0))
+            .unwrap(),
+        hash
+    );
+    assert!(store.submit(again).unwrap().existed);
+    let version: i32 = peek(root.path())
+        .pragma_query_value(None, "user_version", |row| row.get(0))
+        .unwrap();
+    assert_eq!(version, 2);
+}
+
 #[test]
 fn a_newer_schema_is_refused_and_the_file_untouched() {
     let root = tempfile::tempdir().unwrap();
     drop(SqliteStore::open(root.path()).unwrap());
     peek(root.path())
-        .pragma_update(None, "user_version", 2)
+        .pragma_update(None, "user_version", 99)
         .unwrap();
     let file = root.path().join("queue.db");
     let before = std::fs::read(&file).unwrap();
@@ -694,7 +923,7 @@ fn a_newer_schema_is_refused_and_the_file_untouched() {
     assert_eq!(
         refused,
         format!(
-            "job store {}: has schema version 2, and this program knows 1: a newer woollyd wrote it",
+            "job store {}: has schema version 99, and this program knows 2: a newer woollyd wrote it",
             file.display()
         )
     );
@@ -713,13 +942,13 @@ fn a_newer_schema_that_is_still_in_the_log_is_refused_too() {
             true,
         )
         .unwrap();
-    newer.pragma_update(None, "user_version", 2).unwrap();
+    newer.pragma_update(None, "user_version", 99).unwrap();
     drop(newer);
     let files = ["queue.db", "queue.db-wal"].map(|name| root.path().join(name));
     let before = files.each_ref().map(|file| std::fs::read(file).unwrap());
     assert!(!before[1].is_empty());
     let refused = SqliteStore::open(root.path()).err().unwrap().to_string();
-    assert!(refused.contains("has schema version 2"), "{refused}");
+    assert!(refused.contains("has schema version 99"), "{refused}");
     assert!(files.map(|file| std::fs::read(file).unwrap()) == before);
 }
 
@@ -753,7 +982,7 @@ fn a_foreign_file_is_refused_and_untouched() {
 fn a_damaged_page_is_found_after_an_unclean_end() {
     let root = tempfile::tempdir().unwrap();
     let mut store = SqliteStore::open(root.path()).unwrap();
-    store.recover(0, Blame::RunningJobs).unwrap();
+    store.recover(0, Blame::RunningJobs, 3).unwrap();
     let submit = |_| Change::Submit {
         job: detached("a"),
         max_jobs: 1_000,
@@ -782,7 +1011,7 @@ fn a_damaged_page_is_found_after_an_unclean_end() {
 fn the_end_of_a_job_is_final_even_for_sql() {
     let root = tempfile::tempdir().unwrap();
     let mut store = SqliteStore::open(root.path()).unwrap();
-    store.recover(0, Blame::RunningJobs).unwrap();
+    store.recover(0, Blame::RunningJobs, 3).unwrap();
     let id = store.accept(detached("a"));
     store.cancel(id, 1).unwrap();
     let refused = peek(root.path())
@@ -799,14 +1028,14 @@ fn a_crash_is_counted_against_the_jobs_that_ran() {
     let root = tempfile::tempdir().unwrap();
     for _ in 0..2 {
         let mut store = SqliteStore::open(root.path()).unwrap();
-        store.recover(0, Blame::RunningJobs).unwrap();
+        store.recover(0, Blame::RunningJobs, 3).unwrap();
         store.accept(detached("a"));
         store.claim(0).unwrap();
     }
     drop(
         SqliteStore::open(root.path())
             .unwrap()
-            .recover(0, Blame::RunningJobs)
+            .recover(0, Blame::RunningJobs, 3)
             .unwrap(),
     );
     assert_eq!(crashes_and_attempts(root.path()), [(2, 2), (0, 0)]);
@@ -816,7 +1045,7 @@ fn a_crash_is_counted_against_the_jobs_that_ran() {
 fn a_death_that_no_job_caused_is_counted_against_none() {
     let root = tempfile::tempdir().unwrap();
     let mut store = SqliteStore::open(root.path()).unwrap();
-    store.recover(0, Blame::RunningJobs).unwrap();
+    store.recover(0, Blame::RunningJobs, 3).unwrap();
     let running = store.accept(detached("a"));
     let left = store.accept(attached("b"));
     let queued = store.accept(detached("c"));
@@ -824,7 +1053,10 @@ fn a_death_that_no_job_caused_is_counted_against_none() {
     store.claim(0).unwrap();
     drop(store);
     let mut store = SqliteStore::open(root.path()).unwrap();
-    assert_eq!(store.recover(0, Blame::Nobody).unwrap(), [running, queued]);
+    assert_eq!(
+        store.recover(0, Blame::Nobody, 3).unwrap(),
+        [running, queued]
+    );
     assert_eq!(
         crashes_and_attempts(root.path()),
         [(0, 0), (0, 1), (0, 0)],

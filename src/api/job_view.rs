@@ -19,6 +19,8 @@ pub(super) fn view(row: &JobRow, warnings: Vec<String>) -> JobView {
         created_at: seconds(row.created_at_ms),
         started_at: row.started_at_ms.map(seconds),
         finished_at: row.finished_at_ms.map(seconds),
+        not_before: row.times.not_before_ms.map(seconds),
+        deadline: row.times.deadline_ms.map(seconds),
         attempts: row.attempts,
         usage: row.usage,
         result: row.result.as_deref().and_then(parsed),
@@ -54,6 +56,7 @@ mod tests {
     use serde_json::json;
 
     use crate::job::{Endpoint, JobId, Usage};
+    use crate::queue::Times;
 
     use super::*;
 
@@ -67,6 +70,7 @@ mod tests {
             uid: 1000,
             attached: false,
             metadata: None,
+            times: Times::default(),
             attempts: 0,
             created_at_ms: 1_700_000_000_999,
             started_at_ms: None,
@@ -89,7 +93,7 @@ mod tests {
             json!({
                 "id": "job_7", "object": "job", "status": "queued", "endpoint": "/v1/completions",
                 "priority": -2, "position": 3, "created_at": 1_700_000_000, "started_at": null,
-                "finished_at": null, "attempts": 0, "usage": null, "result": null, "error": null,
+                "finished_at": null, "not_before": null, "deadline": null, "attempts": 0, "usage": null, "result": null, "error": null,
                 "metadata": null,
             })
         );

@@ -46,7 +46,7 @@ impl Drop for Attachment {
 /// How waiting for a job ended.
 pub(super) enum Ended {
     /// The job is terminal.
-    Terminal(JobRow),
+    Terminal(Box<JobRow>),
     /// The daemon stops first.
     Stopping,
 }
@@ -57,7 +57,7 @@ pub(super) async fn to_the_end(shared: &Shared, job: JobId) -> Result<Ended, Ref
     loop {
         tokio::select! {
             event = events.next() => if event.is_none() {
-                return Ok(Ended::Terminal(shared.queue.get(job).await?));
+                return Ok(Ended::Terminal(Box::new(shared.queue.get(job).await?)));
             },
             () = shared.lifecycle.stopped() => return Ok(Ended::Stopping),
         }

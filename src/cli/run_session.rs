@@ -200,7 +200,7 @@ impl Session {
                 }
                 Event::Scored(_) => (String::new(), false),
                 Event::Stopped => (String::new(), true),
-                Event::Failed { message } => return Err(Error::Failed(message)),
+                Event::Failed { message, .. } => return Err(Error::Failed(message)),
             };
             if !text.is_empty() {
                 on_text(&text)?;

@@ -53,6 +53,8 @@ pub(super) const MAX_JOBS: u64 = 100_000;
 
 /// Finished jobs are kept for a week.
 pub(super) const RETENTION_S: u64 = 7 * 24 * 3600;
+/// Once might be the power, twice chance.
+pub(super) const POISON_LIMIT: u32 = 3;
 
 /// Far above any prompt that fits a context.
 pub(super) const MAX_BODY_BYTES: u64 = 4 << 20;

@@ -106,6 +106,7 @@ pub(super) struct Workers {
 pub(super) struct Queue {
     pub(super) max_jobs: Option<u64>,
     pub(super) retention: Option<NumberOrText>,
+    pub(super) poison_limit: Option<u32>,
 }
 
 #[derive(Debug, Clone, PartialEq, Default, Deserialize, Serialize)]

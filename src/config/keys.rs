@@ -74,6 +74,7 @@ pub(super) const KEYS: &[Key] = &[
     key("workers.kv_bytes", BYTES),
     key("queue.max_jobs", "a whole number from 1 up"),
     key("queue.retention", SECONDS),
+    key("queue.poison_limit", "a whole number from 0 to 100"),
     key("api.max_body_bytes", BYTES),
     key(
         "log.level",

@@ -59,6 +59,7 @@ impl Config {
                 retention: Some(NumberOrText::Text(units::seconds_to_text(
                     self.queue.retention_s,
                 ))),
+                poison_limit: Some(self.queue.poison_limit),
             },
             api: file::Api {
                 max_body_bytes: Some(NumberOrText::Text(units::bytes_to_text(

@@ -232,9 +232,14 @@ fn queue(file: &file::Queue, outline: &Outline) -> Result<Queue, Error> {
             .filter(|&seconds| seconds <= i64::MAX as u64 / 1000)
             .ok_or_else(|| outline.value("queue.retention", expected("queue.retention")))?,
     };
+    let poison_limit = file.poison_limit.unwrap_or(defaults::POISON_LIMIT);
+    if poison_limit > 100 {
+        return Err(outline.value("queue.poison_limit", expected("queue.poison_limit")));
+    }
     Ok(Queue {
         max_jobs,
         retention_s,
+        poison_limit,
     })
 }
 

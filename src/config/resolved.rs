@@ -235,6 +235,8 @@ pub struct Queue {
     pub max_jobs: u64,
     /// Seconds a finished job is kept.
     pub retention_s: u64,
+    /// A job fails when so many daemons died while it ran alone; 0 counts no deaths.
+    pub poison_limit: u32,
 }
 
 /// Limits on requests.

@@ -6,8 +6,11 @@ use crate::job::{Event, FinishReason, Outcome, SequenceOutcome, Token};
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum End {
     Completed(Outcome),
-    /// With the sentence of the first sequence that failed.
-    Failed(String),
+    /// With the sentence of the first sequence that failed, and whether it failed through a fault of ours.
+    Failed {
+        error: String,
+        fault: bool,
+    },
     /// Sequences were stopped from outside.
     Stopped,
 }
@@ -26,7 +29,7 @@ pub(super) enum Step {
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Assembly {
     sequences: Vec<Partial>,
-    failure: Option<String>,
+    failure: Option<(String, bool)>,
     stopped: bool,
 }
 
@@ -73,8 +76,9 @@ impl Assembly {
                 partial.text.push_str(text);
                 partial.finish = Some(*reason);
             }
-            Event::Failed { message } => {
-                self.failure.get_or_insert_with(|| message.clone());
+            Event::Failed { message, fault } => {
+                self.failure
+                    .get_or_insert_with(|| (message.clone(), *fault));
             }
             Event::Stopped => self.stopped = true,
         }
@@ -97,8 +101,8 @@ impl Assembly {
     }
 
     fn end(&mut self) -> End {
-        if let Some(message) = self.failure.take() {
-            return End::Failed(message);
+        if let Some((error, fault)) = self.failure.take() {
+            return End::Failed { error, fault };
         }
         let outcomes = self.sequences.drain(..).map(|partial| {
             let finish = partial.finish?;
@@ -140,6 +144,7 @@ mod tests {
     fn failed(message: &str) -> Event {
         Event::Failed {
             message: message.to_owned(),
+            fault: false,
         }
     }
 
@@ -176,7 +181,10 @@ mod tests {
         assert_eq!(assembly.apply(0, &failed("also")), Step::StopTheRest);
         assert_eq!(
             assembly.apply(2, &Event::Stopped),
-            Step::Ended(End::Failed("no memory".to_owned()))
+            Step::Ended(End::Failed {
+                error: "no memory".to_owned(),
+                fault: false,
+            })
         );
     }
 

@@ -11,7 +11,7 @@ use crate::api::Served;
 use crate::engine::{Pool, Task};
 use crate::job::{JobId, SequenceEvent, Spec};
 use crate::protocol::{self, Resolved, ResponseMeta};
-use crate::queue::{self, Claimed, Completion, Queue};
+use crate::queue::{self, Claimed, Completion, Finished, Queue};
 
 use super::assembly::End;
 use super::control::Control;
@@ -147,9 +147,13 @@ impl Dispatch {
                 );
                 self.finish(id, Completion::Completed { result, usage });
             }
-            End::Failed(error) => {
+            End::Failed { error, fault } => {
                 tracing::warn!(job = %id, "job failed: {error}");
-                self.finish(id, Completion::Failed { error });
+                let completion = match fault {
+                    true => Completion::Faulted { error },
+                    false => Completion::Failed { error },
+                };
+                self.finish(id, completion);
             }
             End::Stopped if unfinished => tracing::debug!(job = %id, "job stopped"),
             // Cancelled by a user: it is terminal already.
@@ -163,8 +167,9 @@ impl Dispatch {
     fn finish(&self, id: JobId, completion: Completion) {
         loop {
             match self.queue.finish_blocking(id, completion.clone()) {
-                // False: it was cancelled before its end could be published, and is terminal too.
-                Ok(_published) => return self.queue.live().close(id),
+                // Too late: it was cancelled or expired before its end could be published, and is terminal too.
+                Ok(Finished::Published | Finished::TooLate) => return self.queue.live().close(id),
+                Ok(Finished::Retried { .. }) => return,
                 Err(error @ queue::Error::NoSpace { .. }) => {
                     tracing::warn!(job = %id, "{error}; trying again");
                     if self.pause_unless_stopping() {

@@ -165,7 +165,7 @@ mod tests {
     use crate::cache::{self, Problem};
     use crate::job::{Endpoint, State};
     use crate::model;
-    use crate::queue::{JobRow, NewJob};
+    use crate::queue::{JobRow, NewJob, Times};
     use crate::weights::{self, Verdict};
 
     use super::*;
@@ -238,6 +238,7 @@ mod tests {
                 attached: false,
                 metadata: None,
                 created_at_ms: 0,
+                times: Times::default(),
             };
             let submitted = self.front.block_on(self.front.queue.submit(job));
             submitted.unwrap().job.id

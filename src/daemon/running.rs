@@ -267,11 +267,18 @@ mod tests {
         let flag = running.register(spec(2), meta(1));
         let failure = Event::Failed {
             message: "broken".to_owned(),
+            fault: false,
         };
         assert!(running.apply(&event(1, 0, failure)).is_none());
         assert!(flag.load(Ordering::Relaxed));
         let ended = running.apply(&event(1, 1, Event::Stopped)).unwrap();
-        assert_eq!(ended.end, End::Failed("broken".to_owned()));
+        assert_eq!(
+            ended.end,
+            End::Failed {
+                error: "broken".to_owned(),
+                fault: false,
+            }
+        );
         assert_eq!(running.take_unfinished(), []);
     }
 

@@ -12,6 +12,8 @@ use super::{RequestError, validate};
 pub const MAX_METADATA_BYTES: usize = 16 << 10;
 /// Priorities are small numbers; a typing error should not win over everything for ever.
 pub const PRIORITIES: std::ops::RangeInclusive<i64> = -1000..=1000;
+/// Times in Unix seconds: up to the year 9999, so that they are still numbers in milliseconds.
+const UNIX_SECONDS: std::ops::RangeInclusive<i64> = 0..=253_402_300_799;
 /// Queue positions are exact up to this one.
 pub const LAST_EXACT_POSITION: u64 = 1000;
 
@@ -27,6 +29,12 @@ pub struct JobRequest {
     /// The submitter's own notes.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub metadata: Option<Map<String, Value>>,
+    /// Unix seconds: not started before.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub not_before: Option<i64>,
+    /// Unix seconds: expires when it is not done by then.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub deadline: Option<i64>,
 }
 
 fn is_zero(priority: &i32) -> bool {
@@ -41,6 +49,8 @@ impl JobRequest {
             body,
             priority: 0,
             metadata: None,
+            not_before: None,
+            deadline: None,
         }
     }
 
@@ -55,10 +65,12 @@ impl JobRequest {
             Some(Value::Object(metadata)) => Some(metadata),
             Some(_) => return Err(fields.error("metadata", "must be an object")),
         };
-        for name in ["not_before", "deadline"] {
-            if fields.take(name).is_some() {
-                return Err(fields.error(name, "is not supported; leave it out"));
-            }
+        let not_before = fields.integer("not_before", UNIX_SECONDS)?;
+        let deadline = fields.integer("deadline", UNIX_SECONDS)?;
+        if let (Some(not_before), Some(deadline)) = (not_before, deadline)
+            && deadline <= not_before
+        {
+            return Err(fields.error("deadline", "must be later than not_before"));
         }
         let priority = fields
             .integer("priority", PRIORITIES)?
@@ -68,6 +80,8 @@ impl JobRequest {
             body,
             priority,
             metadata,
+            not_before,
+            deadline,
         };
         if request
             .metadata_text()
@@ -112,6 +126,12 @@ pub struct JobView {
     pub created_at: i64,
     pub started_at: Option<i64>,
     pub finished_at: Option<i64>,
+    /// Not started before.
+    #[serde(default)]
+    pub not_before: Option<i64>,
+    /// Expires when it is not done by then.
+    #[serde(default)]
+    pub deadline: Option<i64>,
     pub attempts: u32,
     pub usage: Option<Usage>,
     /// The response body of the endpoint, when completed and asked for.

@@ -15,8 +15,8 @@ use super::directory::StateDir;
 use super::reader::{self, Read};
 use super::shared::Shared;
 use super::state::Blame;
-use super::store::{Applied, Change, JobStore};
-use super::writer::{GROUP, Request, Writer};
+use super::store::{Applied, Change, Finished, JobStore};
+use super::writer::{GROUP, Request, Writer, now_ms};
 use super::{Claimed, Completion, Error, Filter, JobRow, LiveLog, NewJob, SqliteStore, Submitted};
 
 /// Reads waiting for the reading thread. Full: the caller waits.
@@ -65,7 +65,7 @@ impl Queue {
         let shared = Arc::new(Shared::new());
         let reading = store.reader()?;
         let mut writer = Writer::new(store, shared.clone(), config.retention_s);
-        writer.recover(blame)?;
+        writer.recover(blame, config.poison_limit)?;
         let (requests, waiting) = async_channel::bounded(GROUP);
         let (reads, waiting_reads) = async_channel::bounded(READS);
         let of_reader = shared.clone();
@@ -73,7 +73,14 @@ impl Queue {
             reader::run(reading, &waiting_reads, &of_reader);
         })?;
         let writer = spawn("woolly-queue", &shared, move || writer.run(&waiting))?;
+        let (alarm, of_alarm) = (shared.clone(), requests.clone());
+        let alarm = spawn("woolly-queue-t", &shared, move || {
+            // Full: the writer is awake, and looks at the time with each group.
+            let ring = || _ = of_alarm.try_send(Request::Nudge);
+            alarm.alarm.run(now_ms, ring);
+        })?;
         let threads: Vec<Thread> = vec![
+            (|inner| inner.shared.alarm.close(), alarm),
             (|inner| _ = inner.reads.close(), reader),
             (|inner| _ = inner.requests.close(), writer),
         ];
@@ -163,12 +170,11 @@ impl Queue {
         }
     }
 
-    /// Publishes the end of a running job in one transaction. False when the job is no longer running
-    /// (it was cancelled): then nothing is stored. After [`Error::NoSpace`] the job is still running and
+    /// Publishes the end of a running job in one transaction, or puts it back for another try. After [`Error::NoSpace`] the job is still running and
     /// the call may be repeated.
-    pub fn finish_blocking(&self, id: JobId, completion: Completion) -> Result<bool, Error> {
+    pub fn finish_blocking(&self, id: JobId, completion: Completion) -> Result<Finished, Error> {
         match self.change_blocking(Change::Finish { id, completion })? {
-            Applied::Finished(published) => Ok(published),
+            Applied::Finished(finished) => Ok(finished),
             other => Err(mismatch(&other)),
         }
     }
@@ -179,7 +185,7 @@ impl Queue {
         self.change_blocking(Change::Requeue(ids)).map(|_| ())
     }
 
-    /// Running jobs that were cancelled; the channel is bounded by the number of running jobs. An id may
+    /// Running jobs that were cancelled or have expired; the channel is bounded by the number of running jobs. An id may
     /// come before the claimer has handed its job to the engine. For one listener at a time: the next one
     /// may ask when the one before has closed its channel.
     pub fn cancellations(&self) -> Receiver<JobId> {

@@ -193,6 +193,7 @@ mod tests {
             sequence: 0,
             event: Event::Failed {
                 message: "no".to_owned(),
+                fault: false,
             },
         }));
         assert_eq!(lock(&kept.log.as_ref().unwrap().0).wakers.len(), 1);

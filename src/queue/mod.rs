@@ -2,13 +2,15 @@
 //!
 //! Promises: a job is accepted when it is on disk, and not before; a result is published once, together
 //! with the end of the job; the same idempotency key and request find the same job; a crash or a drain
-//! puts running jobs back; jobs start by priority, then by id.
+//! puts running jobs back; jobs start by priority, then by id, and not before their time; what is not done by its
+//! deadline expires.
 //!
 //! Invariant: does not know what a prompt or a model is: a job is a body, a result, and a state.
 //!
 //! It fails in two ways. A full disk refuses the request, and the queue lives on. After any other fault
 //! of the store every call gives [`Error::Store`], and [`Queue::failed`] tells the daemon to end.
 
+mod alarm;
 mod directory;
 mod error;
 mod handle;
@@ -25,7 +27,7 @@ pub use directory::StateDir;
 pub use error::Error;
 pub use handle::Queue;
 pub use live::{LiveLog, Subscription};
-pub use row::{Claimed, Completion, Filter, JobRow, NewJob, Submitted};
+pub use row::{Claimed, Completion, Filter, JobRow, NewJob, Submitted, Times};
 pub use sqlite::SqliteStore;
 pub use state::{Blame, Retention};
-pub use store::{Applied, Cancelled, Change, JobReader, JobStore};
+pub use store::{Applied, Cancelled, Change, Finished, JobReader, JobStore, Woken};

@@ -22,6 +22,16 @@ pub struct NewJob {
     pub metadata: Option<String>,
     /// Unix milliseconds.
     pub created_at_ms: i64,
+    pub times: Times,
+}
+
+/// When a job may run, in Unix milliseconds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Times {
+    /// Not claimed before.
+    pub not_before_ms: Option<i64>,
+    /// Expired, and never published, when it is not done by then.
+    pub deadline_ms: Option<i64>,
 }
 
 impl NewJob {
@@ -49,6 +59,7 @@ pub struct JobRow {
     pub uid: u32,
     pub attached: bool,
     pub metadata: Option<String>,
+    pub times: Times,
     /// How often the job was claimed, not counting claims that a drain took back.
     pub attempts: u32,
     pub created_at_ms: i64,
@@ -59,7 +70,8 @@ pub struct JobRow {
     pub result: Option<Vec<u8>>,
     /// One sentence. Only of failed jobs.
     pub error: Option<String>,
-    /// Queued jobs that run before this one, exact up to 1,000 (1,001 means more). Only from `get`.
+    /// Queued jobs that run before this one, exact up to 1,000 (1,001 means more). Only from `get`, and not while the
+    /// job waits for its time.
     pub position: Option<u64>,
 }
 
@@ -84,6 +96,10 @@ pub enum Completion {
         usage: Usage,
     },
     Failed {
+        error: String,
+    },
+    /// Through a fault of ours: the job is tried again later, unless that was often enough.
+    Faulted {
         error: String,
     },
 }

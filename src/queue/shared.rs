@@ -7,14 +7,16 @@ use async_channel::{Receiver, Sender};
 
 use crate::job::JobId;
 
+use super::alarm::Alarm;
 use super::{Error, LiveLog};
 
-/// Cancelled jobs that nobody took notice of yet. Full: the id is dropped, the engine runs that job to
+/// Jobs that nobody wants any more and nobody took notice of yet. Full: the id is dropped, the engine runs that job to
 /// its end, and the store refuses the result; more slots than this would be needed to get there.
 const CANCELLATIONS: usize = 4_096;
 
 pub(super) struct Shared {
     pub(super) live: LiveLog,
+    pub(super) alarm: Alarm,
     /// Replaced when its listener has closed it.
     cancelled: Mutex<(Sender<JobId>, Receiver<JobId>)>,
     left: Mutex<Left>,
@@ -35,6 +37,7 @@ impl Shared {
     pub(super) fn new() -> Self {
         Shared {
             live: LiveLog::default(),
+            alarm: Alarm::default(),
             cancelled: Mutex::new(async_channel::bounded(CANCELLATIONS)),
             left: Mutex::default(),
             claims_stopped: AtomicBool::new(false),

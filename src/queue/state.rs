@@ -9,6 +9,8 @@
 
 use crate::job::{Endpoint, State};
 
+use super::row::Times;
+
 /// Why a state changes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Cause {
@@ -16,6 +18,8 @@ pub enum Cause {
     Claim,
     /// A drain or a preemption gives the job back.
     Requeue,
+    /// It failed through a fault of ours, and is tried again later.
+    Retry,
     Complete,
     Fail,
     Cancel,
@@ -23,9 +27,10 @@ pub enum Cause {
 }
 
 impl Cause {
-    pub const ALL: [Cause; 6] = [
+    pub const ALL: [Cause; 7] = [
         Cause::Claim,
         Cause::Requeue,
+        Cause::Retry,
         Cause::Complete,
         Cause::Fail,
         Cause::Cancel,
@@ -37,7 +42,7 @@ impl Cause {
 pub fn next(from: State, cause: Cause) -> Option<State> {
     match (from, cause) {
         (State::Queued, Cause::Claim) => Some(State::Running),
-        (State::Running, Cause::Requeue) => Some(State::Queued),
+        (State::Running, Cause::Requeue | Cause::Retry) => Some(State::Queued),
         (State::Running, Cause::Complete) => Some(State::Completed),
         (State::Running, Cause::Fail) => Some(State::Failed),
         (State::Queued | State::Running, Cause::Cancel) => Some(State::Cancelled),
@@ -67,6 +72,30 @@ pub enum Blame {
     Nobody,
 }
 
+/// A job that ran while so many daemons died is a suspect: it runs alone, so that it takes no other down with it.
+pub const SUSPECT_CRASHES: u32 = 2;
+
+/// Whether a job is what kills daemons: so many died while it ran alone. A limit of 0 finds none.
+pub fn is_poison(solo_crashes: u32, limit: u32) -> bool {
+    limit > 0 && solo_crashes >= limit
+}
+
+/// What a job says that was found to be poison.
+pub fn poison_sentence(solo_crashes: u32) -> String {
+    format!("the daemon died {solo_crashes} times while it ran this job alone")
+}
+
+/// A job that failed through a fault of ours is tried so often.
+pub const MAX_ATTEMPTS: u32 = 3;
+const FIRST_PAUSE_MS: i64 = 1_000;
+
+/// When a job runs again that failed through a fault of ours in its last attempt: after 1, 2, 4, .. seconds. `None`
+/// when it was tried often enough.
+pub fn retry_at(now_ms: i64, attempts: u32) -> Option<i64> {
+    let pause = FIRST_PAUSE_MS << attempts.saturating_sub(1).min(20);
+    (attempts < MAX_ATTEMPTS).then(|| now_ms.saturating_add(pause))
+}
+
 /// Milliseconds that a finished attached job is kept when nobody fetched it.
 pub const ATTACHED_RETENTION_MS: i64 = 60_000;
 
@@ -88,13 +117,14 @@ impl Retention {
     }
 }
 
-/// What two submits with the same idempotency key must share. Each part is preceded by its length, so
-/// that no two different requests give the same bytes.
+/// What two submits with the same idempotency key must share, `times` being when it may run. Each part is preceded
+/// by its length, so that no two different requests give the same bytes.
 pub fn request_hash(
     endpoint: Endpoint,
     body: &[u8],
     priority: i32,
     metadata: Option<&str>,
+    times: Times,
 ) -> [u8; 32] {
     let mut hasher = blake3::Hasher::new();
     let mut part = |bytes: &[u8]| {
@@ -107,6 +137,13 @@ pub fn request_hash(
     // An absent part must differ from an empty one.
     part(&[u8::from(metadata.is_some())]);
     part(metadata.unwrap_or_default().as_bytes());
+    // Only where there are some: a hash of version 1 knew none.
+    if times != Times::default() {
+        for time in [times.not_before_ms, times.deadline_ms] {
+            part(&[u8::from(time.is_some())]);
+            part(&time.unwrap_or_default().to_le_bytes());
+        }
+    }
     *hasher.finalize().as_bytes()
 }
 
@@ -130,6 +167,7 @@ mod tests {
                 (State::Queued, Cause::Cancel, State::Cancelled),
                 (State::Queued, Cause::Expire, State::Expired),
                 (State::Running, Cause::Requeue, State::Queued),
+                (State::Running, Cause::Retry, State::Queued),
                 (State::Running, Cause::Complete, State::Completed),
                 (State::Running, Cause::Fail, State::Failed),
                 (State::Running, Cause::Cancel, State::Cancelled),
@@ -162,8 +200,47 @@ mod tests {
 
     #[test]
     fn absent_and_empty_metadata_are_different_requests() {
-        let hash = |metadata| request_hash(Endpoint::Completions, b"{}", 0, metadata);
+        let hash =
+            |metadata| request_hash(Endpoint::Completions, b"{}", 0, metadata, Times::default());
         assert_ne!(hash(None), hash(Some("")));
+    }
+
+    #[test]
+    fn times_are_part_of_a_request() {
+        let hash = |not_before_ms, deadline_ms| {
+            let times = Times {
+                not_before_ms,
+                deadline_ms,
+            };
+            request_hash(Endpoint::Completions, b"{}", 0, None, times)
+        };
+        let all = [
+            hash(None, None),
+            hash(Some(0), None),
+            hash(None, Some(0)),
+            hash(Some(1), None),
+        ];
+        for (index, one) in all.iter().enumerate() {
+            assert!(!all[..index].contains(one));
+        }
+    }
+
+    #[test]
+    fn faults_of_ours_are_tried_again_after_longer_and_longer_pauses() {
+        assert_eq!(
+            [1, 2, 3, 4].map(|attempts| retry_at(10, attempts)),
+            [Some(1_010), Some(2_010), None, None]
+        );
+        assert_eq!(retry_at(i64::MAX, 1), Some(i64::MAX));
+    }
+
+    #[test]
+    fn poison_is_what_killed_daemons_alone() {
+        assert_eq!(
+            [0, 2, 3, 4].map(|crashes| is_poison(crashes, 3)),
+            [false, false, true, true]
+        );
+        assert!(!is_poison(99, 0));
     }
 
     proptest! {
@@ -174,14 +251,14 @@ mod tests {
             for cause in causes.into_iter().map(|i| Cause::ALL[i]) {
                 let effect = !ended && match cause {
                     Cause::Claim => !running,
-                    Cause::Requeue | Cause::Complete | Cause::Fail => running,
+                    Cause::Requeue | Cause::Retry | Cause::Complete | Cause::Fail => running,
                     Cause::Cancel | Cause::Expire => true,
                 };
                 let reached = next(state, cause);
                 prop_assert_eq!(reached.is_some(), effect);
                 if effect {
                     running = cause == Cause::Claim;
-                    ended = !matches!(cause, Cause::Claim | Cause::Requeue);
+                    ended = !matches!(cause, Cause::Claim | Cause::Requeue | Cause::Retry);
                 }
                 state = reached.unwrap_or(state);
                 prop_assert_eq!(state.is_terminal(), ended);
@@ -206,12 +283,12 @@ mod tests {
             b in (prop::collection::vec(any::<u8>(), 0..4), any::<i8>(), prop::option::of("[a-b]{0,2}")),
         ) {
             let hash = |(body, priority, metadata): &(Vec<u8>, i8, Option<String>)| {
-                request_hash(Endpoint::Completions, body, i32::from(*priority), metadata.as_deref())
+                request_hash(Endpoint::Completions, body, i32::from(*priority), metadata.as_deref(), Times::default())
             };
             prop_assert_eq!(hash(&a) == hash(&b), a == b);
             prop_assert_ne!(
                 hash(&a),
-                request_hash(Endpoint::ChatCompletions, &a.0, i32::from(a.1), a.2.as_deref())
+                request_hash(Endpoint::ChatCompletions, &a.0, i32::from(a.1), a.2.as_deref(), Times::default())
             );
         }
     }

@@ -15,9 +15,14 @@ pub enum Change {
     /// idempotency key that the submitter used before is found again instead, full or not, or refused
     /// with [`Error::IdempotencyConflict`].
     Submit { job: NewJob, max_jobs: u64 },
-    /// The first queued job by (priority descending, id ascending) starts running.
+    /// The first queued job by (priority descending, id ascending) starts running, of those whose time has come and
+    /// whose deadline has not passed. A suspect (see [`super::state::SUSPECT_CRASHES`]) waits until nothing runs, and
+    /// while it runs nothing is claimed.
     Claim,
-    /// Publishes result and state together, once, and only for a job this daemon runs.
+    /// Deadlines that have passed, at most `limit` of them: their jobs expire.
+    Wake { limit: usize },
+    /// Publishes result and state together, once, and only for a job this daemon runs. A fault of ours puts the job
+    /// back to queued by the rule of [`super::state::retry_at`], or fails it.
     Finish { id: JobId, completion: Completion },
     /// Running jobs of this daemon go back to queued, and the claim does not count as an attempt.
     Requeue(Vec<JobId>),
@@ -35,8 +40,8 @@ pub enum Applied {
     Submitted(Submitted),
     /// `None`: no job is queued.
     Claimed(Option<Claimed>),
-    /// False: the job is not running here any more, nothing was stored.
-    Finished(bool),
+    Finished(Finished),
+    Woken(Woken),
     /// Those that were running here.
     Requeued(Vec<JobId>),
     Cancelled(Cancelled),
@@ -44,6 +49,26 @@ pub enum Applied {
     Delivered(bool),
     /// How many jobs were deleted.
     Purged(usize),
+}
+
+/// The answer to a finish.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Finished {
+    /// The job is terminal now.
+    Published,
+    /// It is queued again, and runs at this time (Unix milliseconds).
+    Retried { at_ms: i64 },
+    /// It was not running here any more; nothing was stored.
+    TooLate,
+}
+
+/// The answer to a wake.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Woken {
+    /// Jobs that expired, and their states before.
+    pub expired: Vec<(JobId, State)>,
+    /// When the next job's time comes or its deadline passes, in Unix milliseconds.
+    pub next_ms: Option<i64>,
 }
 
 /// The answer to a cancel.
@@ -69,9 +94,15 @@ pub trait JobReader: Send {
 /// The durable set of jobs. One store at a time may be open on a directory or database.
 pub trait JobStore: Send {
     /// Takes over from a daemon that is gone, by the rule of [`super::state::after_crash`]: call it once
-    /// after opening. A job that was running then has one crash more, unless nobody is to blame: then its
+    /// after opening. A job that was running then has one crash more, and fails by the rule of
+    /// [`super::state::is_poison`] with this limit (0: crashes are not counted), unless nobody is to blame: then its
     /// claim does not count as an attempt either. Returns all queued jobs.
-    fn recover(&mut self, now_ms: i64, blame: Blame) -> Result<Vec<JobId>, Error>;
+    fn recover(
+        &mut self,
+        now_ms: i64,
+        blame: Blame,
+        poison_limit: u32,
+    ) -> Result<Vec<JobId>, Error>;
 
     /// Applies a group of changes in order, durably, in one transaction. A change that is refused leaves
     /// no trace and does not touch its neighbours. On a full disk a store may fall back to a transaction

@@ -14,15 +14,19 @@ use async_channel::{Receiver, Sender};
 use crate::job::{JobId, State};
 
 use super::Error;
+use super::row::Times;
 use super::shared::Shared;
 use super::state::{Blame, Retention};
-use super::store::{Applied, Change, JobStore};
+use super::store::{Applied, Change, Finished, JobStore};
 
 /// Changes in one transaction, so that the first one of a flood is answered soon.
 pub(super) const GROUP: usize = 1_024;
 
 /// Jobs deleted with one group, so that submits keep flowing.
 const PURGE_CHUNK: usize = 1_000;
+
+/// Jobs that expire with one group.
+const WAKE_CHUNK: usize = 1_000;
 
 /// Between two looks for jobs to delete, while there is other work.
 const PURGE_EVERY_MS: i64 = 60_000;
@@ -45,6 +49,8 @@ pub(super) struct Writer {
     /// Claims that wait for a job. Bounded by the threads that claim.
     claimers: Vec<Answer>,
     next_purge_ms: i64,
+    /// When the next job's time comes or its deadline passes.
+    next_wake_ms: i64,
     /// A connection went before it heard of its job, which waits to be cancelled.
     orphaned: bool,
 }
@@ -71,14 +77,15 @@ impl Writer {
             retention_s,
             claimers: Vec::new(),
             next_purge_ms: i64::MIN,
+            next_wake_ms: i64::MIN,
             orphaned: false,
         }
     }
 
     /// Takes over from the daemon before and deletes what is old.
-    pub(super) fn recover(&mut self, blame: Blame) -> Result<(), Error> {
+    pub(super) fn recover(&mut self, blame: Blame, poison_limit: u32) -> Result<(), Error> {
         let now_ms = now_ms();
-        for job in self.store.recover(now_ms, blame)? {
+        for job in self.store.recover(now_ms, blame, poison_limit)? {
             self.shared.live.open(job);
         }
         // A full disk must not keep the daemon from starting: finished jobs can still be fetched.
@@ -157,6 +164,12 @@ impl Writer {
                 None,
             );
         }
+        if now_ms >= self.next_wake_ms {
+            // First: claims of this group see what it releases.
+            let limit = WAKE_CHUNK;
+            group.changes.insert(0, Change::Wake { limit });
+            group.answers.insert(0, None);
+        }
         if self.shared.claims_stopped() {
             for claimer in self.claimers.drain(..) {
                 let _ = claimer.try_send(Ok(Applied::Claimed(None)));
@@ -200,15 +213,38 @@ impl Writer {
         match &applied {
             Ok(Applied::Submitted(submitted)) if !submitted.existed => {
                 self.shared.live.open(submitted.job.id);
+                let Times {
+                    not_before_ms,
+                    deadline_ms,
+                } = submitted.job.times;
+                for time in [not_before_ms, deadline_ms].into_iter().flatten() {
+                    self.wake_at(time);
+                }
+            }
+            Ok(Applied::Woken(woken)) => {
+                // A whole chunk: there is more, and the next group goes on with it.
+                let next_ms = woken.next_ms.unwrap_or(i64::MAX);
+                self.next_wake_ms = i64::MAX;
+                self.wake_at(next_ms);
+                for (job, before) in &woken.expired {
+                    self.ended(*job, *before);
+                }
             }
             Ok(Applied::Claimed(None)) => {
                 // Waits for the next job.
                 self.claimers.extend(answer);
                 return;
             }
-            Ok(Applied::Finished(true)) => {
+            Ok(Applied::Finished(finished)) => {
                 if let Change::Finish { id, .. } = change {
-                    self.shared.live.close(*id);
+                    match finished {
+                        Finished::Published => self.shared.live.close(*id),
+                        Finished::Retried { at_ms } => {
+                            self.shared.live.open(*id);
+                            self.wake_at(*at_ms);
+                        }
+                        Finished::TooLate => {}
+                    }
                 }
             }
             Ok(Applied::Requeued(jobs)) => {
@@ -217,10 +253,7 @@ impl Writer {
                 }
             }
             Ok(Applied::Cancelled(cancelled)) if cancelled.before != cancelled.job.state => {
-                self.shared.live.close(cancelled.job.id);
-                if cancelled.before == State::Running {
-                    self.shared.tell_cancelled(cancelled.job.id);
-                }
+                self.ended(cancelled.job.id, cancelled.before);
             }
             Ok(Applied::Purged(jobs)) => {
                 // A whole chunk: there is more, and the next group goes on with it.
@@ -242,6 +275,22 @@ impl Writer {
                 self.orphaned = true;
                 self.shared.left().cancel.push(job);
             }
+        }
+    }
+
+    /// A job ended without its worker.
+    fn ended(&self, job: JobId, before: State) {
+        self.shared.live.close(job);
+        if before == State::Running {
+            self.shared.tell_cancelled(job);
+        }
+    }
+
+    /// There is something to do at this time.
+    fn wake_at(&mut self, time_ms: i64) {
+        if time_ms < self.next_wake_ms {
+            self.next_wake_ms = time_ms;
+            self.shared.alarm.set(Some(time_ms));
         }
     }
 
@@ -267,7 +316,7 @@ fn orphan(change: &Change, applied: &Result<Applied, Error>) -> Option<JobId> {
     }
 }
 
-fn now_ms() -> i64 {
+pub(super) fn now_ms() -> i64 {
     let since = SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .unwrap_or_default();

@@ -2,7 +2,8 @@
 
 use woolly::job::{Endpoint, JobId, Usage};
 use woolly::queue::{
-    Applied, Cancelled, Change, Claimed, Completion, Error, JobStore, NewJob, Submitted,
+    Applied, Cancelled, Change, Claimed, Completion, Error, Finished, JobStore, NewJob, Submitted,
+    Times, Woken,
 };
 
 /// A detached job whose body is `{"prompt":"<name>"}`.
@@ -18,6 +19,7 @@ pub(crate) fn detached(name: &str) -> NewJob {
         attached: false,
         metadata: None,
         created_at_ms: 1_700_000_000_000,
+        times: Times::default(),
     }
 }
 
@@ -76,9 +78,21 @@ pub(crate) trait Single {
         }
     }
 
+    /// Whether the end was published.
     fn finish(&mut self, id: JobId, completion: Completion, now_ms: i64) -> bool {
+        self.end(id, completion, now_ms) == Finished::Published
+    }
+
+    fn end(&mut self, id: JobId, completion: Completion, now_ms: i64) -> Finished {
         match self.one(Change::Finish { id, completion }, now_ms).unwrap() {
-            Applied::Finished(published) => published,
+            Applied::Finished(finished) => finished,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn wake(&mut self, now_ms: i64) -> Woken {
+        match self.one(Change::Wake { limit: 100 }, now_ms).unwrap() {
+            Applied::Woken(woken) => woken,
             other => panic!("{other:?}"),
         }
     }

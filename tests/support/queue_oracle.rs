@@ -5,8 +5,8 @@ use std::sync::{Arc, Mutex};
 
 use woolly::job::{JobId, State};
 use woolly::queue::{
-    Applied, Blame, Cancelled, Change, Claimed, Completion, Error, Filter, JobReader, JobRow,
-    JobStore, NewJob, Submitted,
+    Applied, Blame, Cancelled, Change, Claimed, Completion, Error, Filter, Finished, JobReader,
+    JobRow, JobStore, NewJob, Submitted, Woken, state,
 };
 
 /// What outlives a daemon.
@@ -19,6 +19,12 @@ pub(crate) struct Disk {
 struct Stored {
     row: JobRow,
     job: NewJob,
+    /// Waits for its time.
+    delayed: bool,
+    crashes: u32,
+    solo_crashes: u32,
+    /// Runs alone.
+    alone: bool,
 }
 
 /// A store over a shared disk; a new one over the same disk is the next daemon.
@@ -32,9 +38,9 @@ impl JobReader for Oracle {
         let disk = self.disk.lock().unwrap();
         let mut row = disk.jobs.get(&id.0).ok_or(Error::NotFound)?.row.clone();
         if row.state == State::Queued {
-            let order = disk.order();
-            let ahead = order.iter().position(|other| *other == id).unwrap() as u64;
-            row.position = Some(ahead.min(1_001));
+            let order = disk.order(i64::MIN);
+            let ahead = order.iter().position(|other| *other == id);
+            row.position = ahead.map(|ahead| (ahead as u64).min(1_001));
         }
         Ok(row)
     }
@@ -77,9 +83,25 @@ impl JobReader for Oracle {
 }
 
 impl JobStore for Oracle {
-    fn recover(&mut self, now_ms: i64, blame: Blame) -> Result<Vec<JobId>, Error> {
+    fn recover(
+        &mut self,
+        now_ms: i64,
+        blame: Blame,
+        poison_limit: u32,
+    ) -> Result<Vec<JobId>, Error> {
         let mut disk = self.disk.lock().unwrap();
-        for Stored { row, job } in disk.jobs.values_mut() {
+        for stored in disk.jobs.values_mut() {
+            let counts = blame == Blame::RunningJobs && poison_limit > 0;
+            if stored.row.state == State::Running && counts {
+                stored.crashes += 1;
+                stored.solo_crashes += u32::from(stored.alone);
+                if state::is_poison(stored.solo_crashes, poison_limit) {
+                    stored.row.state = State::Failed;
+                    stored.row.error = Some(state::poison_sentence(stored.solo_crashes));
+                    stored.row.finished_at_ms = Some(now_ms);
+                }
+            }
+            let Stored { row, job, .. } = stored;
             if row.state.is_terminal() {
                 continue;
             }
@@ -123,12 +145,15 @@ impl JobStore for Oracle {
 
 impl Disk {
     /// Queued jobs as they would run.
-    fn order(&self) -> Vec<JobId> {
+    /// Without those that wait for their time, and those whose deadline has passed at `now_ms`.
+    fn order(&self, now_ms: i64) -> Vec<JobId> {
         let mut queued: Vec<_> = self
             .jobs
             .values()
+            .filter(|job| !job.delayed)
             .map(|job| &job.row)
             .filter(|row| row.state == State::Queued)
+            .filter(|row| row.times.deadline_ms.is_none_or(|time| time > now_ms))
             .collect();
         queued.sort_by_key(|row| (-i64::from(row.priority), row.id));
         queued.into_iter().map(|row| row.id).collect()
@@ -136,12 +161,29 @@ impl Disk {
 
     fn apply(&mut self, change: &Change, now_ms: i64) -> Result<Applied, Error> {
         match change {
-            Change::Submit { job, max_jobs } => self.submit(job, *max_jobs).map(Applied::Submitted),
+            Change::Submit { job, max_jobs } => {
+                self.submit(job, *max_jobs, now_ms).map(Applied::Submitted)
+            }
             Change::Claim => {
-                let Some(id) = self.order().first().copied() else {
+                self.release(now_ms);
+                let Some(id) = self.order(now_ms).first().copied() else {
                     return Ok(Applied::Claimed(None));
                 };
-                let Stored { row, job } = self.jobs.get_mut(&id.0).unwrap();
+                let runs = |job: &&Stored| job.row.state == State::Running;
+                let running = self.jobs.values().filter(runs).count();
+                let guarded = self.jobs.values().filter(runs).any(|job| job.alone);
+                let Stored {
+                    row,
+                    job,
+                    crashes,
+                    alone,
+                    ..
+                } = self.jobs.get_mut(&id.0).unwrap();
+                let suspect = *crashes >= state::SUSPECT_CRASHES;
+                if guarded || suspect && running > 0 {
+                    return Ok(Applied::Claimed(None));
+                }
+                *alone = suspect;
                 row.state = State::Running;
                 row.started_at_ms = Some(now_ms);
                 row.attempts += 1;
@@ -157,8 +199,17 @@ impl Disk {
             }
             Change::Finish { id, completion } => {
                 let Some(row) = self.running(*id) else {
-                    return Ok(Applied::Finished(false));
+                    return Ok(Applied::Finished(Finished::TooLate));
                 };
+                if let Completion::Faulted { .. } = completion
+                    && let Some(at_ms) = state::retry_at(now_ms, row.attempts)
+                {
+                    row.state = State::Queued;
+                    row.started_at_ms = None;
+                    row.times.not_before_ms = Some(at_ms);
+                    self.jobs.get_mut(&id.0).unwrap().delayed = true;
+                    return Ok(Applied::Finished(Finished::Retried { at_ms }));
+                }
                 row.finished_at_ms = Some(now_ms);
                 match completion {
                     Completion::Completed { result, usage } => {
@@ -166,12 +217,37 @@ impl Disk {
                         row.result = Some(result.clone());
                         row.usage = Some(*usage);
                     }
-                    Completion::Failed { error } => {
+                    Completion::Failed { error } | Completion::Faulted { error } => {
                         row.state = State::Failed;
                         row.error = Some(error.clone());
                     }
                 }
-                Ok(Applied::Finished(true))
+                Ok(Applied::Finished(Finished::Published))
+            }
+            Change::Wake { limit } => {
+                self.release(now_ms);
+                let mut due: Vec<(i64, JobId)> = self
+                    .unfinished()
+                    .filter_map(|job| Some((job.row.times.deadline_ms?, job.row.id)))
+                    .filter(|(time, _)| *time <= now_ms)
+                    .collect();
+                due.sort_unstable();
+                let mut expired = vec![];
+                for (_, id) in due.into_iter().take(*limit) {
+                    let row = &mut self.jobs.get_mut(&id.0).unwrap().row;
+                    expired.push((id, row.state));
+                    row.state = State::Expired;
+                    row.finished_at_ms = Some(now_ms);
+                }
+                let deadlines = self
+                    .unfinished()
+                    .filter_map(|job| job.row.times.deadline_ms);
+                let times = self
+                    .unfinished()
+                    .filter(|job| job.row.state == State::Queued && job.delayed)
+                    .filter_map(|job| job.row.times.not_before_ms);
+                let next_ms = deadlines.chain(times).min();
+                Ok(Applied::Woken(Woken { expired, next_ms }))
             }
             Change::Requeue(ids) => {
                 let mut requeued = Vec::new();
@@ -199,7 +275,7 @@ impl Disk {
                 Ok(Applied::Cancelled(Cancelled { job, before }))
             }
             Change::Delivered(id) => {
-                let gone = self.jobs.get(&id.0).is_some_and(|Stored { row, job }| {
+                let gone = self.jobs.get(&id.0).is_some_and(|Stored { row, job, .. }| {
                     job.attached && job.idempotency_key.is_none() && row.state.is_terminal()
                 });
                 if gone {
@@ -209,7 +285,7 @@ impl Disk {
             }
             Change::Purge { retention, .. } => {
                 let before = self.jobs.len();
-                self.jobs.retain(|_, Stored { row, job }| {
+                self.jobs.retain(|_, Stored { row, job, .. }| {
                     let limit = if job.attached {
                         retention.attached_before_ms
                     } else {
@@ -222,24 +298,44 @@ impl Disk {
         }
     }
 
+    fn unfinished(&self) -> impl Iterator<Item = &Stored> {
+        self.jobs
+            .values()
+            .filter(|job| !job.row.state.is_terminal())
+    }
+
+    fn release(&mut self, now_ms: i64) {
+        for job in self.jobs.values_mut() {
+            let due = job
+                .row
+                .times
+                .not_before_ms
+                .is_none_or(|time| time <= now_ms);
+            if job.row.state == State::Queued && due {
+                job.delayed = false;
+            }
+        }
+    }
+
     fn running(&mut self, id: JobId) -> Option<&mut JobRow> {
         let row = &mut self.jobs.get_mut(&id.0)?.row;
         (row.state == State::Running).then_some(row)
     }
 
-    fn submit(&mut self, job: &NewJob, max_jobs: u64) -> Result<Submitted, Error> {
+    fn submit(&mut self, job: &NewJob, max_jobs: u64, now_ms: i64) -> Result<Submitted, Error> {
         let same_key = |stored: &&Stored| {
             job.idempotency_key.is_some()
                 && stored.job.idempotency_key == job.idempotency_key
                 && stored.job.uid == job.uid
         };
-        if let Some(Stored { row, job: old }) = self.jobs.values().find(same_key) {
+        if let Some(Stored { row, job: old, .. }) = self.jobs.values().find(same_key) {
             let request = |job: &NewJob| {
                 (
                     job.endpoint,
                     job.body.clone(),
                     job.priority,
                     job.metadata.clone(),
+                    job.times,
                 )
             };
             if request(old) != request(job) {
@@ -270,6 +366,7 @@ impl Disk {
             uid: job.uid,
             attached: job.attached,
             metadata: job.metadata.clone(),
+            times: job.times,
             attempts: 0,
             created_at_ms: job.created_at_ms,
             started_at_ms: None,
@@ -284,6 +381,10 @@ impl Disk {
             Stored {
                 row: row.clone(),
                 job: job.clone(),
+                delayed: job.times.not_before_ms.is_some_and(|time| time > now_ms),
+                crashes: 0,
+                solo_crashes: 0,
+                alone: false,
             },
         );
         Ok(Submitted {

@@ -12,7 +12,7 @@ use crate::api::refusal::Refusal;
 use crate::api::server::Shared;
 use crate::api::submission;
 use crate::protocol::JobRequest;
-use crate::queue::NewJob;
+use crate::queue::{NewJob, Times};
 
 pub(in crate::api) async fn handle(
     State(shared): State<Shared>,
@@ -44,10 +44,20 @@ pub(in crate::api) async fn handle(
         attached: false,
         metadata: request.metadata_text(),
         created_at_ms: submission::now_ms(),
+        times: times(&request),
     };
     let submitted = shared.queue.submit(job).await?;
     Ok(json_response(
         StatusCode::ACCEPTED,
         &view(&submitted.job, warnings),
     ))
+}
+
+/// A deadline that has passed is accepted like another: the job expires, and whoever asks with the same key finds it.
+fn times(request: &JobRequest) -> Times {
+    let milliseconds = |seconds: i64| seconds.saturating_mul(1000);
+    Times {
+        not_before_ms: request.not_before.map(milliseconds),
+        deadline_ms: request.deadline.map(milliseconds),
+    }
 }

@@ -16,7 +16,7 @@ use crate::api::submission;
 use crate::api::waiting::{self, Attachment, Ended};
 use crate::job::{Endpoint, SequenceEvent};
 use crate::protocol::{self, ResponseMeta, StreamState};
-use crate::queue::{JobRow, NewJob};
+use crate::queue::{JobRow, NewJob, Times};
 
 pub(super) async fn answer(
     shared: Shared,
@@ -49,6 +49,7 @@ pub(super) async fn answer(
         attached: true,
         metadata: None,
         created_at_ms: submission::now_ms(),
+        times: Times::default(),
     };
     // A connection that goes while the job is being committed cancels it in the queue; from here on it is
     // the attachment that does.
@@ -65,7 +66,7 @@ async fn wait(shared: &Shared, row: &JobRow, attachment: Attachment) -> Result<R
     match waiting::to_the_end(shared, row.id).await? {
         Ended::Terminal(row) => {
             attachment.delivered();
-            waiting::result(row).map(|result| json_text_response(StatusCode::OK, result))
+            waiting::result(*row).map(|result| json_text_response(StatusCode::OK, result))
         }
         Ended::Stopping => {
             attachment.abandoned();

@@ -115,6 +115,7 @@ fn refuse_all(shared: &Shared, message: &str) {
         } else {
             Event::Failed {
                 message: message.to_owned(),
+                fault: true,
             }
         };
         shared.emit(&task, event);
@@ -195,6 +196,7 @@ impl<'a, S: Stepper> Worker<'a, S> {
                     &task,
                     Event::Failed {
                         message: refusal.to_string(),
+                        fault: false,
                     },
                 );
             }
@@ -296,7 +298,8 @@ impl<'a, S: Stepper> Worker<'a, S> {
                 let event = event.unwrap_or_else(|unusable| {
                     sequence.ended = true;
                     let message = unusable.to_string();
-                    Event::Failed { message }
+                    let fault = false;
+                    Event::Failed { message, fault }
                 });
                 self.shared.emit(&sequence.task, event);
             }
@@ -332,7 +335,9 @@ impl<'a, S: Stepper> Worker<'a, S> {
                     Err(unusable) => {
                         sequence.ended = true;
                         let message = unusable.to_string();
-                        self.shared.emit(&sequence.task, Event::Failed { message });
+                        let fault = false;
+                        let event = Event::Failed { message, fault };
+                        self.shared.emit(&sequence.task, event);
                     }
                 }
             }
@@ -361,6 +366,7 @@ impl<'a, S: Stepper> Worker<'a, S> {
                 &sequence.task,
                 Event::Failed {
                     message: message.to_owned(),
+                    fault: true,
                 },
             );
         }

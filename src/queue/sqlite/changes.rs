@@ -7,7 +7,7 @@ use rusqlite::{Connection, OptionalExtension, params};
 use crate::job::{Endpoint, JobId, State};
 
 use super::super::state::{self, Cause, Retention};
-use super::super::store::{Applied, Cancelled, Change};
+use super::super::store::{Applied, Cancelled, Change, Finished, Woken};
 use super::super::{Claimed, Completion, Error, JobRow, NewJob, Submitted};
 use super::reads;
 
@@ -40,6 +40,7 @@ impl Changes<'_> {
         match change {
             Change::Submit { job, max_jobs } => self.submit(job, *max_jobs).map(Applied::Submitted),
             Change::Claim => Ok(Applied::Claimed(self.claim()?)),
+            Change::Wake { limit } => Ok(Applied::Woken(self.wake(*limit)?)),
             Change::Finish { id, completion } => {
                 Ok(Applied::Finished(self.finish(*id, completion)?))
             }
@@ -58,6 +59,7 @@ impl Changes<'_> {
             &job.body,
             job.priority,
             job.metadata.as_deref(),
+            job.times,
         );
         if let Some(key) = &job.idempotency_key
             && let Some(job) = self.submitted_before(job.uid, key, &hash)?
@@ -75,8 +77,9 @@ impl Changes<'_> {
         self.db
             .prepare_cached(
                 "INSERT INTO job(state, endpoint, priority, seed, max_tokens, uid, attached,
-                                 idempotency_key, request_blake3, metadata, created_at_ms)
-                 VALUES ('queued', ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
+                                 idempotency_key, request_blake3, metadata, created_at_ms,
+                                 not_before_ms, deadline_ms, delayed)
+                 VALUES ('queued', ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)",
             )?
             .execute(params![
                 job.endpoint.path(),
@@ -89,6 +92,11 @@ impl Changes<'_> {
                 hash,
                 job.metadata,
                 job.created_at_ms,
+                job.times.not_before_ms,
+                job.times.deadline_ms,
+                job.times
+                    .not_before_ms
+                    .is_some_and(|time| time > self.now_ms),
             ])?;
         let id = JobId(self.db.last_insert_rowid());
         self.db
@@ -124,15 +132,28 @@ impl Changes<'_> {
     }
 
     fn claim(&self) -> Result<Option<Claimed>, rusqlite::Error> {
+        self.release_due()?;
+        let (running, guarded): (i64, bool) = self
+            .db
+            .prepare_cached(
+                "SELECT count(*), coalesce(max(alone), 0) FROM job WHERE state = 'running'",
+            )?
+            .query_row([], |row| Ok((row.get(0)?, row.get(1)?)))?;
+        if guarded {
+            return Ok(None);
+        }
+        let mut suspect = false;
         let Some(claimed) = self
             .db
             .prepare_cached(
-                "SELECT id, endpoint, body, seed, max_tokens, created_at_ms, priority
+                "SELECT id, endpoint, body, seed, max_tokens, created_at_ms, priority, crashes
                  FROM job JOIN request ON job_id = id
-                 WHERE id = (SELECT id FROM job WHERE state = 'queued'
+                 WHERE id = (SELECT id FROM job WHERE state = 'queued' AND delayed = 0
+                             AND (deadline_ms IS NULL OR deadline_ms > ?1)
                              ORDER BY priority DESC, id LIMIT 1)",
             )?
-            .query_row([], |row| {
+            .query_row([self.now_ms], |row| {
+                suspect = row.get::<_, u32>(7)? >= state::SUSPECT_CRASHES;
                 Ok(Claimed {
                     id: JobId(row.get(0)?),
                     priority: row.get(6)?,
@@ -147,24 +168,102 @@ impl Changes<'_> {
         else {
             return Ok(None);
         };
+        if suspect && running > 0 {
+            return Ok(None);
+        }
         // The attempt counts from the claim on: a job that kills the daemon has made it.
         self.db
             .prepare_cached(
                 "UPDATE job SET state = 'running', lease_epoch = ?2, started_at_ms = ?3,
-                                attempts = attempts + 1
+                                attempts = attempts + 1, alone = ?4
                  WHERE id = ?1 AND state = 'queued'",
             )?
-            .execute(params![claimed.id.0, self.epoch, self.now_ms])?;
+            .execute(params![claimed.id.0, self.epoch, self.now_ms, suspect])?;
         Ok(Some(claimed))
     }
 
-    fn finish(&self, id: JobId, completion: &Completion) -> Result<bool, rusqlite::Error> {
+    /// Jobs whose time has come take their places in the order.
+    fn release_due(&self) -> Result<(), rusqlite::Error> {
+        self.db
+            .prepare_cached(
+                "UPDATE job SET delayed = 0
+                 WHERE state = 'queued' AND delayed = 1 AND not_before_ms <= ?1",
+            )?
+            .execute([self.now_ms])?;
+        Ok(())
+    }
+
+    fn wake(&self, limit: usize) -> Result<Woken, rusqlite::Error> {
+        self.release_due()?;
+        let expired: Vec<(JobId, State)> = self
+            .db
+            .prepare_cached(
+                "SELECT id, state FROM job WHERE deadline_ms <= ?1 AND deadline_ms IS NOT NULL
+                 AND finished_at_ms IS NULL ORDER BY deadline_ms, id LIMIT ?2",
+            )?
+            .query_map(
+                params![self.now_ms, i64::try_from(limit).unwrap_or(i64::MAX)],
+                |row| Ok((JobId(row.get(0)?), reads::word(row, 1, State::parse)?)),
+            )?
+            .collect::<Result<_, _>>()?;
+        for (id, before) in &expired {
+            if let Some(state) = state::next(*before, Cause::Expire) {
+                self.end(*id, state)?;
+            }
+        }
+        let next_ms = self
+            .db
+            .prepare_cached(
+                "SELECT min(time) FROM (
+                   SELECT min(not_before_ms) AS time FROM job WHERE state = 'queued' AND delayed = 1
+                   UNION ALL
+                   SELECT min(deadline_ms) FROM job
+                   WHERE deadline_ms IS NOT NULL AND finished_at_ms IS NULL)",
+            )?
+            .query_row([], |row| row.get(0))?;
+        Ok(Woken { expired, next_ms })
+    }
+
+    /// Ends an unfinished job without a result.
+    fn end(&self, id: JobId, state: State) -> Result<(), rusqlite::Error> {
+        self.db
+            .prepare_cached(
+                "UPDATE job SET state = ?2, lease_epoch = NULL, finished_at_ms = ?3 WHERE id = ?1",
+            )?
+            .execute(params![id.0, state.as_str(), self.now_ms])?;
+        Ok(())
+    }
+
+    /// Puts a running job back, to be claimed again at its time.
+    fn retry(&self, id: JobId, at_ms: i64) -> Result<Finished, rusqlite::Error> {
+        let retried = self
+            .db
+            .prepare_cached(
+                "UPDATE job SET state = 'queued', lease_epoch = NULL, started_at_ms = NULL,
+                                not_before_ms = ?3, delayed = 1
+                 WHERE id = ?1 AND state = 'running' AND lease_epoch = ?2",
+            )?
+            .execute(params![id.0, self.epoch, at_ms])?;
+        Ok(match retried {
+            1 => Finished::Retried { at_ms },
+            _ => Finished::TooLate,
+        })
+    }
+
+    fn finish(&self, id: JobId, completion: &Completion) -> Result<Finished, rusqlite::Error> {
         let (cause, usage, error) = match completion {
             Completion::Completed { usage, .. } => (Cause::Complete, Some(*usage), None),
             Completion::Failed { error } => (Cause::Fail, None, Some(error)),
+            Completion::Faulted { error } => {
+                let attempts = reads::job(self.db, id)?.map_or(0, |job| job.attempts);
+                if let Some(at_ms) = state::retry_at(self.now_ms, attempts) {
+                    return self.retry(id, at_ms);
+                }
+                (Cause::Fail, None, Some(error))
+            }
         };
         let Some(state) = state::next(State::Running, cause) else {
-            return Ok(false);
+            return Ok(Finished::TooLate);
         };
         let tokens = |count: u64| i64::try_from(count).unwrap_or(i64::MAX);
         let ended = self
@@ -190,7 +289,10 @@ impl Changes<'_> {
                 .prepare_cached("INSERT INTO result(job_id, body) VALUES (?1, ?2)")?
                 .execute(params![id.0, result])?;
         }
-        Ok(ended == 1)
+        Ok(match ended {
+            1 => Finished::Published,
+            _ => Finished::TooLate,
+        })
     }
 
     fn requeue(&self, ids: &[JobId]) -> Result<Vec<JobId>, rusqlite::Error> {
@@ -214,11 +316,7 @@ impl Changes<'_> {
         let Some(state) = state::next(before, Cause::Cancel) else {
             return Ok(Cancelled { job, before });
         };
-        self.db
-            .prepare_cached(
-                "UPDATE job SET state = ?2, lease_epoch = NULL, finished_at_ms = ?3 WHERE id = ?1",
-            )?
-            .execute(params![id.0, state.as_str(), self.now_ms])?;
+        self.end(id, state)?;
         Ok(Cancelled {
             job: self.job(id)?,
             before,

@@ -6,7 +6,7 @@ use rusqlite::{Connection, OptionalExtension, Row, named_params, params};
 use crate::job::{Endpoint, JobId, State, Usage};
 
 use super::super::store::JobReader;
-use super::super::{Error, Filter, JobRow};
+use super::super::{Error, Filter, JobRow, Times};
 use super::fault::Faults;
 
 /// Positions are exact up to here; one more means "further back".
@@ -14,7 +14,8 @@ const EXACT_POSITION: u64 = 1_000;
 
 /// The columns that [`job_row`] reads, in its order.
 const COLUMNS: &str = "id, state, endpoint, priority, seed, uid, attached, metadata, attempts, \
-     created_at_ms, started_at_ms, finished_at_ms, prompt_tokens, completion_tokens, error";
+     created_at_ms, started_at_ms, finished_at_ms, prompt_tokens, completion_tokens, error, \
+     not_before_ms, deadline_ms";
 
 /// A connection that only reads.
 pub(super) struct SqliteReader {
@@ -58,26 +59,33 @@ fn get(db: &Connection, id: JobId) -> Result<Option<JobRow>, rusqlite::Error> {
             .optional()?;
     }
     if row.state == State::Queued {
-        row.position = Some(position(&view, &row)?);
+        row.position = position(&view, &row)?;
     }
     Ok(Some(row))
 }
 
-/// Queued jobs before this one. Two ranges of one index, each read no further than needed.
-fn position(db: &Connection, job: &JobRow) -> Result<u64, rusqlite::Error> {
+/// Queued jobs before this one, unless it waits for its time. Two ranges of one index, each read no further than
+/// needed.
+fn position(db: &Connection, job: &JobRow) -> Result<Option<u64>, rusqlite::Error> {
+    let delayed: bool = db
+        .prepare_cached("SELECT delayed FROM job WHERE id = ?1")?
+        .query_row([job.id.0], |row| row.get(0))?;
+    if delayed {
+        return Ok(None);
+    }
     let before: i64 = db
         .prepare_cached(
             "SELECT
                (SELECT count(*) FROM (SELECT 1 FROM job
-                 WHERE state = 'queued' AND priority > ?1 LIMIT ?3))
+                 WHERE state = 'queued' AND delayed = 0 AND priority > ?1 LIMIT ?3))
              + (SELECT count(*) FROM (SELECT 1 FROM job
-                 WHERE state = 'queued' AND priority = ?1 AND id < ?2 LIMIT ?3))",
+                 WHERE state = 'queued' AND delayed = 0 AND priority = ?1 AND id < ?2 LIMIT ?3))",
         )?
         .query_row(
             params![job.priority, job.id.0, EXACT_POSITION as i64 + 1],
             |row| row.get(0),
         )?;
-    Ok(before.unsigned_abs().min(EXACT_POSITION + 1))
+    Ok(Some(before.unsigned_abs().min(EXACT_POSITION + 1)))
 }
 
 fn list(db: &Connection, filter: &Filter) -> Result<Vec<JobRow>, rusqlite::Error> {
@@ -151,6 +159,10 @@ fn job_row(row: &Row<'_>) -> Result<JobRow, rusqlite::Error> {
         usage,
         result: None,
         error: row.get(14)?,
+        times: Times {
+            not_before_ms: row.get(15)?,
+            deadline_ms: row.get(16)?,
+        },
         position: None,
     })
 }

@@ -115,8 +115,13 @@ impl SqliteStore {
 }
 
 impl JobStore for SqliteStore {
-    fn recover(&mut self, now_ms: i64, blame: Blame) -> Result<Vec<JobId>, Error> {
-        let recovered = recovery::recover(&self.db, now_ms, blame);
+    fn recover(
+        &mut self,
+        now_ms: i64,
+        blame: Blame,
+        poison_limit: u32,
+    ) -> Result<Vec<JobId>, Error> {
+        let recovered = recovery::recover(&self.db, now_ms, blame, poison_limit);
         let (epoch, queued) = recovered.map_err(|error| self.faults.of(error))?;
         self.epoch = epoch;
         Ok(queued)
@@ -163,7 +168,8 @@ impl JobStore for SqliteStore {
 mod tests {
     use crate::job::Endpoint;
 
-    use super::super::super::{Completion, NewJob};
+    use super::super::super::store::Finished;
+    use super::super::super::{Completion, NewJob, Times};
     use super::*;
 
     fn submit(body: usize) -> Change {
@@ -178,6 +184,7 @@ mod tests {
             attached: false,
             metadata: None,
             created_at_ms: 0,
+            times: Times::default(),
         };
         Change::Submit { job, max_jobs: 100 }
     }
@@ -187,7 +194,7 @@ mod tests {
     fn a_full_disk_refuses_what_does_not_fit_and_nothing_else() {
         let root = tempfile::tempdir().unwrap();
         let mut store = SqliteStore::open(root.path()).unwrap();
-        store.recover(0, Blame::RunningJobs).unwrap();
+        store.recover(0, Blame::RunningJobs, 3).unwrap();
         store.apply(&[submit(10)], 0).unwrap();
         let pages: i64 = store
             .db
@@ -219,7 +226,7 @@ mod tests {
         limit(&store, 1_000_000);
         assert_eq!(
             store.apply(&[finish], 0).unwrap()[0],
-            Ok(Applied::Finished(true))
+            Ok(Applied::Finished(Finished::Published))
         );
         // Bodies of refused jobs left nothing behind.
         let bodies: i64 = store

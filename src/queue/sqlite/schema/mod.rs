@@ -2,22 +2,21 @@
 
 use rusqlite::Connection;
 
-use super::super::Error;
 use super::connection::pragma;
 use super::fault::Faults;
+use crate::queue::Error;
 
 /// "WOOL", so that tools can tell whose file it is.
 const APPLICATION_ID: i32 = 0x574f_4f4c;
 
-/// Increase it with every change of `schema.sql`, and add the migration.
-const VERSION: i32 = 1;
+/// From each version to the next; the first makes version 1 of an empty file. Those that were published are never
+/// changed.
+const STEPS: [&str; 2] = [include_str!("1.sql"), include_str!("2.sql")];
+const VERSION: i32 = STEPS.len() as i32;
 
-/// What a file is that may be used.
+/// The version of a file that may be used; 0 for an empty one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Found {
-    Empty,
-    Current,
-}
+pub(super) struct Found(usize);
 
 /// Looks without writing. Refuses a file of another program and one of a newer schema.
 pub(super) fn check(db: &Connection, faults: &Faults) -> Result<Found, Error> {
@@ -31,8 +30,8 @@ pub(super) fn check(db: &Connection, faults: &Faults) -> Result<Found, Error> {
         .query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))
         .map_err(|e| faults.of(e))?;
     match (application, version) {
-        (0, 0) if objects == 0 => Ok(Found::Empty),
-        (APPLICATION_ID, VERSION) => Ok(Found::Current),
+        (0, 0) if objects == 0 => Ok(Found(0)),
+        (APPLICATION_ID, 1..=VERSION) => Ok(Found(version as usize)),
         (APPLICATION_ID, newer) if newer > VERSION => Err(faults.store(format!(
             "has schema version {newer}, and this program knows {VERSION}: a newer woollyd wrote it"
         ))),
@@ -40,11 +39,13 @@ pub(super) fn check(db: &Connection, faults: &Faults) -> Result<Found, Error> {
     }
 }
 
-/// Creates the schema in one transaction: a crash leaves an empty file or a whole one.
+/// Brings the schema up to date in one transaction: a crash leaves the file as it was, or whole.
 pub(super) fn migrate(db: &Connection, found: Found) -> Result<(), rusqlite::Error> {
-    if found == Found::Empty {
+    if found.0 < STEPS.len() {
         let transaction = db.unchecked_transaction()?;
-        transaction.execute_batch(include_str!("schema.sql"))?;
+        for step in &STEPS[found.0..] {
+            transaction.execute_batch(step)?;
+        }
         transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
         transaction.pragma_update(None, "user_version", VERSION)?;
         transaction.commit()?;

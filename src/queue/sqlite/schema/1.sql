@@ -1,4 +1,4 @@
--- Version 1. A change here needs a new number in schema.rs and a migration from every older one.
+-- Version 1. Never changed: a file of this version is brought up to date by the next ones.
 
 -- Increased by every daemon that opens the store; a running job carries the epoch of its daemon.
 CREATE TABLE lease(epoch INTEGER NOT NULL) STRICT;

@@ -1,0 +1,101 @@
+//! Wakes the writer when a job's time comes or its deadline passes.
+//!
+//! Times are those of the system's clock, which people set and machines correct: so nobody waits for one longer than
+//! [`LONGEST_WAIT`] without looking at the clock again.
+
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+const LONGEST_WAIT: Duration = Duration::from_secs(30);
+
+#[derive(Default)]
+pub(super) struct Alarm {
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    /// Unix milliseconds.
+    due_ms: Option<i64>,
+    closed: bool,
+}
+
+impl Alarm {
+    /// Rings once at this time instead of another.
+    pub(super) fn set(&self, due_ms: Option<i64>) {
+        self.lock().due_ms = due_ms;
+        self.changed.notify_one();
+    }
+
+    pub(super) fn close(&self) {
+        self.lock().closed = true;
+        self.changed.notify_one();
+    }
+
+    /// Calls `ring` at the times that are set, until it is closed.
+    pub(super) fn run(&self, now_ms: impl Fn() -> i64, ring: impl Fn()) {
+        let mut state = self.lock();
+        while !state.closed {
+            let wait = match state.due_ms {
+                None => Duration::MAX,
+                Some(due_ms) => {
+                    let left = due_ms.saturating_sub(now_ms());
+                    if left <= 0 {
+                        state.due_ms = None;
+                        drop(state);
+                        ring();
+                        state = self.lock();
+                        continue;
+                    }
+                    Duration::from_millis(left.unsigned_abs()).min(LONGEST_WAIT)
+                }
+            };
+            state = match wait {
+                Duration::MAX => self.changed.wait(state),
+                wait => self
+                    .changed
+                    .wait_timeout(state, wait)
+                    .map(|(state, _)| state)
+                    .map_err(|error| {
+                        let (state, _) = error.into_inner();
+                        PoisonError::new(state)
+                    }),
+            }
+            .unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    /// Every critical section leaves the state whole.
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicI64, Ordering};
+    use std::sync::{Arc, mpsc};
+
+    use super::*;
+
+    #[test]
+    fn it_rings_when_the_clock_says_so_and_ends_when_closed() {
+        let (alarm, clock) = (Arc::new(Alarm::default()), Arc::new(AtomicI64::new(100)));
+        let (sender, rings) = mpsc::channel();
+        let thread = std::thread::spawn({
+            let (alarm, clock) = (alarm.clone(), clock.clone());
+            move || alarm.run(|| clock.load(Ordering::SeqCst), || sender.send(()).unwrap())
+        });
+        alarm.set(Some(100));
+        rings.recv().unwrap();
+        // Far away, until the clock is set forward and somebody sets the alarm again.
+        alarm.set(Some(1_000_000));
+        clock.store(2_000_000, Ordering::SeqCst);
+        alarm.set(Some(1_000_000));
+        rings.recv().unwrap();
+        alarm.close();
+        thread.join().unwrap();
+        assert!(rings.recv().is_err());
+    }
+}
