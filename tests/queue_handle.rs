@@ -380,6 +380,7 @@ impl JobStore for Faulty {
 
 struct Fault {
     queue: Queue,
+    _scratch: tempfile::TempDir,
     calls: Arc<AtomicUsize>,
     fault: Arc<Mutex<Option<Error>>>,
 }
@@ -392,8 +393,11 @@ impl Fault {
             calls: Arc::clone(&calls),
             fault: Arc::clone(&fault),
         };
+        let scratch = tempfile::tempdir().unwrap();
         Fault {
-            queue: Queue::over(Box::new(store), &CONFIG, Blame::RunningJobs).unwrap(),
+            queue: Queue::over(Box::new(store), scratch.path(), &CONFIG, Blame::RunningJobs)
+                .unwrap(),
+            _scratch: scratch,
             calls,
             fault,
         }
@@ -506,7 +510,8 @@ fn what_arrives_during_a_commit_forms_the_next_group() {
     };
     // The look for old jobs and deadlines at open.
     go.send_blocking(()).unwrap();
-    let queue = Queue::over(Box::new(store), &CONFIG, Blame::RunningJobs).unwrap();
+    let scratch = tempfile::tempdir().unwrap();
+    let queue = Queue::over(Box::new(store), scratch.path(), &CONFIG, Blame::RunningJobs).unwrap();
     assert_eq!(groups.recv_blocking(), Ok(2));
 
     let mut first = Box::pin(queue.submit(detached("a")));
@@ -541,7 +546,8 @@ fn an_abandoned_submit_is_cancelled_without_waiting_for_other_work() {
         go: go_out,
     };
     go.send_blocking(()).unwrap();
-    let queue = Queue::over(Box::new(store), &CONFIG, Blame::RunningJobs).unwrap();
+    let scratch = tempfile::tempdir().unwrap();
+    let queue = Queue::over(Box::new(store), scratch.path(), &CONFIG, Blame::RunningJobs).unwrap();
     assert_eq!(groups.recv_blocking(), Ok(2));
     {
         let mut submit = Box::pin(queue.submit(attached("a")));

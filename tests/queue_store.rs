@@ -907,7 +907,7 @@ fn a_file_of_the_first_version_is_brought_up_to_date() {
     let version: i32 = peek(root.path())
         .pragma_query_value(None, "user_version", |row| row.get(0))
         .unwrap();
-    assert_eq!(version, 2);
+    assert_eq!(version, 3);
 }
 
 #[test]
@@ -923,7 +923,7 @@ fn a_newer_schema_is_refused_and_the_file_untouched() {
     assert_eq!(
         refused,
         format!(
-            "job store {}: has schema version 99, and this program knows 2: a newer woollyd wrote it",
+            "job store {}: has schema version 99, and this program knows 3: a newer woollyd wrote it",
             file.display()
         )
     );

@@ -9,11 +9,13 @@
 //! Every refusal has OpenAI's shape: `{"error": {"message", "type", "code", "param"}}`.
 
 mod access;
+mod batch_view;
 mod body;
 mod handlers;
 mod job_view;
 mod lifecycle;
 mod model_slot;
+mod pages;
 mod refusal;
 mod routes;
 mod server;
@@ -27,4 +29,4 @@ pub use lifecycle::{Lifecycle, Phase};
 pub use model_slot::{ModelSlot, Served};
 pub use server::{Api, serve};
 pub use socket::{Bound, SocketError, bind, inherited};
-pub use submission::now_ms;
+pub use submission::{fresh_seed, now_ms};

@@ -75,6 +75,11 @@ impl Refusal {
         Refusal::new(ErrorKind::NotFound, format!("there is no job {id}")).code("not_found")
     }
 
+    /// 404 with this sentence; what others must not know of looks the same.
+    pub(super) fn unknown(message: String) -> Self {
+        Refusal::new(ErrorKind::NotFound, message).code("not_found")
+    }
+
     pub(super) fn no_such_path(path: &str) -> Self {
         Refusal::new(ErrorKind::NotFound, format!("there is nothing at {path}")).code("not_found")
     }
@@ -154,6 +159,10 @@ impl From<queue::Error> for Refusal {
             Error::IdempotencyConflict => Refusal::new(ErrorKind::Conflict, message)
                 .code("idempotency_conflict")
                 .retry(Retry::Never),
+            Error::FileInUse => Refusal::new(ErrorKind::Conflict, message)
+                .code("file_in_use")
+                .retry(Retry::Never),
+            Error::File { .. } => Refusal::new(ErrorKind::Internal, message).code("file"),
             Error::NoSpace { .. } => Refusal::new(ErrorKind::Unavailable, message)
                 .code("no_space")
                 .retry(Retry::AfterSeconds(RETRY_NO_SPACE_S)),

@@ -21,6 +21,8 @@ pub struct Api {
     pub lifecycle: Lifecycle,
     /// Larger bodies are answered 413.
     pub max_body_bytes: usize,
+    /// The same for uploaded files.
+    pub max_file_bytes: u64,
 }
 
 /// [`Api`], shared by all requests.

@@ -38,10 +38,13 @@ pub(super) fn seed(endpoint: Endpoint, body: &[u8]) -> Result<u64, Refusal> {
     if let Some(seed) = protocol::seed(endpoint, body) {
         return Ok(seed);
     }
+    fresh_seed().map_err(|error| Refusal::failed(format!("no random seed: {error}")))
+}
+
+/// A seed for a request that names none.
+pub fn fresh_seed() -> std::io::Result<u64> {
     let drawn = SysRng.try_next_u64();
-    drawn
-        .map(|seed| seed >> 11)
-        .map_err(|error| Refusal::failed(format!("no random seed: {error}")))
+    drawn.map(|seed| seed >> 11).map_err(std::io::Error::other)
 }
 
 /// Validates and tokenizes.

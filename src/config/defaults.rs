@@ -63,3 +63,5 @@ pub(super) const LOG_LEVEL: &str = "info";
 
 /// For people; `json` is for log collectors.
 pub(super) const LOG_FORMAT: &str = "text";
+/// Five times what OpenAI takes.
+pub(super) const MAX_FILE_BYTES: u64 = 1 << 30;

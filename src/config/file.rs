@@ -113,6 +113,7 @@ pub(super) struct Queue {
 #[serde(default, deny_unknown_fields)]
 pub(super) struct Api {
     pub(super) max_body_bytes: Option<NumberOrText>,
+    pub(super) max_file_bytes: Option<NumberOrText>,
 }
 
 #[derive(Debug, Clone, PartialEq, Default, Deserialize, Serialize)]

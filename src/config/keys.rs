@@ -76,6 +76,7 @@ pub(super) const KEYS: &[Key] = &[
     key("queue.retention", SECONDS),
     key("queue.poison_limit", "a whole number from 0 to 100"),
     key("api.max_body_bytes", BYTES),
+    key("api.max_file_bytes", BYTES),
     key(
         "log.level",
         r#""off", "error", "warn", "info", "debug" or "trace", also per module as in "info,woolly::queue=debug""#,

@@ -65,6 +65,9 @@ impl Config {
                 max_body_bytes: Some(NumberOrText::Text(units::bytes_to_text(
                     self.api.max_body_bytes as u64,
                 ))),
+                max_file_bytes: Some(NumberOrText::Text(units::bytes_to_text(
+                    self.api.max_file_bytes,
+                ))),
             },
             log: file::Log {
                 level: Some(self.log.level.clone()),

@@ -251,7 +251,16 @@ fn api(file: &file::Api, outline: &Outline) -> Result<Api, Error> {
     let max_body_bytes = bytes
         .and_then(|bytes| usize::try_from(bytes).ok())
         .ok_or_else(|| outline.value("api.max_body_bytes", expected("api.max_body_bytes")))?;
-    Ok(Api { max_body_bytes })
+    let max_file_bytes = match &file.max_file_bytes {
+        None => Some(defaults::MAX_FILE_BYTES),
+        Some(value) => units::bytes(value).filter(|&bytes| bytes > 0),
+    };
+    let max_file_bytes = max_file_bytes
+        .ok_or_else(|| outline.value("api.max_file_bytes", expected("api.max_file_bytes")))?;
+    Ok(Api {
+        max_body_bytes,
+        max_file_bytes,
+    })
 }
 
 fn log(file: file::Log, outline: &Outline) -> Result<Log, Error> {

@@ -244,6 +244,8 @@ pub struct Queue {
 pub struct Api {
     /// Larger bodies are answered 413.
     pub max_body_bytes: usize,
+    /// The same for uploaded files.
+    pub max_file_bytes: u64,
 }
 
 /// What is logged to standard error, and how.

@@ -86,7 +86,8 @@ impl Dispatch {
             Ok(spec) => Arc::new(spec),
             Err(error) => {
                 tracing::info!(job = %id, "job failed: {error}");
-                self.finish(id, Completion::Failed { error });
+                let refused = true;
+                self.finish(id, Completion::Failed { error, refused });
                 return;
             }
         };
@@ -151,7 +152,10 @@ impl Dispatch {
                 tracing::warn!(job = %id, "job failed: {error}");
                 let completion = match fault {
                     true => Completion::Faulted { error },
-                    false => Completion::Failed { error },
+                    false => Completion::Failed {
+                        error,
+                        refused: false,
+                    },
                 };
                 self.finish(id, completion);
             }

@@ -12,6 +12,7 @@ use crate::config::Config;
 use crate::queue::{self, Queue, StateDir};
 
 use super::aftermath::{self, Aftermath};
+use super::batches;
 use super::control::Control;
 use super::failure::Failure;
 
@@ -34,6 +35,8 @@ pub(super) struct Front {
     runtime: Runtime,
     server: JoinHandle<()>,
     socket: Bound,
+    /// Ends with the queue.
+    batches: std::thread::JoinHandle<()>,
     /// While it lives, a file that goes away under its map leaves a marker.
     guard: Guard,
 }
@@ -77,6 +80,9 @@ impl Front {
             .build()
             .map_err(failed)?;
 
+        let batches = batches::start(queue.clone(), control.clone());
+        let batches =
+            batches.map_err(|error| Failure::io(format!("cannot start a thread: {error}")))?;
         let slot = ModelSlot::default();
         let lifecycle = Lifecycle::new();
         let api = Api {
@@ -85,6 +91,7 @@ impl Front {
             rights: Rights::new(own_uid, config.daemon.admin_uids.clone()),
             lifecycle: lifecycle.clone(),
             max_body_bytes: config.api.max_body_bytes,
+            max_file_bytes: config.api.max_file_bytes,
         };
         let control_of_store = control.clone();
         let server = runtime.spawn(async move {
@@ -101,6 +108,7 @@ impl Front {
             runtime,
             server,
             socket,
+            batches,
             guard,
         })
     }
@@ -130,6 +138,8 @@ impl Front {
         // Before the queue lets go of the state directory: the marker is its next holder's then.
         drop(self.guard);
         self.queue.close();
+        // It catches its own panics.
+        let _ = self.batches.join();
     }
 }
 

@@ -12,6 +12,7 @@
 
 mod aftermath;
 mod assembly;
+mod batches;
 mod check;
 mod control;
 mod dispatch;

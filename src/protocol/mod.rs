@@ -8,6 +8,7 @@
 //! panic. The same body and [`Resolved`] resolve to the same spec for ever.
 
 pub mod batch_line;
+pub mod batches;
 pub mod chat;
 pub mod completion;
 mod context;
@@ -25,6 +26,7 @@ pub mod shaping;
 mod stream;
 pub mod tokenize;
 
+pub use batches::{BatchRequest, BatchView, FileView};
 pub use chat::{ChatCompletion, ChatRequest};
 pub use completion::{Completion, CompletionRequest, Prompt};
 pub use context::Context;

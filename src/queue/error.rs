@@ -12,6 +12,12 @@ pub enum Error {
     /// 409
     #[error("the idempotency key was used before with another request")]
     IdempotencyConflict,
+    /// 409
+    #[error("the file is the input of a batch that has not ended")]
+    FileInUse,
+    /// A file of a user or a batch cannot be read or written.
+    #[error("file in {path}: {problem}")]
+    File { path: String, problem: String },
     /// The disk is full; retryable.
     #[error("no space left for the queue in {path}")]
     NoSpace { path: String },

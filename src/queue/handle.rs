@@ -12,10 +12,11 @@ use crate::config;
 use crate::job::{JobId, State};
 
 use super::directory::StateDir;
+use super::files::Files;
 use super::reader::{self, Read};
 use super::shared::Shared;
 use super::state::Blame;
-use super::store::{Applied, Change, Finished, JobStore};
+use super::store::{Applied, BatchChange, Change, Finished, JobReader, JobStore};
 use super::writer::{GROUP, Request, Writer, now_ms};
 use super::{Claimed, Completion, Error, Filter, JobRow, LiveLog, NewJob, SqliteStore, Submitted};
 
@@ -39,6 +40,7 @@ struct Inner {
     /// In the order in which they end.
     threads: Mutex<Vec<Thread>>,
     max_jobs: u64,
+    files: Files,
 }
 
 /// How to tell a thread that nothing more comes, and its end.
@@ -53,17 +55,26 @@ impl Queue {
 
     /// The same in a directory that is held already, by one who knows why the dead daemon died.
     pub fn within(dir: StateDir, config: &config::Queue, blame: Blame) -> Result<Self, Error> {
-        Self::over(Box::new(SqliteStore::within(dir)?), config, blame)
+        let state_dir = dir.path().to_owned();
+        Self::over(
+            Box::new(SqliteStore::within(dir)?),
+            &state_dir,
+            config,
+            blame,
+        )
     }
 
-    /// The same over any store.
+    /// The same over any store; files lie in `state_dir`.
     pub fn over(
         store: Box<dyn JobStore>,
+        state_dir: &Path,
         config: &config::Queue,
         blame: Blame,
     ) -> Result<Self, Error> {
         let shared = Arc::new(Shared::new());
-        let reading = store.reader()?;
+        let mut reading = store.reader()?;
+        let files = Files::open(state_dir)?;
+        files.sweep(&reading.stored_names()?.into_iter().collect());
         let mut writer = Writer::new(store, shared.clone(), config.retention_s);
         writer.recover(blame, config.poison_limit)?;
         let (requests, waiting) = async_channel::bounded(GROUP);
@@ -93,6 +104,7 @@ impl Queue {
                 reads,
                 threads,
                 max_jobs,
+                files,
             }),
         })
     }
@@ -118,11 +130,11 @@ impl Queue {
     }
 
     pub async fn get(&self, id: JobId) -> Result<JobRow, Error> {
-        self.read(|answer| Read::Get(id, answer)).await
+        self.read(move |reader| reader.get(id)).await
     }
 
     pub async fn list(&self, filter: Filter) -> Result<Vec<JobRow>, Error> {
-        self.read(|answer| Read::List(filter, answer)).await
+        self.read(move |reader| reader.list(&filter)).await
     }
 
     /// Queued: terminal at once. Running: terminal at once too, and its id is told to the listener of
@@ -151,7 +163,7 @@ impl Queue {
 
     /// Jobs by state, for `/health` and `status`: every state, in the order of [`State::ALL`].
     pub async fn counts(&self) -> Result<Vec<(State, u64)>, Error> {
-        self.read(Read::Counts).await
+        self.read(|reader| reader.counts()).await
     }
 
     /// Claims the next job in order, waiting for one. `None` when the queue is closed or claims are stopped.
@@ -218,6 +230,48 @@ impl Queue {
         self.inner.close();
     }
 
+    /// The same for a thread that may wait.
+    pub fn read_blocking<T: Send + 'static>(
+        &self,
+        read: impl FnOnce(&mut dyn JobReader) -> Result<T, Error> + Send + 'static,
+    ) -> Result<T, Error> {
+        let shared = &self.inner.shared;
+        if let Some(error) = shared.failure() {
+            return Err(error);
+        }
+        let (answer, receiver) = async_channel::bounded(1);
+        let question = reader::question(read, answer);
+        let sent = self.inner.reads.send_blocking(question);
+        sent.map_err(|_| shared.gone())?;
+        receiver
+            .recv_blocking()
+            .unwrap_or_else(|_| Err(shared.gone()))
+    }
+
+    /// Changes a file or a batch; answers after the commit.
+    pub async fn change_batch(&self, change: BatchChange) -> Result<Applied, Error> {
+        let (answer, receiver) = async_channel::bounded(1);
+        self.send(Request::Change(Change::Batch(change), answer))
+            .await?;
+        self.answer(receiver.recv().await)
+    }
+
+    /// The same for a thread that may wait.
+    pub fn change_batch_blocking(&self, change: BatchChange) -> Result<Applied, Error> {
+        self.change_blocking(Change::Batch(change))
+    }
+
+    /// Rings when a batch may need something, and after [`Queue::close`] never again: the channel is closed then.
+    /// One message at most waits in it.
+    pub fn batch_bell(&self) -> Receiver<()> {
+        self.inner.shared.batch_bell()
+    }
+
+    /// Where files lie.
+    pub fn files(&self) -> &Files {
+        &self.inner.files
+    }
+
     async fn send(&self, request: Request) -> Result<(), Error> {
         self.inner
             .requests
@@ -235,9 +289,10 @@ impl Queue {
         self.answer(receiver.recv_blocking())
     }
 
-    async fn read<T>(
+    /// Asks the store something, on the reading thread.
+    pub async fn read<T: Send + 'static>(
         &self,
-        read: impl FnOnce(Sender<Result<T, Error>>) -> Read,
+        read: impl FnOnce(&mut dyn JobReader) -> Result<T, Error> + Send + 'static,
     ) -> Result<T, Error> {
         let shared = &self.inner.shared;
         if let Some(error) = shared.failure() {
@@ -246,7 +301,7 @@ impl Queue {
         let (answer, receiver) = async_channel::bounded(1);
         self.inner
             .reads
-            .send(read(answer))
+            .send(reader::question(read, answer))
             .await
             .map_err(|_| shared.gone())?;
         receiver.recv().await.unwrap_or_else(|_| Err(shared.gone()))
@@ -277,6 +332,7 @@ impl Inner {
             let _ = thread.join();
         }
         self.shared.live.close_all();
+        self.shared.close_batch_bell();
     }
 }
 

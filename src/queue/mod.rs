@@ -11,8 +11,10 @@
 //! of the store every call gives [`Error::Store`], and [`Queue::failed`] tells the daemon to end.
 
 mod alarm;
+pub mod batch;
 mod directory;
 mod error;
+mod files;
 mod handle;
 mod live;
 mod reader;
@@ -25,9 +27,10 @@ mod writer;
 
 pub use directory::StateDir;
 pub use error::Error;
+pub use files::{Files, NewStored};
 pub use handle::Queue;
 pub use live::{LiveLog, Subscription};
-pub use row::{Claimed, Completion, Filter, JobRow, NewJob, Submitted, Times};
+pub use row::{Claimed, Completion, Filter, JobRow, NewJob, Page, Submitted, Times};
 pub use sqlite::SqliteStore;
 pub use state::{Blame, Retention};
-pub use store::{Applied, Cancelled, Change, Finished, JobReader, JobStore, Woken};
+pub use store::{Applied, BatchChange, Cancelled, Change, Finished, JobReader, JobStore, Woken};

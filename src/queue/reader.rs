@@ -4,36 +4,35 @@ use std::sync::Arc;
 
 use async_channel::{Receiver, Sender};
 
-use crate::job::{JobId, State};
-
+use super::Error;
 use super::shared::Shared;
 use super::store::JobReader;
-use super::{Error, Filter, JobRow};
 
-/// Where an answer goes: room for one message, and one is sent.
-type Answer<T> = Sender<Result<T, Error>>;
+/// One question: it answers itself, and tells a fault of the store.
+pub(super) type Read = Box<dyn FnOnce(&mut dyn JobReader) -> Option<Error> + Send>;
 
-pub(super) enum Read {
-    Get(JobId, Answer<JobRow>),
-    List(Filter, Answer<Vec<JobRow>>),
-    Counts(Answer<Vec<(State, u64)>>),
+/// A question whose answer goes to a channel with room for one message.
+pub(super) fn question<T: Send + 'static>(
+    read: impl FnOnce(&mut dyn JobReader) -> Result<T, Error> + Send + 'static,
+    answer: Sender<Result<T, Error>>,
+) -> Read {
+    Box::new(move |reader| {
+        let result = read(reader);
+        let fault = match &result {
+            Err(error @ Error::Store { .. }) => Some(error.clone()),
+            _ => None,
+        };
+        // The error means that nobody waits any longer.
+        let _ = answer.try_send(result);
+        fault
+    })
 }
 
 /// Runs until the channel is closed and empty.
 pub(super) fn run(mut reader: Box<dyn JobReader>, reads: &Receiver<Read>, shared: &Arc<Shared>) {
     while let Ok(read) = reads.recv_blocking() {
-        match read {
-            Read::Get(id, answer) => send(&answer, reader.get(id), shared),
-            Read::List(filter, answer) => send(&answer, reader.list(&filter), shared),
-            Read::Counts(answer) => send(&answer, reader.counts(), shared),
+        if let Some(fault) = read(&mut *reader) {
+            shared.fail(fault);
         }
     }
-}
-
-fn send<T>(answer: &Answer<T>, result: Result<T, Error>, shared: &Shared) {
-    if let Err(error @ Error::Store { .. }) = &result {
-        shared.fail(error.clone());
-    }
-    // The error means that nobody waits any longer.
-    let _ = answer.try_send(result);
 }

@@ -91,17 +91,24 @@ pub struct Claimed {
 #[derive(Debug, Clone, PartialEq)]
 pub enum Completion {
     /// The response body of the endpoint.
-    Completed {
-        result: Vec<u8>,
-        usage: Usage,
-    },
+    Completed { result: Vec<u8>, usage: Usage },
     Failed {
         error: String,
+        /// The request is to blame, not the engine.
+        refused: bool,
     },
     /// Through a fault of ours: the job is tried again later, unless that was often enough.
-    Faulted {
-        error: String,
-    },
+    Faulted { error: String },
+}
+
+/// Which files or batches to list: newest first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Page {
+    /// Only those with a smaller number.
+    pub before: Option<i64>,
+    pub limit: usize,
+    /// Only those of this user.
+    pub uid: Option<u32>,
 }
 
 /// Which jobs to list: newest first.

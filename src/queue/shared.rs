@@ -22,6 +22,8 @@ pub(super) struct Shared {
     left: Mutex<Left>,
     claims_stopped: AtomicBool,
     failure: OnceLock<Error>,
+    /// Something happened that a batch may wait for. Full: it is known already.
+    batch_bell: (Sender<()>, Receiver<()>),
     /// One message at most, ever.
     failed: (Sender<Error>, Receiver<Error>),
 }
@@ -42,6 +44,7 @@ impl Shared {
             left: Mutex::default(),
             claims_stopped: AtomicBool::new(false),
             failure: OnceLock::new(),
+            batch_bell: async_channel::bounded(1),
             failed: async_channel::bounded(1),
         }
     }
@@ -70,6 +73,18 @@ impl Shared {
         self.cancelled
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn ring_batch_bell(&self) {
+        let _ = self.batch_bell.0.try_send(());
+    }
+
+    pub(super) fn batch_bell(&self) -> Receiver<()> {
+        self.batch_bell.1.clone()
+    }
+
+    pub(super) fn close_batch_bell(&self) {
+        self.batch_bell.0.close();
     }
 
     pub(super) fn set_claims_stopped(&self, stopped: bool) {

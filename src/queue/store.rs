@@ -5,8 +5,11 @@
 
 use crate::job::{JobId, State};
 
+use super::batch::{
+    BatchId, BatchRow, BatchState, FileId, FileRow, LineEnd, NewBatch, NewFile, NewLine,
+};
 use super::state::{Blame, Retention};
-use super::{Claimed, Completion, Error, Filter, JobRow, NewJob, Submitted};
+use super::{Claimed, Completion, Error, Filter, JobRow, NewJob, Page, Submitted};
 
 /// One request to change the store.
 #[derive(Debug, Clone, PartialEq)]
@@ -14,24 +17,78 @@ pub enum Change {
     /// Refused with [`Error::Full`] when `max_jobs` jobs are waiting or running. A job with an
     /// idempotency key that the submitter used before is found again instead, full or not, or refused
     /// with [`Error::IdempotencyConflict`].
-    Submit { job: NewJob, max_jobs: u64 },
+    Submit {
+        job: NewJob,
+        max_jobs: u64,
+    },
     /// The first queued job by (priority descending, id ascending) starts running, of those whose time has come and
     /// whose deadline has not passed. A suspect (see [`super::state::SUSPECT_CRASHES`]) waits until nothing runs, and
     /// while it runs nothing is claimed.
     Claim,
     /// Deadlines that have passed, at most `limit` of them: their jobs expire.
-    Wake { limit: usize },
+    Wake {
+        limit: usize,
+    },
     /// Publishes result and state together, once, and only for a job this daemon runs. A fault of ours puts the job
     /// back to queued by the rule of [`super::state::retry_at`], or fails it.
-    Finish { id: JobId, completion: Completion },
+    Finish {
+        id: JobId,
+        completion: Completion,
+    },
     /// Running jobs of this daemon go back to queued, and the claim does not count as an attempt.
     Requeue(Vec<JobId>),
     /// [`Error::NotFound`] when there is no such job.
     Cancel(JobId),
     /// Deletes an attached job that has ended, unless its submitter can ask again with a key.
     Delivered(JobId),
-    /// Deletes at most `limit` jobs that ended long enough ago.
-    Purge { retention: Retention, limit: usize },
+    Batch(BatchChange),
+    /// Deletes at most `limit` jobs that ended long enough ago, but those of a batch only when that has ended.
+    Purge {
+        retention: Retention,
+        limit: usize,
+    },
+}
+
+/// Changes of files and batches.
+#[derive(Debug, Clone, PartialEq)]
+pub enum BatchChange {
+    AddFile(NewFile),
+    /// [`Error::FileInUse`] while a batch needs it.
+    RemoveFile(FileId),
+    /// [`Error::NotFound`] when there is no such file.
+    Add(NewBatch),
+    /// The lines of the file, or the file itself, cannot be used: the batch fails. `errors` is JSON.
+    Refuse {
+        id: BatchId,
+        errors: String,
+    },
+    /// They can, and are so many.
+    Begin {
+        id: BatchId,
+        total: u64,
+    },
+    /// Makes jobs of the lines from number `from` on; nothing when the batch does not stand there, or is not in
+    /// progress.
+    Expand {
+        id: BatchId,
+        from: u64,
+        lines: Vec<NewLine>,
+    },
+    /// Unchanged where that is too late.
+    Cancel(BatchId),
+    /// Cancels at most `limit` jobs of the batch.
+    CancelJobs {
+        id: BatchId,
+        limit: usize,
+    },
+    Finalizing(BatchId),
+    /// Ends the batch, once, and adds its files with that.
+    End {
+        id: BatchId,
+        state: BatchState,
+        output: Option<NewFile>,
+        errors: Option<NewFile>,
+    },
 }
 
 /// The answer to a [`Change`], variant by variant.
@@ -45,6 +102,12 @@ pub enum Applied {
     /// Those that were running here.
     Requeued(Vec<JobId>),
     Cancelled(Cancelled),
+    File(FileRow),
+    Batch(BatchRow),
+    /// Jobs that are queued now; `None`: the batch does not stand there.
+    Expanded(Option<Vec<JobId>>),
+    /// Jobs that ended, and their states before.
+    Ended(Vec<(JobId, State)>),
     /// Whether the job was deleted.
     Delivered(bool),
     /// How many jobs were deleted.
@@ -89,6 +152,23 @@ pub trait JobReader: Send {
 
     /// Every state once, in the order of [`State::ALL`].
     fn counts(&mut self) -> Result<Vec<(State, u64)>, Error>;
+
+    fn file(&mut self, id: FileId) -> Result<FileRow, Error>;
+
+    fn files(&mut self, page: Page) -> Result<Vec<FileRow>, Error>;
+
+    /// The names of all files in their directory.
+    fn stored_names(&mut self) -> Result<Vec<String>, Error>;
+
+    fn batch(&mut self, id: BatchId) -> Result<BatchRow, Error>;
+
+    fn batches(&mut self, page: Page) -> Result<Vec<BatchRow>, Error>;
+
+    /// Those that have not ended, oldest first.
+    fn open_batches(&mut self) -> Result<Vec<BatchRow>, Error>;
+
+    /// The requests of a batch that are jobs, from this line on, in their order.
+    fn lines(&mut self, id: BatchId, from: u64, limit: usize) -> Result<Vec<LineEnd>, Error>;
 }
 
 /// The durable set of jobs. One store at a time may be open on a directory or database.

@@ -17,7 +17,7 @@ use super::Error;
 use super::row::Times;
 use super::shared::Shared;
 use super::state::{Blame, Retention};
-use super::store::{Applied, Change, Finished, JobStore};
+use super::store::{Applied, BatchChange, Change, Finished, JobStore};
 
 /// Changes in one transaction, so that the first one of a flood is answered soon.
 pub(super) const GROUP: usize = 1_024;
@@ -238,7 +238,10 @@ impl Writer {
             Ok(Applied::Finished(finished)) => {
                 if let Change::Finish { id, .. } = change {
                     match finished {
-                        Finished::Published => self.shared.live.close(*id),
+                        Finished::Published => {
+                            self.shared.live.close(*id);
+                            self.shared.ring_batch_bell();
+                        }
                         Finished::Retried { at_ms } => {
                             self.shared.live.open(*id);
                             self.wake_at(*at_ms);
@@ -246,6 +249,25 @@ impl Writer {
                         Finished::TooLate => {}
                     }
                 }
+            }
+            Ok(Applied::Ended(jobs)) => {
+                for (job, before) in jobs {
+                    self.ended(*job, *before);
+                }
+                self.shared.ring_batch_bell();
+            }
+            Ok(Applied::Batch(_)) => self.shared.ring_batch_bell(),
+            Ok(Applied::Expanded(jobs)) => {
+                if let Change::Batch(BatchChange::Expand { lines, .. }) = change
+                    && let Some(deadline_ms) =
+                        lines.iter().find_map(|line| line.job.times.deadline_ms)
+                {
+                    self.wake_at(deadline_ms);
+                }
+                for job in jobs.iter().flatten() {
+                    self.shared.live.open(*job);
+                }
+                self.shared.ring_batch_bell();
             }
             Ok(Applied::Requeued(jobs)) => {
                 for job in jobs {
@@ -281,6 +303,7 @@ impl Writer {
     /// A job ended without its worker.
     fn ended(&self, job: JobId, before: State) {
         self.shared.live.close(job);
+        self.shared.ring_batch_bell();
         if before == State::Running {
             self.shared.tell_cancelled(job);
         }

@@ -6,7 +6,9 @@ Works with any model: it compares answers with each other and checks shapes, nev
 Exits 1 with the first thing that is wrong.
 """
 
+import json
 import sys
+import time
 
 import openai
 
@@ -100,10 +102,71 @@ def errors(client: openai.OpenAI, model: str) -> None:
         raise AssertionError("max_tokens that is no number was accepted")
 
 
+def batches(client: openai.OpenAI, model: str) -> None:
+    """The whole life of a file and its batch, and the ends that a batch can have."""
+
+    def line(custom_id, body):
+        return json.dumps({"custom_id": custom_id, "method": "POST", "url": "/v1/chat/completions", "body": body})
+
+    def ended(batch):
+        while batch.status not in ("completed", "failed", "expired", "cancelled"):
+            time.sleep(0.05)
+            batch = client.batches.retrieve(batch.id)
+        return batch
+
+    def create(lines, **more):
+        content = "\n".join(lines).encode()
+        file = client.files.create(file=("requests.jsonl", content), purpose="batch")
+        assert file.object == "file" and file.purpose == "batch" and file.bytes == len(content), file
+        assert client.files.retrieve(file.id) == file
+        return file, client.batches.create(
+            input_file_id=file.id, endpoint="/v1/chat/completions", completion_window="24h", **more)
+
+    def body(text):
+        messages = [{"role": "user", "content": text}]
+        return dict(model=model, messages=messages, max_tokens=6, temperature=0)
+
+    requests = [line(f"r{i}", body(f"Say {i}")) for i in range(5)]
+    file, batch = create(requests + [line("bad", {"messages": "no list"})], metadata={"run": "1"})
+    assert batch.object == "batch" and batch.input_file_id == file.id and batch.metadata == {"run": "1"}, batch
+    done = ended(batch)
+    counts = done.request_counts
+    assert done.status == "completed", done
+    assert (counts.total, counts.completed, counts.failed) == (6, 5, 1), counts
+    answers = [json.loads(text) for text in client.files.content(done.output_file_id).text.splitlines()]
+    assert [answer["custom_id"] for answer in answers] == [f"r{i}" for i in range(5)], answers
+    alone = client.chat.completions.create(**body("Say 3"))
+    inside = answers[3]["response"]["body"]["choices"][0]["message"]["content"]
+    assert inside == alone.choices[0].message.content, "a batch gave another answer"
+    refused = [json.loads(text) for text in client.files.content(done.error_file_id).text.splitlines()]
+    assert [(one["custom_id"], one["response"]["status_code"]) for one in refused] == [("bad", 400)], refused
+
+    _, twice = create([requests[0], requests[0]])
+    twice = ended(twice)
+    assert twice.status == "failed" and twice.output_file_id is None, twice
+    problem = twice.errors.data[0]
+    assert (problem.code, problem.line) == ("duplicate_custom_id", 2), problem
+
+    _, unwanted = create([line("long", dict(body("x"), max_tokens=400))] + requests)
+    cancelled = ended(client.batches.cancel(unwanted.id))
+    assert cancelled.status in ("cancelled", "completed"), cancelled
+
+    # In pages of two, which the client asks for one after the other.
+    listed = [one.id for one in client.batches.list(limit=2)]
+    assert listed[:3] == [unwanted.id, twice.id, batch.id], listed
+    assert file.id in [one.id for one in client.files.list()]
+    assert client.files.delete(file.id).deleted
+    try:
+        client.files.retrieve(file.id)
+        raise AssertionError("a deleted file was found")
+    except openai.NotFoundError:
+        pass
+
+
 def main(socket: str) -> None:
     client = connect(socket)
     model = models(client)
-    for test in (completions, chat, errors):
+    for test in (completions, chat, errors, batches):
         test(client, model)
         print(f"{test.__name__}: ok")
 

@@ -69,10 +69,10 @@ impl Client {
         let mut connection = UnixStream::connect(&self.socket).unwrap();
         let mut text = format!("{method} {path} HTTP/1.1\r\nhost: test\r\nconnection: close\r\n");
         if !body.is_empty() {
-            text += &format!(
-                "content-type: application/json\r\ncontent-length: {}\r\n",
-                body.len()
-            );
+            text += &format!("content-length: {}\r\n", body.len());
+            if headers.iter().all(|(name, _)| *name != "content-type") {
+                text += "content-type: application/json\r\n";
+            }
         }
         for (name, value) in headers {
             text += &format!("{name}: {value}\r\n");

@@ -12,6 +12,7 @@ pub mod models;
 pub mod published;
 pub mod queue;
 pub mod queue_oracle;
+pub mod queue_oracle_batches;
 pub mod runs;
 pub mod rust_tokens;
 pub mod served_model;

@@ -47,6 +47,7 @@ pub(crate) fn completed(text: &str) -> Completion {
 pub(crate) fn failed(error: &str) -> Completion {
     Completion::Failed {
         error: error.to_owned(),
+        refused: false,
     }
 }
 

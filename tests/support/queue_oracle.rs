@@ -4,20 +4,29 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
 use woolly::job::{JobId, State};
+use woolly::queue::batch::{BatchId, BatchRow, FileId, FileRow, LineEnd};
 use woolly::queue::{
     Applied, Blame, Cancelled, Change, Claimed, Completion, Error, Filter, Finished, JobReader,
-    JobRow, JobStore, NewJob, Submitted, Woken, state,
+    JobRow, JobStore, NewJob, Page, Submitted, Woken, state,
 };
+
+use super::queue_oracle_batches::Line;
 
 /// What outlives a daemon.
 #[derive(Default)]
 pub(crate) struct Disk {
-    jobs: BTreeMap<i64, Stored>,
+    pub(crate) jobs: BTreeMap<i64, Stored>,
     last_id: i64,
+    pub(crate) files: BTreeMap<i64, FileRow>,
+    pub(crate) last_file: i64,
+    pub(crate) batches: BTreeMap<i64, BatchRow>,
+    pub(crate) last_batch: i64,
+    /// By job.
+    pub(crate) lines: BTreeMap<i64, Line>,
 }
 
-struct Stored {
-    row: JobRow,
+pub(crate) struct Stored {
+    pub(crate) row: JobRow,
     job: NewJob,
     /// Waits for its time.
     delayed: bool,
@@ -79,6 +88,37 @@ impl JobReader for Oracle {
             .into_iter()
             .map(|state| (state, count(state)))
             .collect())
+    }
+
+    fn file(&mut self, id: FileId) -> Result<FileRow, Error> {
+        let disk = self.disk.lock().unwrap();
+        disk.files.get(&id.0).cloned().ok_or(Error::NotFound)
+    }
+
+    fn files(&mut self, page: Page) -> Result<Vec<FileRow>, Error> {
+        Ok(self.disk.lock().unwrap().files(page))
+    }
+
+    fn stored_names(&mut self) -> Result<Vec<String>, Error> {
+        let disk = self.disk.lock().unwrap();
+        let names = disk.files.values().map(|row| row.file.stored_as.clone());
+        Ok(names.collect())
+    }
+
+    fn batch(&mut self, id: BatchId) -> Result<BatchRow, Error> {
+        self.disk.lock().unwrap().batch(id)
+    }
+
+    fn batches(&mut self, page: Page) -> Result<Vec<BatchRow>, Error> {
+        Ok(self.disk.lock().unwrap().batches(page))
+    }
+
+    fn open_batches(&mut self) -> Result<Vec<BatchRow>, Error> {
+        Ok(self.disk.lock().unwrap().open_batches())
+    }
+
+    fn lines(&mut self, id: BatchId, from: u64, limit: usize) -> Result<Vec<LineEnd>, Error> {
+        Ok(self.disk.lock().unwrap().lines(id, from, limit))
     }
 }
 
@@ -217,13 +257,14 @@ impl Disk {
                         row.result = Some(result.clone());
                         row.usage = Some(*usage);
                     }
-                    Completion::Failed { error } | Completion::Faulted { error } => {
+                    Completion::Failed { error, .. } | Completion::Faulted { error } => {
                         row.state = State::Failed;
                         row.error = Some(error.clone());
                     }
                 }
                 Ok(Applied::Finished(Finished::Published))
             }
+            Change::Batch(change) => self.apply_batch(change, now_ms),
             Change::Wake { limit } => {
                 self.release(now_ms);
                 let mut due: Vec<(i64, JobId)> = self
@@ -285,20 +326,27 @@ impl Disk {
             }
             Change::Purge { retention, .. } => {
                 let before = self.jobs.len();
-                self.jobs.retain(|_, Stored { row, job, .. }| {
+                let kept: Vec<i64> = self
+                    .jobs
+                    .keys()
+                    .copied()
+                    .filter(|id| !self.may_purge(*id))
+                    .collect();
+                self.jobs.retain(|id, Stored { row, job, .. }| {
                     let limit = if job.attached {
                         retention.attached_before_ms
                     } else {
                         retention.detached_before_ms
                     };
-                    row.finished_at_ms.is_none_or(|finished| finished >= limit)
+                    kept.contains(id) || row.finished_at_ms.is_none_or(|finished| finished >= limit)
                 });
+                self.lines.retain(|id, _| self.jobs.contains_key(id));
                 Ok(Applied::Purged(before - self.jobs.len()))
             }
         }
     }
 
-    fn unfinished(&self) -> impl Iterator<Item = &Stored> {
+    pub(crate) fn unfinished(&self) -> impl Iterator<Item = &Stored> {
         self.jobs
             .values()
             .filter(|job| !job.row.state.is_terminal())
@@ -351,11 +399,19 @@ impl Disk {
             .jobs
             .values()
             .filter(|job| !job.row.state.is_terminal())
-            .count() as u64
+            .count()
+            .saturating_sub(self.outstanding_lines()) as u64
             >= max_jobs
         {
             return Err(Error::Full { limit: max_jobs });
         }
+        Ok(Submitted {
+            job: self.insert(job, now_ms),
+            existed: false,
+        })
+    }
+
+    pub(crate) fn insert(&mut self, job: &NewJob, now_ms: i64) -> JobRow {
         self.last_id += 1;
         let row = JobRow {
             id: JobId(self.last_id),
@@ -387,9 +443,6 @@ impl Disk {
                 alone: false,
             },
         );
-        Ok(Submitted {
-            job: row,
-            existed: false,
-        })
+        row
     }
 }

@@ -40,6 +40,7 @@ impl Changes<'_> {
         match change {
             Change::Submit { job, max_jobs } => self.submit(job, *max_jobs).map(Applied::Submitted),
             Change::Claim => Ok(Applied::Claimed(self.claim()?)),
+            Change::Batch(change) => self.apply_batch(change),
             Change::Wake { limit } => Ok(Applied::Woken(self.wake(*limit)?)),
             Change::Finish { id, completion } => {
                 Ok(Applied::Finished(self.finish(*id, completion)?))
@@ -71,9 +72,25 @@ impl Changes<'_> {
             .filter(|(state, _)| !state.is_terminal())
             .map(|(_, jobs)| jobs)
             .sum();
-        if outstanding >= max_jobs {
+        // Requests of batches do not keep others out.
+        let of_batches: i64 = self
+            .db
+            .prepare_cached(
+                "SELECT coalesce(sum(expanded - ended), 0) FROM batch WHERE ended_at_ms IS NULL",
+            )?
+            .query_row([], |row| row.get(0))?;
+        if outstanding.saturating_sub(of_batches.unsigned_abs()) >= max_jobs {
             return Err(Refusal::Answer(Error::Full { limit: max_jobs }));
         }
+        let id = self.insert(job, &hash)?;
+        Ok(Submitted {
+            job: self.job(id)?,
+            existed: false,
+        })
+    }
+
+    /// A queued job.
+    pub(super) fn insert(&self, job: &NewJob, hash: &[u8; 32]) -> Result<JobId, rusqlite::Error> {
         self.db
             .prepare_cached(
                 "INSERT INTO job(state, endpoint, priority, seed, max_tokens, uid, attached,
@@ -102,10 +119,7 @@ impl Changes<'_> {
         self.db
             .prepare_cached("INSERT INTO request(job_id, body) VALUES (?1, ?2)")?
             .execute(params![id.0, job.body])?;
-        Ok(Submitted {
-            job: self.job(id)?,
-            existed: false,
-        })
+        Ok(id)
     }
 
     /// The job that this submitter made with this key, if the request is the same.
@@ -225,7 +239,7 @@ impl Changes<'_> {
     }
 
     /// Ends an unfinished job without a result.
-    fn end(&self, id: JobId, state: State) -> Result<(), rusqlite::Error> {
+    pub(super) fn end(&self, id: JobId, state: State) -> Result<(), rusqlite::Error> {
         self.db
             .prepare_cached(
                 "UPDATE job SET state = ?2, lease_epoch = NULL, finished_at_ms = ?3 WHERE id = ?1",
@@ -253,7 +267,7 @@ impl Changes<'_> {
     fn finish(&self, id: JobId, completion: &Completion) -> Result<Finished, rusqlite::Error> {
         let (cause, usage, error) = match completion {
             Completion::Completed { usage, .. } => (Cause::Complete, Some(*usage), None),
-            Completion::Failed { error } => (Cause::Fail, None, Some(error)),
+            Completion::Failed { error, .. } => (Cause::Fail, None, Some(error)),
             Completion::Faulted { error } => {
                 let attempts = reads::job(self.db, id)?.map_or(0, |job| job.attempts);
                 if let Some(at_ms) = state::retry_at(self.now_ms, attempts) {
@@ -266,11 +280,13 @@ impl Changes<'_> {
             return Ok(Finished::TooLate);
         };
         let tokens = |count: u64| i64::try_from(count).unwrap_or(i64::MAX);
+        let refused = matches!(completion, Completion::Failed { refused: true, .. });
         let ended = self
             .db
             .prepare_cached(
                 "UPDATE job SET state = ?3, lease_epoch = NULL, finished_at_ms = ?4,
-                                prompt_tokens = ?5, completion_tokens = ?6, error = ?7
+                                prompt_tokens = ?5, completion_tokens = ?6, error = ?7,
+                                refused = ?8
                  WHERE id = ?1 AND state = 'running' AND lease_epoch = ?2",
             )?
             .execute(params![
@@ -281,6 +297,7 @@ impl Changes<'_> {
                 usage.map(|usage| tokens(usage.prompt_tokens)),
                 usage.map(|usage| tokens(usage.completion_tokens)),
                 error,
+                refused,
             ])?;
         if ended == 1
             && let Completion::Completed { result, .. } = completion
@@ -337,7 +354,9 @@ impl Changes<'_> {
     fn purge(&self, retention: Retention, limit: usize) -> Result<usize, rusqlite::Error> {
         let mut statement = self.db.prepare_cached(
             "DELETE FROM job WHERE id IN (SELECT id FROM job
-             WHERE attached = ?1 AND finished_at_ms < ?2 LIMIT ?3)",
+             WHERE attached = ?1 AND finished_at_ms < ?2
+             AND (batch IS NULL OR batch IN (SELECT id FROM batch WHERE ended_at_ms IS NOT NULL))
+             LIMIT ?3)",
         )?;
         let mut purged = 0;
         for (attached, before_ms) in [

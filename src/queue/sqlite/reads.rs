@@ -5,8 +5,10 @@ use rusqlite::{Connection, OptionalExtension, Row, named_params, params};
 
 use crate::job::{Endpoint, JobId, State, Usage};
 
+use super::super::batch::{BatchId, BatchRow, FileId, FileRow, LineEnd};
 use super::super::store::JobReader;
-use super::super::{Error, Filter, JobRow, Times};
+use super::super::{Error, Filter, JobRow, Page, Times};
+use super::batches;
 use super::fault::Faults;
 
 /// Positions are exact up to here; one more means "further back".
@@ -36,6 +38,36 @@ impl JobReader for SqliteReader {
 
     fn counts(&mut self) -> Result<Vec<(State, u64)>, Error> {
         counts(&self.db).map_err(|e| self.faults.of(e))
+    }
+
+    fn file(&mut self, id: FileId) -> Result<FileRow, Error> {
+        let found = batches::file(&self.db, id).map_err(|e| self.faults.of(e))?;
+        found.ok_or(Error::NotFound)
+    }
+
+    fn files(&mut self, page: Page) -> Result<Vec<FileRow>, Error> {
+        batches::files(&self.db, page).map_err(|e| self.faults.of(e))
+    }
+
+    fn stored_names(&mut self) -> Result<Vec<String>, Error> {
+        batches::stored_names(&self.db).map_err(|e| self.faults.of(e))
+    }
+
+    fn batch(&mut self, id: BatchId) -> Result<BatchRow, Error> {
+        let found = batches::batch(&self.db, id).map_err(|e| self.faults.of(e))?;
+        found.ok_or(Error::NotFound)
+    }
+
+    fn batches(&mut self, page: Page) -> Result<Vec<BatchRow>, Error> {
+        batches::batches(&self.db, page).map_err(|e| self.faults.of(e))
+    }
+
+    fn open_batches(&mut self) -> Result<Vec<BatchRow>, Error> {
+        batches::open_batches(&self.db).map_err(|e| self.faults.of(e))
+    }
+
+    fn lines(&mut self, id: BatchId, from: u64, limit: usize) -> Result<Vec<LineEnd>, Error> {
+        batches::lines(&self.db, id, from, limit).map_err(|e| self.faults.of(e))
     }
 }
 

@@ -1,0 +1,25 @@
+//! `GET /v1/batches/{id}`: how far a batch is.
+
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::response::Response;
+
+use crate::api::access::Caller;
+use crate::api::batch_view;
+use crate::api::body::json_response;
+use crate::api::refusal::Refusal;
+use crate::api::server::Shared;
+
+use super::{IdInPath, visible_batch};
+
+pub(in crate::api) async fn handle(
+    State(shared): State<Shared>,
+    caller: Caller,
+    id: IdInPath,
+) -> Result<Response, Refusal> {
+    let row = visible_batch(&shared, caller, id).await?;
+    Ok(json_response(
+        StatusCode::OK,
+        &batch_view::batch(&row, vec![]),
+    ))
+}

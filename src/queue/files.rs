@@ -1,0 +1,181 @@
+//! The directory of files: inputs of batches as they were uploaded, and outputs as they were written.
+//!
+//! A file is written under a name of its own, synced, and only then known to the store; what the store does not know is
+//! swept away at the next start.
+//!
+//! Invariant: names are made here, never of what a user wrote.
+
+use std::collections::HashSet;
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::io::{self, BufWriter, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use rand::TryRng;
+use rand::rngs::SysRng;
+
+use super::Error;
+
+const DIRECTORY: &str = "files";
+
+/// The directory, held by whoever holds the state directory.
+#[derive(Debug, Clone)]
+pub struct Files {
+    path: PathBuf,
+}
+
+/// A file that is being written. Dropped before [`NewStored::finish`], it is removed.
+pub struct NewStored {
+    directory: PathBuf,
+    name: String,
+    writer: BufWriter<File>,
+    bytes: u64,
+    finished: bool,
+}
+
+impl Files {
+    pub(super) fn open(state_dir: &Path) -> Result<Self, Error> {
+        let path = state_dir.join(DIRECTORY);
+        let mut builder = DirBuilder::new();
+        let made = builder.recursive(true).mode(0o700).create(&path);
+        made.map_err(|error| Error::StateDir {
+            path: path.display().to_string(),
+            problem: format!("cannot be created: {error}"),
+        })?;
+        Ok(Files { path })
+    }
+
+    /// Removes what nobody knows. A file that cannot be removed is left for the next start.
+    pub(super) fn sweep(&self, known: &HashSet<String>) {
+        for entry in fs::read_dir(&self.path).into_iter().flatten().flatten() {
+            let is_known = entry
+                .file_name()
+                .to_str()
+                .is_some_and(|name| known.contains(name));
+            if !is_known {
+                let _ = fs::remove_file(entry.path());
+            }
+        }
+    }
+
+    /// A new file with a name that nobody can guess.
+    pub fn create(&self) -> Result<NewStored, Error> {
+        let mut random = [0; 16];
+        SysRng
+            .try_fill_bytes(&mut random)
+            .map_err(|error| self.fault(&io::Error::other(error)))?;
+        let name = random
+            .iter()
+            .map(|byte| format!("{byte:02x}"))
+            .collect::<String>();
+        let mut options = OpenOptions::new();
+        options.write(true).create_new(true).mode(0o600);
+        let file = options.open(self.path.join(&name));
+        Ok(NewStored {
+            directory: self.path.clone(),
+            writer: BufWriter::new(file.map_err(|error| self.fault(&error))?),
+            name,
+            bytes: 0,
+            finished: false,
+        })
+    }
+
+    /// Opens a file that the store knows.
+    pub fn read(&self, stored_as: &str) -> Result<File, Error> {
+        File::open(self.path.join(stored_as)).map_err(|error| self.fault(&error))
+    }
+
+    /// After the store has forgotten it.
+    pub fn remove(&self, stored_as: &str) {
+        // Left behind, it is swept away at the next start.
+        let _ = fs::remove_file(self.path.join(stored_as));
+    }
+
+    fn fault(&self, error: &io::Error) -> Error {
+        fault(&self.path, error)
+    }
+}
+
+fn fault(path: &Path, error: &io::Error) -> Error {
+    let path = path.display().to_string();
+    match error.kind() {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge => {
+            Error::NoSpace { path }
+        }
+        _ => Error::File {
+            path,
+            problem: error.to_string(),
+        },
+    }
+}
+
+impl NewStored {
+    pub fn write(&mut self, bytes: &[u8]) -> Result<(), Error> {
+        let written = self.writer.write_all(bytes);
+        written.map_err(|error| fault(&self.directory, &error))?;
+        self.bytes += bytes.len() as u64;
+        Ok(())
+    }
+
+    pub fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// Makes it last: the name to give to the store.
+    pub fn finish(mut self) -> Result<String, Error> {
+        let directory = &self.directory;
+        let synced = self
+            .writer
+            .flush()
+            .and_then(|()| self.writer.get_ref().sync_all())
+            .and_then(|()| File::open(directory)?.sync_all());
+        synced.map_err(|error| fault(directory, &error))?;
+        self.finished = true;
+        Ok(std::mem::take(&mut self.name))
+    }
+}
+
+impl Drop for NewStored {
+    fn drop(&mut self) {
+        if !self.finished {
+            let _ = fs::remove_file(self.directory.join(&self.name));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Read;
+
+    use super::*;
+
+    #[test]
+    fn what_is_not_finished_or_not_known_goes() {
+        let root = tempfile::tempdir().unwrap();
+        let files = Files::open(root.path()).unwrap();
+        let write = |text: &str| {
+            let mut file = files.create().unwrap();
+            file.write(text.as_bytes()).unwrap();
+            assert_eq!(file.bytes(), text.len() as u64);
+            file
+        };
+        let (kept, unknown) = (
+            write("kept").finish().unwrap(),
+            write("unknown").finish().unwrap(),
+        );
+        drop(write("broken off"));
+        let count = || fs::read_dir(root.path().join(DIRECTORY)).unwrap().count();
+        assert_eq!((count(), kept.len()), (2, 32));
+        files.sweep(&HashSet::from([kept.clone()]));
+        let mut text = String::new();
+        files
+            .read(&kept)
+            .unwrap()
+            .read_to_string(&mut text)
+            .unwrap();
+        assert_eq!((count(), text.as_str()), (1, "kept"));
+        assert!(matches!(files.read(&unknown), Err(Error::File { .. })));
+        files.remove(&kept);
+        assert_eq!(count(), 0);
+    }
+}

@@ -1,0 +1,369 @@
+//! The statements behind each [`BatchChange`], and reading files and batches.
+//!
+//! Invariant: as in `changes`, every function runs inside the savepoint of its request. A batch that has ended is never
+//! changed.
+
+use rusqlite::{Connection, OptionalExtension, Row, params};
+
+use crate::job::{Endpoint, JobId, State};
+use crate::queue::batch::{
+    BatchId, BatchRow, BatchState, FileId, FileRow, LineEnd, Lines, NewBatch, NewFile, NewLine,
+};
+use crate::queue::state::{self, Cause};
+use crate::queue::store::{Applied, BatchChange};
+use crate::queue::{Error, Page};
+
+use super::changes::{Changes, Refusal};
+use super::reads;
+
+const FILE: &str = "SELECT id, uid, purpose, name, stored_as, bytes, created_at_ms FROM file";
+const BATCH: &str = "SELECT id, uid, state, endpoint, input_file, completion_window, priority, metadata, \
+     created_at_ms, deadline_ms, in_progress_at_ms, finalizing_at_ms, cancelling_at_ms, ended_at_ms, errors, \
+     output_file, error_file, total, expanded, ended, completed, failed, prompt_tokens, completion_tokens FROM batch";
+
+impl Changes<'_> {
+    pub(super) fn apply_batch(&self, change: &BatchChange) -> Result<Applied, Refusal> {
+        match change {
+            BatchChange::AddFile(file) => Ok(Applied::File(self.add_file(file)?)),
+            BatchChange::RemoveFile(id) => self.remove_file(*id).map(Applied::File),
+            BatchChange::Add(batch) => self.add_batch(batch).map(Applied::Batch),
+            BatchChange::Refuse { id, errors } => {
+                let sql = "UPDATE batch SET state = 'failed', ended_at_ms = ?2, errors = ?3
+                           WHERE id = ?1 AND ended_at_ms IS NULL";
+                self.db
+                    .prepare_cached(sql)?
+                    .execute(params![id.0, self.now_ms, errors])?;
+                self.batch(*id).map(Applied::Batch)
+            }
+            BatchChange::Begin { id, total } => {
+                let sql =
+                    "UPDATE batch SET state = 'in_progress', in_progress_at_ms = ?2, total = ?3
+                           WHERE id = ?1 AND state = 'validating'";
+                self.db.prepare_cached(sql)?.execute(params![
+                    id.0,
+                    self.now_ms,
+                    integer(*total)
+                ])?;
+                self.batch(*id).map(Applied::Batch)
+            }
+            BatchChange::Expand { id, from, lines } => {
+                Ok(Applied::Expanded(self.expand(*id, *from, lines)?))
+            }
+            BatchChange::Cancel(id) => {
+                if self.batch(*id)?.state.can_cancel() {
+                    let sql = "UPDATE batch SET state = 'cancelling', cancelling_at_ms = ?2 WHERE id = ?1";
+                    self.db
+                        .prepare_cached(sql)?
+                        .execute(params![id.0, self.now_ms])?;
+                }
+                self.batch(*id).map(Applied::Batch)
+            }
+            BatchChange::CancelJobs { id, limit } => {
+                Ok(Applied::Ended(self.cancel_jobs(*id, *limit)?))
+            }
+            BatchChange::Finalizing(id) => {
+                let sql = "UPDATE batch SET state = 'finalizing', finalizing_at_ms = ?2
+                           WHERE id = ?1 AND state = 'in_progress'";
+                self.db
+                    .prepare_cached(sql)?
+                    .execute(params![id.0, self.now_ms])?;
+                self.batch(*id).map(Applied::Batch)
+            }
+            BatchChange::End {
+                id,
+                state,
+                output,
+                errors,
+            } => self
+                .end_batch(*id, *state, output.as_ref(), errors.as_ref())
+                .map(Applied::Batch),
+        }
+    }
+
+    fn add_file(&self, file: &NewFile) -> Result<FileRow, rusqlite::Error> {
+        self.db
+            .prepare_cached(
+                "INSERT INTO file(uid, purpose, name, stored_as, bytes, created_at_ms)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+            )?
+            .execute(params![
+                file.uid,
+                file.purpose,
+                file.name,
+                file.stored_as,
+                integer(file.bytes),
+                self.now_ms,
+            ])?;
+        Ok(FileRow {
+            id: FileId(self.db.last_insert_rowid()),
+            file: file.clone(),
+            created_at_ms: self.now_ms,
+        })
+    }
+
+    fn remove_file(&self, id: FileId) -> Result<FileRow, Refusal> {
+        let row = file(self.db, id)?.ok_or(Refusal::Answer(Error::NotFound))?;
+        let wanted: bool = self
+            .db
+            .prepare_cached(
+                "SELECT EXISTS (SELECT 1 FROM batch WHERE ended_at_ms IS NULL AND input_file = ?1)",
+            )?
+            .query_row([id.0], |row| row.get(0))?;
+        if wanted {
+            return Err(Refusal::Answer(Error::FileInUse));
+        }
+        self.db
+            .prepare_cached("DELETE FROM file WHERE id = ?1")?
+            .execute([id.0])?;
+        Ok(row)
+    }
+
+    fn add_batch(&self, batch: &NewBatch) -> Result<BatchRow, Refusal> {
+        if file(self.db, batch.input_file)?.is_none() {
+            return Err(Refusal::Answer(Error::NotFound));
+        }
+        self.db
+            .prepare_cached(
+                "INSERT INTO batch(uid, state, endpoint, input_file, completion_window, priority, metadata,
+                                   created_at_ms, deadline_ms)
+                 VALUES (?1, 'validating', ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+            )?
+            .execute(params![
+                batch.uid,
+                batch.endpoint.path(),
+                batch.input_file.0,
+                batch.completion_window,
+                batch.priority,
+                batch.metadata,
+                self.now_ms,
+                batch.deadline_ms,
+            ])?;
+        self.batch(BatchId(self.db.last_insert_rowid()))
+    }
+
+    /// Makes jobs of the lines from number `from` on, if that is where the batch stands: what was asked for twice is
+    /// done once.
+    fn expand(
+        &self,
+        id: BatchId,
+        from: u64,
+        lines: &[NewLine],
+    ) -> Result<Option<Vec<JobId>>, rusqlite::Error> {
+        let advanced = self
+            .db
+            .prepare_cached(
+                "UPDATE batch SET expanded = expanded + ?3
+                 WHERE id = ?1 AND expanded = ?2 AND state = 'in_progress'",
+            )?
+            .execute(params![id.0, integer(from), integer(lines.len() as u64)])?;
+        if advanced == 0 {
+            return Ok(None);
+        }
+        let mut jobs = vec![];
+        for (number, line) in (from..).zip(lines) {
+            let job = self.insert(&line.job, &[0; 32])?;
+            self.db
+                .prepare_cached(
+                    "UPDATE job SET batch = ?2, line = ?3, custom_id = ?4 WHERE id = ?1",
+                )?
+                .execute(params![job.0, id.0, integer(number), line.custom_id])?;
+            match &line.refused {
+                None => jobs.push(job),
+                Some(error) => {
+                    self.db
+                        .prepare_cached(
+                            "UPDATE job SET state = 'failed', refused = 1, error = ?2,
+                                            finished_at_ms = ?3
+                             WHERE id = ?1",
+                        )?
+                        .execute(params![job.0, error, self.now_ms])?;
+                }
+            }
+        }
+        Ok(Some(jobs))
+    }
+
+    /// Those that ended, with their states before.
+    fn cancel_jobs(
+        &self,
+        id: BatchId,
+        limit: usize,
+    ) -> Result<Vec<(JobId, State)>, rusqlite::Error> {
+        let open: Vec<(JobId, State)> = self
+            .db
+            .prepare_cached(
+                "SELECT id, state FROM job WHERE batch = ?1 AND finished_at_ms IS NULL
+                 ORDER BY id LIMIT ?2",
+            )?
+            .query_map(params![id.0, integer(limit as u64)], |row| {
+                Ok((JobId(row.get(0)?), reads::word(row, 1, State::parse)?))
+            })?
+            .collect::<Result<_, _>>()?;
+        for (job, before) in &open {
+            if let Some(state) = state::next(*before, Cause::Cancel) {
+                self.end(*job, state)?;
+            }
+        }
+        Ok(open)
+    }
+
+    fn end_batch(
+        &self,
+        id: BatchId,
+        state: BatchState,
+        output: Option<&NewFile>,
+        errors: Option<&NewFile>,
+    ) -> Result<BatchRow, Refusal> {
+        if self.batch(id)?.state.is_terminal() {
+            return self.batch(id);
+        }
+        let add = |file: Option<&NewFile>| file.map(|file| self.add_file(file)).transpose();
+        let (output, errors) = (add(output)?, add(errors)?);
+        self.db
+            .prepare_cached(
+                "UPDATE batch SET state = ?2, ended_at_ms = ?3, output_file = ?4, error_file = ?5
+                 WHERE id = ?1",
+            )?
+            .execute(params![
+                id.0,
+                state.as_str(),
+                self.now_ms,
+                output.map(|file| file.id.0),
+                errors.map(|file| file.id.0),
+            ])?;
+        self.batch(id)
+    }
+
+    fn batch(&self, id: BatchId) -> Result<BatchRow, Refusal> {
+        batch(self.db, id)?.ok_or(Refusal::Answer(Error::NotFound))
+    }
+}
+
+pub(super) fn file(db: &Connection, id: FileId) -> Result<Option<FileRow>, rusqlite::Error> {
+    db.prepare_cached(&format!("{FILE} WHERE id = ?1"))?
+        .query_row([id.0], file_row)
+        .optional()
+}
+
+/// Newest first.
+pub(super) fn files(db: &Connection, page: Page) -> Result<Vec<FileRow>, rusqlite::Error> {
+    db.prepare_cached(&format!(
+        "{FILE} WHERE id < ?1 AND (?2 IS NULL OR uid = ?2) ORDER BY id DESC LIMIT ?3"
+    ))?
+    .query_map(page_params(page), file_row)?
+    .collect()
+}
+
+/// The names of all files in their directory.
+pub(super) fn stored_names(db: &Connection) -> Result<Vec<String>, rusqlite::Error> {
+    db.prepare("SELECT stored_as FROM file")?
+        .query_map([], |row| row.get(0))?
+        .collect()
+}
+
+pub(super) fn batch(db: &Connection, id: BatchId) -> Result<Option<BatchRow>, rusqlite::Error> {
+    db.prepare_cached(&format!("{BATCH} WHERE id = ?1"))?
+        .query_row([id.0], batch_row)
+        .optional()
+}
+
+/// Newest first.
+pub(super) fn batches(db: &Connection, page: Page) -> Result<Vec<BatchRow>, rusqlite::Error> {
+    db.prepare_cached(&format!(
+        "{BATCH} WHERE id < ?1 AND (?2 IS NULL OR uid = ?2) ORDER BY id DESC LIMIT ?3"
+    ))?
+    .query_map(page_params(page), batch_row)?
+    .collect()
+}
+
+/// Those that have not ended, oldest first.
+pub(super) fn open_batches(db: &Connection) -> Result<Vec<BatchRow>, rusqlite::Error> {
+    db.prepare_cached(&format!("{BATCH} WHERE ended_at_ms IS NULL ORDER BY id"))?
+        .query_map([], batch_row)?
+        .collect()
+}
+
+/// The requests of a batch from line `from` on, at most `limit`, in their order.
+pub(super) fn lines(
+    db: &Connection,
+    id: BatchId,
+    from: u64,
+    limit: usize,
+) -> Result<Vec<LineEnd>, rusqlite::Error> {
+    db.prepare_cached(
+        "SELECT line, custom_id, id, state, body, error, refused
+         FROM job LEFT JOIN result ON job_id = id
+         WHERE batch = ?1 AND line >= ?2 ORDER BY line LIMIT ?3",
+    )?
+    .query_map(params![id.0, integer(from), integer(limit as u64)], |row| {
+        Ok(LineEnd {
+            line: row.get::<_, i64>(0)?.unsigned_abs(),
+            custom_id: row.get(1)?,
+            job: JobId(row.get(2)?),
+            state: reads::word(row, 3, State::parse)?,
+            result: row.get(4)?,
+            error: row.get(5)?,
+            refused: row.get(6)?,
+        })
+    })?
+    .collect()
+}
+
+/// As SQLite counts.
+fn integer(count: u64) -> i64 {
+    i64::try_from(count).unwrap_or(i64::MAX)
+}
+
+fn page_params(page: Page) -> (i64, Option<u32>, i64) {
+    let before = page.before.unwrap_or(i64::MAX);
+    let limit = integer(page.limit as u64);
+    (before, page.uid, limit)
+}
+
+fn file_row(row: &Row<'_>) -> Result<FileRow, rusqlite::Error> {
+    Ok(FileRow {
+        id: FileId(row.get(0)?),
+        file: NewFile {
+            uid: row.get(1)?,
+            purpose: row.get(2)?,
+            name: row.get(3)?,
+            stored_as: row.get(4)?,
+            bytes: row.get::<_, i64>(5)?.unsigned_abs(),
+        },
+        created_at_ms: row.get(6)?,
+    })
+}
+
+fn batch_row(row: &Row<'_>) -> Result<BatchRow, rusqlite::Error> {
+    let count = |column: usize| row.get::<_, i64>(column).map(i64::unsigned_abs);
+    Ok(BatchRow {
+        id: BatchId(row.get(0)?),
+        batch: NewBatch {
+            uid: row.get(1)?,
+            endpoint: reads::word(row, 3, Endpoint::from_path)?,
+            input_file: FileId(row.get(4)?),
+            completion_window: row.get(5)?,
+            priority: row.get(6)?,
+            metadata: row.get(7)?,
+            deadline_ms: row.get(9)?,
+        },
+        state: reads::word(row, 2, BatchState::parse)?,
+        created_at_ms: row.get(8)?,
+        in_progress_at_ms: row.get(10)?,
+        finalizing_at_ms: row.get(11)?,
+        cancelling_at_ms: row.get(12)?,
+        ended_at_ms: row.get(13)?,
+        errors: row.get(14)?,
+        output_file: row.get::<_, Option<i64>>(15)?.map(FileId),
+        error_file: row.get::<_, Option<i64>>(16)?.map(FileId),
+        lines: Lines {
+            total: count(17)?,
+            expanded: count(18)?,
+            ended: count(19)?,
+            completed: count(20)?,
+            failed: count(21)?,
+            prompt_tokens: count(22)?,
+            completion_tokens: count(23)?,
+        },
+    })
+}

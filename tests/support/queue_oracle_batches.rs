@@ -1,0 +1,276 @@
+//! Files and batches of the oracle.
+
+use woolly::job::{JobId, State};
+use woolly::queue::batch::{
+    BatchId, BatchRow, BatchState, FileId, FileRow, LineEnd, Lines, NewBatch, NewFile, NewLine,
+};
+use woolly::queue::{Applied, BatchChange, Error, Page};
+
+use super::queue_oracle::Disk;
+
+/// A request of a batch that became a job.
+pub(crate) struct Line {
+    pub(crate) batch: i64,
+    pub(crate) line: u64,
+    pub(crate) custom_id: String,
+    pub(crate) refused: bool,
+}
+
+impl Disk {
+    pub(crate) fn apply_batch(
+        &mut self,
+        change: &BatchChange,
+        now_ms: i64,
+    ) -> Result<Applied, Error> {
+        match change {
+            BatchChange::AddFile(file) => Ok(Applied::File(self.add_file(file, now_ms))),
+            BatchChange::RemoveFile(id) => {
+                let wanted =
+                    |batch: &BatchRow| batch.ended_at_ms.is_none() && batch.batch.input_file == *id;
+                if !self.files.contains_key(&id.0) {
+                    return Err(Error::NotFound);
+                }
+                if self.batches.values().any(wanted) {
+                    return Err(Error::FileInUse);
+                }
+                Ok(Applied::File(self.files.remove(&id.0).unwrap()))
+            }
+            BatchChange::Add(batch) => self.add_batch(batch, now_ms),
+            BatchChange::Refuse { id, errors } => self.change(*id, |batch| {
+                if batch.ended_at_ms.is_none() {
+                    batch.state = BatchState::Failed;
+                    batch.ended_at_ms = Some(now_ms);
+                    batch.errors = Some(errors.clone());
+                }
+            }),
+            BatchChange::Begin { id, total } => self.change(*id, |batch| {
+                if batch.state == BatchState::Validating {
+                    batch.state = BatchState::InProgress;
+                    batch.in_progress_at_ms = Some(now_ms);
+                    batch.lines.total = *total;
+                }
+            }),
+            BatchChange::Expand { id, from, lines } => {
+                Ok(Applied::Expanded(self.expand(*id, *from, lines, now_ms)))
+            }
+            BatchChange::Cancel(id) => self.change(*id, |batch| {
+                if batch.state.can_cancel() {
+                    batch.state = BatchState::Cancelling;
+                    batch.cancelling_at_ms = Some(now_ms);
+                }
+            }),
+            BatchChange::CancelJobs { id, limit } => {
+                let of_batch =
+                    |job: &i64| self.lines.get(job).is_some_and(|line| line.batch == id.0);
+                let open: Vec<(JobId, State)> = self
+                    .unfinished()
+                    .map(|job| (job.row.id, job.row.state))
+                    .filter(|(job, _)| of_batch(&job.0))
+                    .take(*limit)
+                    .collect();
+                for (job, _) in &open {
+                    let row = &mut self.jobs.get_mut(&job.0).unwrap().row;
+                    row.state = State::Cancelled;
+                    row.finished_at_ms = Some(now_ms);
+                }
+                Ok(Applied::Ended(open))
+            }
+            BatchChange::Finalizing(id) => self.change(*id, |batch| {
+                if batch.state == BatchState::InProgress {
+                    batch.state = BatchState::Finalizing;
+                    batch.finalizing_at_ms = Some(now_ms);
+                }
+            }),
+            BatchChange::End {
+                id,
+                state,
+                output,
+                errors,
+            } => {
+                if self.stored_batch(*id)?.state.is_terminal() {
+                    return self.change(*id, |_| {});
+                }
+                let mut add = |file: &Option<NewFile>| {
+                    file.as_ref().map(|file| self.add_file(file, now_ms).id)
+                };
+                let (output, errors) = (add(output), add(errors));
+                self.change(*id, |batch| {
+                    batch.state = *state;
+                    batch.ended_at_ms = Some(now_ms);
+                    (batch.output_file, batch.error_file) = (output, errors);
+                })
+            }
+        }
+    }
+
+    fn add_file(&mut self, file: &NewFile, now_ms: i64) -> FileRow {
+        self.last_file += 1;
+        let row = FileRow {
+            id: FileId(self.last_file),
+            file: file.clone(),
+            created_at_ms: now_ms,
+        };
+        self.files.insert(self.last_file, row.clone());
+        row
+    }
+
+    fn add_batch(&mut self, batch: &NewBatch, now_ms: i64) -> Result<Applied, Error> {
+        if !self.files.contains_key(&batch.input_file.0) {
+            return Err(Error::NotFound);
+        }
+        self.last_batch += 1;
+        let row = BatchRow {
+            id: BatchId(self.last_batch),
+            batch: batch.clone(),
+            state: BatchState::Validating,
+            created_at_ms: now_ms,
+            in_progress_at_ms: None,
+            finalizing_at_ms: None,
+            cancelling_at_ms: None,
+            ended_at_ms: None,
+            errors: None,
+            output_file: None,
+            error_file: None,
+            lines: Lines::default(),
+        };
+        self.batches.insert(self.last_batch, row.clone());
+        Ok(Applied::Batch(row))
+    }
+
+    fn stored_batch(&mut self, id: BatchId) -> Result<&mut BatchRow, Error> {
+        self.batches.get_mut(&id.0).ok_or(Error::NotFound)
+    }
+
+    fn change(
+        &mut self,
+        id: BatchId,
+        change: impl FnOnce(&mut BatchRow),
+    ) -> Result<Applied, Error> {
+        change(self.stored_batch(id)?);
+        Ok(Applied::Batch(self.batch(id)?))
+    }
+
+    fn expand(
+        &mut self,
+        id: BatchId,
+        from: u64,
+        lines: &[NewLine],
+        now_ms: i64,
+    ) -> Option<Vec<JobId>> {
+        let batch = self.stored_batch(id).ok()?;
+        if batch.state != BatchState::InProgress || batch.lines.expanded != from {
+            return None;
+        }
+        batch.lines.expanded += lines.len() as u64;
+        let mut jobs = vec![];
+        for (number, line) in (from..).zip(lines) {
+            let job = self.insert(&line.job, now_ms).id;
+            self.lines.insert(
+                job.0,
+                Line {
+                    batch: id.0,
+                    line: number,
+                    custom_id: line.custom_id.clone(),
+                    refused: line.refused.is_some(),
+                },
+            );
+            match &line.refused {
+                None => jobs.push(job),
+                Some(error) => {
+                    let row = &mut self.jobs.get_mut(&job.0).unwrap().row;
+                    row.state = State::Failed;
+                    row.error = Some(error.clone());
+                    row.finished_at_ms = Some(now_ms);
+                }
+            }
+        }
+        Some(jobs)
+    }
+
+    /// A batch with its counts, which are not kept but counted.
+    pub(crate) fn batch(&self, id: BatchId) -> Result<BatchRow, Error> {
+        let mut batch = self.batches.get(&id.0).ok_or(Error::NotFound)?.clone();
+        for (job, _) in self.lines.iter().filter(|(_, line)| line.batch == id.0) {
+            let row = &self.jobs[job].row;
+            let usage = row.usage.unwrap_or_default();
+            batch.lines.ended += u64::from(row.state.is_terminal());
+            batch.lines.completed += u64::from(row.state == State::Completed);
+            batch.lines.failed += u64::from(row.state == State::Failed);
+            batch.lines.prompt_tokens += usage.prompt_tokens;
+            batch.lines.completion_tokens += usage.completion_tokens;
+        }
+        Ok(batch)
+    }
+
+    pub(crate) fn batches(&self, page: Page) -> Vec<BatchRow> {
+        let fits = |row: &BatchRow| {
+            page.before.is_none_or(|before| row.id.0 < before)
+                && page.uid.is_none_or(|uid| row.batch.uid == uid)
+        };
+        let all = self
+            .batches
+            .values()
+            .rev()
+            .filter(|row| fits(row))
+            .take(page.limit);
+        all.map(|row| self.batch(row.id).unwrap()).collect()
+    }
+
+    pub(crate) fn open_batches(&self) -> Vec<BatchRow> {
+        let open = self
+            .batches
+            .values()
+            .filter(|row| row.ended_at_ms.is_none());
+        open.map(|row| self.batch(row.id).unwrap()).collect()
+    }
+
+    pub(crate) fn files(&self, page: Page) -> Vec<FileRow> {
+        let fits = |row: &&FileRow| {
+            page.before.is_none_or(|before| row.id.0 < before)
+                && page.uid.is_none_or(|uid| row.file.uid == uid)
+        };
+        self.files
+            .values()
+            .rev()
+            .filter(fits)
+            .take(page.limit)
+            .cloned()
+            .collect()
+    }
+
+    pub(crate) fn lines(&self, id: BatchId, from: u64, limit: usize) -> Vec<LineEnd> {
+        let of_batch = self
+            .lines
+            .iter()
+            .filter(|(_, line)| line.batch == id.0 && line.line >= from);
+        let mut ends: Vec<LineEnd> = of_batch
+            .map(|(job, line)| {
+                let row = &self.jobs[job].row;
+                LineEnd {
+                    line: line.line,
+                    custom_id: line.custom_id.clone(),
+                    job: row.id,
+                    state: row.state,
+                    result: row.result.clone(),
+                    error: row.error.clone(),
+                    refused: line.refused,
+                }
+            })
+            .collect();
+        ends.sort_by_key(|end| end.line);
+        ends.truncate(limit);
+        ends
+    }
+
+    /// Requests of batches that have not ended.
+    pub(crate) fn outstanding_lines(&self) -> usize {
+        let open = |job: &&i64| !self.jobs[*job].row.state.is_terminal();
+        self.lines.keys().filter(open).count()
+    }
+
+    /// Whether retention may delete a job.
+    pub(crate) fn may_purge(&self, job: i64) -> bool {
+        let batch = self.lines.get(&job).map(|line| &self.batches[&line.batch]);
+        batch.is_none_or(|batch| batch.ended_at_ms.is_some())
+    }
+}
