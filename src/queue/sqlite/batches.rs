@@ -192,7 +192,8 @@ impl Changes<'_> {
         let open: Vec<(JobId, State)> = self
             .db
             .prepare_cached(
-                "SELECT id, state FROM job WHERE batch = ?1 AND finished_at_ms IS NULL
+                "SELECT id, state FROM job INDEXED BY job_of_open_batch
+                 WHERE batch = ?1 AND batch IS NOT NULL AND finished_at_ms IS NULL
                  ORDER BY id LIMIT ?2",
             )?
             .query_map(params![id.0, integer(limit as u64)], |row| {
@@ -292,8 +293,8 @@ pub(super) fn lines(
 ) -> Result<Vec<LineEnd>, rusqlite::Error> {
     db.prepare_cached(
         "SELECT line, custom_id, id, state, body, error, refused
-         FROM job LEFT JOIN result ON job_id = id
-         WHERE batch = ?1 AND line >= ?2 ORDER BY line LIMIT ?3",
+         FROM job INDEXED BY job_line LEFT JOIN result ON job_id = id
+         WHERE batch = ?1 AND batch IS NOT NULL AND line >= ?2 ORDER BY line LIMIT ?3",
     )?
     .query_map(params![id.0, integer(from), integer(limit as u64)], |row| {
         Ok(LineEnd {

@@ -108,9 +108,9 @@ fn position(db: &Connection, job: &JobRow) -> Result<Option<u64>, rusqlite::Erro
     let before: i64 = db
         .prepare_cached(
             "SELECT
-               (SELECT count(*) FROM (SELECT 1 FROM job
+               (SELECT count(*) FROM (SELECT 1 FROM job INDEXED BY job_ready
                  WHERE state = 'queued' AND delayed = 0 AND priority > ?1 LIMIT ?3))
-             + (SELECT count(*) FROM (SELECT 1 FROM job
+             + (SELECT count(*) FROM (SELECT 1 FROM job INDEXED BY job_ready
                  WHERE state = 'queued' AND delayed = 0 AND priority = ?1 AND id < ?2 LIMIT ?3))",
         )?
         .query_row(
