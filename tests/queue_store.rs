@@ -14,11 +14,17 @@ use crate::support::queue::{Single, attached, completed, detached, failed, keyed
 use crate::support::queue_oracle::Oracle;
 
 /// Opens stores that share what is on disk. The one before must be gone: that is a crash.
-trait Disk {
+pub(crate) trait Disk {
     fn open(&self) -> Box<dyn JobStore>;
 }
 
-struct SqliteDisk(tempfile::TempDir);
+pub(crate) struct SqliteDisk(tempfile::TempDir);
+
+impl SqliteDisk {
+    pub(crate) fn new() -> Self {
+        SqliteDisk(tempfile::tempdir().unwrap())
+    }
+}
 
 impl Disk for SqliteDisk {
     fn open(&self) -> Box<dyn JobStore> {
@@ -40,7 +46,7 @@ impl Disk for Oracle {
 macro_rules! conformance {
     ($($rule:ident)*) => {
         mod sqlite { $(#[test] fn $rule() {
-            super::$rule(&super::SqliteDisk(tempfile::tempdir().unwrap()));
+            super::$rule(&super::SqliteDisk::new());
         })* }
         mod oracle { $(#[test] fn $rule() {
             super::$rule(&super::Oracle::default());
@@ -843,7 +849,7 @@ proptest! {
         groups in prop::collection::vec(prop::collection::vec(change(), 1..6), 1..14)
     ) {
         let disks: [Box<dyn Disk>; 2] =
-            [Box::new(SqliteDisk(tempfile::tempdir().unwrap())), Box::new(Oracle::default())];
+            [Box::new(SqliteDisk::new()), Box::new(Oracle::default())];
         let mut stores = disks.each_ref().map(|disk| Some(disk.open()));
         for (now_ms, group) in groups.into_iter().enumerate() {
             let crash = group.contains(&None);

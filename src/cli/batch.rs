@@ -17,6 +17,7 @@ use crate::protocol::batch_line::OutputLine;
 
 use super::batch_input::{self, Format, Request};
 use super::batch_output::{self, Output};
+use super::batch_remote::{Cancel, Fetch, Status, Submit};
 use super::client::Client;
 use super::interrupt::Interrupt;
 use super::progress::{Meter, Unit};
@@ -31,6 +32,14 @@ const FULL_QUEUE_DELAY_S: u64 = 1;
 pub(super) enum Batch {
     /// Submit every line, wait for all of them, and write the answers in the order of the lines
     Run(Run),
+    /// Give a file of requests to the daemon, which works through it by itself
+    Submit(Submit),
+    /// How far a batch is, or all batches
+    Status(Status),
+    /// Wait for a batch and write its answers to a file
+    Fetch(Fetch),
+    /// Cancel what has not run of a batch
+    Cancel(Cancel),
 }
 
 #[derive(Debug, Args)]

@@ -8,7 +8,7 @@
 use std::path::{Path, PathBuf};
 
 use http_body_util::{BodyExt, Full, Limited};
-use hyper::body::{Bytes, Incoming};
+use hyper::body::{Body, Bytes, Incoming};
 use hyper::client::conn::http1;
 use hyper::{Method, Request, Response};
 use hyper_util::rt::TokioIo;
@@ -108,18 +108,6 @@ impl Client {
         body: Option<String>,
         key: Option<&str>,
     ) -> Result<Response<Incoming>, Error> {
-        let stream = UnixStream::connect(&self.socket)
-            .await
-            .map_err(|problem| Error::Connect {
-                socket: self.name(),
-                problem: problem.to_string(),
-            })?;
-        let (mut sender, connection) = http1::handshake(TokioIo::new(stream))
-            .await
-            .map_err(|problem| self.lost(&problem))?;
-        // Ends by itself when the request is answered or the connection breaks, and `sender` reports both.
-        tokio::spawn(connection);
-
         // The daemon accepts any host on its socket; HTTP/1.1 wants one.
         let mut request = Request::builder()
             .method(method)
@@ -135,6 +123,31 @@ impl Client {
         let request = request
             .body(Full::new(bytes))
             .map_err(|problem| Error::Usage(format!("{path:?} is no request: {problem}")))?;
+        self.exchange(request).await
+    }
+
+    /// An answer whose body is not read yet.
+    pub(super) async fn get_response(&self, path: &str) -> Result<Response<Incoming>, Error> {
+        self.send(Method::GET, path, None, None).await
+    }
+
+    /// Sends a request on a connection of its own.
+    pub(super) async fn exchange<B>(&self, request: Request<B>) -> Result<Response<Incoming>, Error>
+    where
+        B: Body<Data = Bytes> + Send + 'static,
+        B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    {
+        let stream = UnixStream::connect(&self.socket)
+            .await
+            .map_err(|problem| Error::Connect {
+                socket: self.name(),
+                problem: problem.to_string(),
+            })?;
+        let (mut sender, connection) = http1::handshake(TokioIo::new(stream))
+            .await
+            .map_err(|problem| self.lost(&problem))?;
+        // Ends by itself when the request is answered or the connection breaks, and `sender` reports both.
+        tokio::spawn(connection);
         sender
             .send_request(request)
             .await
@@ -142,7 +155,10 @@ impl Client {
     }
 
     /// Status, JSON body and `Retry-After`.
-    async fn read(&self, response: Response<Incoming>) -> Result<(Answer, Option<u64>), Error> {
+    pub(super) async fn read(
+        &self,
+        response: Response<Incoming>,
+    ) -> Result<(Answer, Option<u64>), Error> {
         let status = response.status().as_u16();
         let retry_after = response
             .headers()
@@ -175,7 +191,7 @@ impl Client {
         self.socket.display().to_string()
     }
 
-    fn lost(&self, problem: &hyper::Error) -> Error {
+    pub(super) fn lost(&self, problem: &hyper::Error) -> Error {
         Error::Lost {
             socket: self.name(),
             problem: problem.to_string(),
@@ -184,7 +200,7 @@ impl Client {
 }
 
 /// Errors of the daemon become [`Error::Refused`] (4xx and 503) or [`Error::Failed`].
-fn refuse((answer, retry_after_s): (Answer, Option<u64>)) -> Result<Value, Error> {
+pub(super) fn refuse((answer, retry_after_s): (Answer, Option<u64>)) -> Result<Value, Error> {
     let Answer { status, body } = answer;
     match status {
         ..400 => Ok(body),

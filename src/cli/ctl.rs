@@ -12,8 +12,8 @@ use crate::bench;
 use super::client::Client;
 use super::reconnect::Link;
 use super::{
-    Error, batch, cache, cancel, error, follow, health, list, model, render, settings, status,
-    submit, wait,
+    Error, batch, batch_remote, cache, cancel, error, follow, health, list, model, render,
+    settings, status, submit, wait,
 };
 
 /// How long a client waits for a daemon that went away while it was talking to it. Longer than a restart
@@ -105,8 +105,14 @@ fn measure(verb: &bench::Verb, json: bool) -> Result<(), Error> {
 }
 
 async fn talk(verb: Verb, client: Client, json: bool) -> Result<(), Error> {
-    if let Verb::Batch(batch::Batch::Run(args)) = verb {
-        return batch::run(client, args, json).await;
+    if let Verb::Batch(verb) = verb {
+        return match verb {
+            batch::Batch::Run(args) => batch::run(client, args, json).await,
+            batch::Batch::Submit(args) => batch_remote::submit(&client, args, json).await,
+            batch::Batch::Status(args) => batch_remote::status(&client, args, json).await,
+            batch::Batch::Fetch(args) => batch_remote::fetch(&client, args, json).await,
+            batch::Batch::Cancel(args) => batch_remote::cancel(&client, args, json).await,
+        };
     }
     let say = Box::new(|line: &str| render::say(format_args!("woollyctl: {line}")));
     let link = Link::new(client, PATIENCE, say);

@@ -10,6 +10,7 @@
 mod batch;
 mod batch_input;
 mod batch_output;
+mod batch_remote;
 mod cache;
 mod cancel;
 mod client;
@@ -34,6 +35,7 @@ mod settings;
 mod sse;
 mod status;
 mod submit;
+mod transfer;
 mod wait;
 mod watch;
 mod wire;

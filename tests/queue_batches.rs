@@ -1,0 +1,420 @@
+//! The conformance suite of files and batches in a `JobStore`, for the SQLite store and for the oracle.
+
+use woolly::job::{Endpoint, JobId, State};
+use woolly::queue::batch::{
+    BatchId, BatchRow, BatchState, FileId, FileRow, Lines, NewBatch, NewFile, NewLine,
+};
+use woolly::queue::{
+    Applied, BatchChange, Change, Error, Finished, JobStore, NewJob, Page, Retention, Times,
+};
+
+use crate::queue_store::{Disk, SqliteDisk};
+use crate::support::queue::{Single, completed, detached, failed};
+use crate::support::queue_oracle::Oracle;
+
+/// Runs each rule against every store.
+macro_rules! conformance {
+    ($($rule:ident)*) => {
+        mod sqlite { $(#[test] fn $rule() {
+            super::$rule(&super::SqliteDisk::new());
+        })* }
+        mod oracle { $(#[test] fn $rule() {
+            super::$rule(&super::Oracle::default());
+        })* }
+    };
+}
+
+conformance! {
+    files_are_kept_listed_and_removed
+    a_batch_goes_from_file_to_files
+    lines_become_jobs_once
+    a_batch_that_cannot_be_used_fails
+    a_cancelled_batch_cancels_its_jobs_in_chunks
+    lines_do_not_fill_the_queue_and_outlive_retention
+}
+
+fn file(name: &str) -> NewFile {
+    NewFile {
+        uid: 7,
+        purpose: "batch".to_owned(),
+        name: "in.jsonl".to_owned(),
+        stored_as: name.to_owned(),
+        bytes: 11,
+    }
+}
+
+fn line(custom_id: &str) -> NewLine {
+    NewLine {
+        custom_id: custom_id.to_owned(),
+        job: NewJob {
+            times: Times {
+                not_before_ms: None,
+                deadline_ms: Some(1_000),
+            },
+            ..detached(custom_id)
+        },
+        refused: None,
+    }
+}
+
+trait Batches: Single {
+    fn change(&mut self, change: BatchChange, now_ms: i64) -> Result<Applied, Error> {
+        self.one(Change::Batch(change), now_ms)
+    }
+
+    fn batch(&mut self, change: BatchChange, now_ms: i64) -> BatchRow {
+        match self.change(change, now_ms).unwrap() {
+            Applied::Batch(row) => row,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn add_file(&mut self, name: &str, now_ms: i64) -> FileRow {
+        match self
+            .change(BatchChange::AddFile(file(name)), now_ms)
+            .unwrap()
+        {
+            Applied::File(row) => row,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// A batch of a file of its own, in progress with so many lines.
+    fn begin(&mut self, name: &str, total: u64) -> BatchId {
+        let input_file = self.add_file(name, 1).id;
+        let id = self.batch(BatchChange::Add(new_batch(input_file)), 2).id;
+        let begun = self.batch(BatchChange::Begin { id, total }, 3);
+        assert_eq!(
+            (begun.state, begun.in_progress_at_ms),
+            (BatchState::InProgress, Some(3))
+        );
+        id
+    }
+
+    fn expand(&mut self, id: BatchId, from: u64, lines: &[NewLine]) -> Option<Vec<JobId>> {
+        let lines = lines.to_vec();
+        match self
+            .change(BatchChange::Expand { id, from, lines }, 4)
+            .unwrap()
+        {
+            Applied::Expanded(jobs) => jobs,
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+impl<S: JobStore + ?Sized> Batches for S {}
+
+fn new_batch(input_file: FileId) -> NewBatch {
+    NewBatch {
+        uid: 7,
+        endpoint: Endpoint::Completions,
+        input_file,
+        completion_window: "24h".to_owned(),
+        deadline_ms: 1_000,
+        priority: -2,
+        metadata: Some("{}".to_owned()),
+    }
+}
+
+fn stored(store: &dyn JobStore, id: BatchId) -> BatchRow {
+    store.reader().unwrap().batch(id).unwrap()
+}
+
+fn page(before: Option<i64>, uid: Option<u32>) -> Page {
+    Page {
+        before,
+        limit: 2,
+        uid,
+    }
+}
+
+fn files_are_kept_listed_and_removed(disk: &dyn Disk) {
+    let mut store = disk.open();
+    let rows: Vec<FileRow> = ["a", "b", "c"]
+        .iter()
+        .map(|name| store.add_file(name, 5))
+        .collect();
+    assert_eq!((&rows[0].file, rows[0].created_at_ms), (&file("a"), 5));
+    drop(store);
+    let mut store = disk.open();
+    let mut reader = store.reader().unwrap();
+    assert_eq!(reader.file(rows[1].id), Ok(rows[1].clone()));
+    assert_eq!(
+        reader.files(page(None, None)).unwrap(),
+        [rows[2].clone(), rows[1].clone()]
+    );
+    assert_eq!(
+        reader.files(page(Some(rows[1].id.0), Some(7))).unwrap(),
+        [rows[0].clone()]
+    );
+    assert_eq!(reader.files(page(None, Some(8))).unwrap(), []);
+    assert_eq!(reader.stored_names().unwrap(), ["a", "b", "c"]);
+    let batch = store.batch(BatchChange::Add(new_batch(rows[0].id)), 6);
+    assert_eq!(
+        store.change(BatchChange::RemoveFile(rows[0].id), 7),
+        Err(Error::FileInUse)
+    );
+    store.batch(
+        BatchChange::Refuse {
+            id: batch.id,
+            errors: "{}".to_owned(),
+        },
+        8,
+    );
+    assert_eq!(
+        store.change(BatchChange::RemoveFile(rows[0].id), 9),
+        Ok(Applied::File(rows[0].clone()))
+    );
+    assert_eq!(
+        store.change(BatchChange::RemoveFile(rows[0].id), 9),
+        Err(Error::NotFound)
+    );
+    assert_eq!(reader.file(rows[0].id), Err(Error::NotFound));
+    assert_eq!(
+        store.change(BatchChange::Add(new_batch(rows[0].id)), 9),
+        Err(Error::NotFound)
+    );
+}
+
+fn a_batch_goes_from_file_to_files(disk: &dyn Disk) {
+    let mut store = disk.open();
+    let id = store.begin("in", 3);
+    let mut lines = ["a", "b", "c"].map(line);
+    lines[2].refused = Some("no".to_owned());
+    let jobs = store.expand(id, 0, &lines).unwrap();
+    assert_eq!(jobs.len(), 2);
+    assert_eq!(
+        stored(&*store, id).lines,
+        Lines {
+            total: 3,
+            expanded: 3,
+            ended: 1,
+            failed: 1,
+            ..Lines::default()
+        }
+    );
+    let claimed = store.claim(5).unwrap();
+    assert_eq!(
+        (claimed.id, claimed.body),
+        (jobs[0], lines[0].job.body.clone())
+    );
+    assert!(store.finish(jobs[0], completed("yes"), 6));
+    drop(store);
+    let mut store = disk.open();
+    assert_eq!(
+        store.reader().unwrap().open_batches().unwrap(),
+        [stored(&*store, id)]
+    );
+    store.claim(7).unwrap();
+    assert!(store.finish(jobs[1], failed("broken"), 8));
+    let counted = Lines {
+        total: 3,
+        expanded: 3,
+        ended: 3,
+        completed: 1,
+        failed: 2,
+        prompt_tokens: 5,
+        completion_tokens: 7,
+    };
+    assert_eq!(stored(&*store, id).lines, counted);
+    let finalizing = store.batch(BatchChange::Finalizing(id), 9);
+    assert_eq!(
+        (finalizing.state, finalizing.finalizing_at_ms),
+        (BatchState::Finalizing, Some(9))
+    );
+    let ends = store.reader().unwrap().lines(id, 0, 10).unwrap();
+    let brief: Vec<_> = ends
+        .iter()
+        .map(|end| {
+            (
+                end.line,
+                end.custom_id.as_str(),
+                end.state,
+                end.result.as_deref(),
+                end.error.as_deref(),
+                end.refused,
+            )
+        })
+        .collect();
+    assert_eq!(
+        brief,
+        [
+            (0, "a", State::Completed, Some(&b"yes"[..]), None, false),
+            (1, "b", State::Failed, None, Some("broken"), false),
+            (2, "c", State::Failed, None, Some("no"), true),
+        ]
+    );
+    assert_eq!(store.reader().unwrap().lines(id, 1, 1).unwrap(), ends[1..2]);
+    let end = BatchChange::End {
+        id,
+        state: BatchState::Completed,
+        output: Some(file("out")),
+        errors: Some(file("err")),
+    };
+    let ended = store.batch(end.clone(), 10);
+    assert_eq!(
+        (ended.state, ended.ended_at_ms),
+        (BatchState::Completed, Some(10))
+    );
+    let names = [ended.output_file, ended.error_file].map(|id| {
+        store
+            .reader()
+            .unwrap()
+            .file(id.unwrap())
+            .unwrap()
+            .file
+            .stored_as
+    });
+    assert_eq!(names, ["out", "err"]);
+    // The end is final, and adds files once.
+    assert_eq!(store.batch(end, 11), ended);
+    assert_eq!(store.batch(BatchChange::Cancel(id), 12), ended);
+    assert_eq!(
+        store.batch(
+            BatchChange::Refuse {
+                id,
+                errors: "x".to_owned()
+            },
+            13
+        ),
+        ended
+    );
+    assert_eq!(store.reader().unwrap().stored_names().unwrap().len(), 3);
+    assert_eq!(store.reader().unwrap().open_batches().unwrap(), []);
+    assert_eq!(
+        store
+            .reader()
+            .unwrap()
+            .batches(page(None, Some(7)))
+            .unwrap(),
+        [ended]
+    );
+}
+
+fn lines_become_jobs_once(disk: &dyn Disk) {
+    let mut store = disk.open();
+    let id = store.begin("in", 4);
+    let lines = ["a", "b", "c", "d"].map(line);
+    assert_eq!(store.expand(id, 0, &lines[..2]).unwrap().len(), 2);
+    // Asked for again after a crash, or from elsewhere.
+    drop(store);
+    let mut store = disk.open();
+    assert_eq!(store.expand(id, 0, &lines[..2]), None);
+    assert_eq!(store.expand(id, 3, &lines[3..]), None);
+    assert_eq!(store.expand(id, 2, &lines[2..]).unwrap().len(), 2);
+    let ids: Vec<String> = store
+        .reader()
+        .unwrap()
+        .lines(id, 0, 9)
+        .unwrap()
+        .into_iter()
+        .map(|end| end.custom_id)
+        .collect();
+    assert_eq!(ids, ["a", "b", "c", "d"]);
+    // What expires counts as ended, and as nothing else.
+    assert_eq!(store.wake(1_000).expired.len(), 4);
+    assert_eq!(
+        stored(&*store, id).lines,
+        Lines {
+            total: 4,
+            expanded: 4,
+            ended: 4,
+            ..Lines::default()
+        }
+    );
+}
+
+fn a_batch_that_cannot_be_used_fails(disk: &dyn Disk) {
+    let mut store = disk.open();
+    let input_file = store.add_file("in", 1).id;
+    let id = store.batch(BatchChange::Add(new_batch(input_file)), 2).id;
+    assert_eq!(store.expand(id, 0, &[line("a")]), None);
+    let refused = store.batch(
+        BatchChange::Refuse {
+            id,
+            errors: "[1]".to_owned(),
+        },
+        3,
+    );
+    assert_eq!(
+        (refused.state, refused.ended_at_ms),
+        (BatchState::Failed, Some(3))
+    );
+    assert_eq!(refused.errors.as_deref(), Some("[1]"));
+    assert_eq!(store.batch(BatchChange::Begin { id, total: 1 }, 4), refused);
+    assert_eq!(
+        store.change(BatchChange::Cancel(BatchId(99)), 5),
+        Err(Error::NotFound)
+    );
+}
+
+fn a_cancelled_batch_cancels_its_jobs_in_chunks(disk: &dyn Disk) {
+    let mut store = disk.open();
+    let other = store.accept(detached("other"));
+    let id = store.begin("in", 9);
+    let jobs = store.expand(id, 0, &["a", "b", "c"].map(line)).unwrap();
+    assert_eq!(store.claim(5).unwrap().id, other);
+    assert_eq!(store.claim(5).unwrap().id, jobs[0]);
+    let cancelling = store.batch(BatchChange::Cancel(id), 6);
+    assert_eq!(
+        (cancelling.state, cancelling.cancelling_at_ms),
+        (BatchState::Cancelling, Some(6))
+    );
+    assert_eq!(store.batch(BatchChange::Cancel(id), 7), cancelling);
+    assert_eq!(store.expand(id, 3, &[line("d")]), None);
+    let mut cancel = |limit| {
+        store
+            .change(BatchChange::CancelJobs { id, limit }, 8)
+            .unwrap()
+    };
+    assert_eq!(
+        cancel(2),
+        Applied::Ended(vec![(jobs[0], State::Running), (jobs[1], State::Queued)])
+    );
+    assert_eq!(cancel(2), Applied::Ended(vec![(jobs[2], State::Queued)]));
+    assert_eq!(cancel(2), Applied::Ended(vec![]));
+    assert_eq!(store.end(jobs[0], completed("late"), 9), Finished::TooLate);
+    assert_eq!(
+        stored(&*store, id).lines,
+        Lines {
+            total: 9,
+            expanded: 3,
+            ended: 3,
+            ..Lines::default()
+        }
+    );
+    assert!(store.finish(other, completed("yes"), 9));
+}
+
+fn lines_do_not_fill_the_queue_and_outlive_retention(disk: &dyn Disk) {
+    let mut store = disk.open();
+    let id = store.begin("in", 3);
+    let jobs = store.expand(id, 0, &["a", "b", "c"].map(line)).unwrap();
+    let submit = |name: &str| Change::Submit {
+        job: detached(name),
+        max_jobs: 1,
+    };
+    assert!(store.one(submit("x"), 5).is_ok());
+    assert_eq!(store.one(submit("y"), 5), Err(Error::Full { limit: 1 }));
+    for job in &jobs {
+        store.cancel(*job, 6).unwrap();
+    }
+    let retention = Retention {
+        detached_before_ms: 100,
+        attached_before_ms: 100,
+    };
+    let purge = || Change::Purge {
+        retention,
+        limit: 10,
+    };
+    assert_eq!(store.one(purge(), 7), Ok(Applied::Purged(0)));
+    let end = BatchChange::End {
+        id,
+        state: BatchState::Completed,
+        output: None,
+        errors: None,
+    };
+    store.batch(end, 8);
+    assert_eq!(store.one(purge(), 9), Ok(Applied::Purged(3)));
+}
