@@ -611,11 +611,18 @@ fn slow_and_late_subscribers_read_everything() {
         let late = threads.spawn(move || read(late));
         rest.iter().for_each(|event| live.append(event.clone()));
         live.close(JobId(1));
-        for reader in [eager, late, threads.spawn(move || read(slow))] {
+        // One that comes after the end reads it too.
+        let after = live.subscribe(JobId(1));
+        for reader in [
+            eager,
+            late,
+            threads.spawn(move || read(slow)),
+            threads.spawn(move || read(after)),
+        ] {
             assert_eq!(reader.join().unwrap(), events);
         }
     });
-    assert_eq!(block_on(live.subscribe(JobId(1)).next()), None);
+    assert_eq!(block_on(live.subscribe(JobId(2)).next()), None);
 }
 
 #[test]

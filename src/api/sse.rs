@@ -39,6 +39,14 @@ impl EventWriter {
             .map_err(|_| Gone)
     }
 
+    /// An event with an id, which a client that comes back names as the last one it has.
+    pub(super) async fn data_with_id(&self, data: &str, id: &str) -> Result<(), Gone> {
+        self.events
+            .send(Ok(Event::default().id(id).data(data)))
+            .await
+            .map_err(|_| Gone)
+    }
+
     pub(super) async fn done(&self) -> Result<(), Gone> {
         self.data(DONE).await
     }

@@ -2,25 +2,36 @@
 //!
 //! A job has a log from submit until it is terminal in the store. A log that nobody wrote to or reads
 //! from is one map entry, so that a million queued jobs cost little. Memory of a log is freed when the
-//! job is closed and its last subscriber is gone.
+//! job is closed and its last subscriber is gone; but the last [`KEPT`] logs that somebody read are kept, so that one
+//! whose connection broke near the end can come back for the rest.
 //!
 //! A job that runs again (after a drain or a preemption) gives the same bytes again: the log drops the
 //! repeated events, sequence by sequence, and its subscribers notice nothing.
 //!
 //! Invariant: nothing here is durable, and a slow subscriber never holds up the writer.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_channel::{Receiver, Sender, TrySendError};
 
 use crate::job::{Event, JobId, SequenceEvent};
 
+/// Logs of ended jobs that are kept for those who come back.
+const KEPT: usize = 64;
+
 /// Shared log of all unfinished jobs.
 #[derive(Clone, Default)]
 pub struct LiveLog {
+    logs: Arc<Mutex<Logs>>,
+}
+
+#[derive(Default)]
+struct Logs {
     /// `None`: open, but not yet written or read.
-    logs: Arc<Mutex<HashMap<JobId, Option<Arc<Log>>>>>,
+    open: HashMap<JobId, Option<Arc<Log>>>,
+    /// Of jobs that have ended, the oldest first.
+    kept: VecDeque<(JobId, Arc<Log>)>,
 }
 
 /// Reads one job's events from the beginning; never blocks the writer.
@@ -42,6 +53,8 @@ struct Events {
     /// By sequence index.
     progress: HashMap<usize, Progress>,
     closed: bool,
+    /// Somebody has read it.
+    was_read: bool,
     /// One flag per subscriber: bounded(1), and full means that a wake-up is already on its way.
     wakers: Vec<Sender<()>>,
 }
@@ -59,7 +72,7 @@ impl LiveLog {
     /// Starts the log of a job, or tells it that the job starts anew; done at submit, so that a
     /// subscriber is never too early.
     pub fn open(&self, job: JobId) {
-        let log = lock(&self.logs).entry(job).or_default().clone();
+        let log = lock(&self.logs).open.entry(job).or_default().clone();
         if let Some(log) = log {
             for progress in lock(&log.0).progress.values_mut() {
                 progress.seen = 0;
@@ -87,17 +100,32 @@ impl LiveLog {
 
     /// The job is terminal in the store: subscribers read to the end and then get `None`.
     pub fn close(&self, job: JobId) {
-        if let Some(Some(log)) = lock(&self.logs).remove(&job) {
-            lock(&log.0).close();
+        let mut logs = lock(&self.logs);
+        if let Some(Some(log)) = logs.open.remove(&job) {
+            let was_read = {
+                let mut events = lock(&log.0);
+                events.close();
+                events.was_read
+            };
+            if was_read {
+                logs.kept.push_back((job, log));
+            }
+            if logs.kept.len() > KEPT {
+                logs.kept.pop_front();
+            }
         }
     }
 
-    /// Events from the first on. A job without a log (already terminal) gives a closed subscription.
+    /// Events from the first on. A job without a log (terminal for a while) gives a closed subscription.
     pub fn subscribe(&self, job: JobId) -> Subscription {
         let (waker, wake) = async_channel::bounded(1);
-        let log = self.log(job);
+        let log = self.log(job).or_else(|| self.kept(job));
         if let Some(log) = &log {
-            lock(&log.0).wakers.push(waker);
+            let mut events = lock(&log.0);
+            events.was_read = true;
+            if !events.closed {
+                events.wakers.push(waker);
+            }
         }
         Subscription {
             log,
@@ -108,10 +136,8 @@ impl LiveLog {
 
     /// Ends all subscriptions: the queue closes or its store failed.
     pub(super) fn close_all(&self) {
-        for log in std::mem::take(&mut *lock(&self.logs))
-            .into_values()
-            .flatten()
-        {
+        let open = std::mem::take(&mut lock(&self.logs).open);
+        for log in open.into_values().flatten() {
             lock(&log.0).close();
         }
     }
@@ -119,8 +145,14 @@ impl LiveLog {
     /// The log of an open job, made on first use.
     fn log(&self, job: JobId) -> Option<Arc<Log>> {
         let mut logs = lock(&self.logs);
-        let log = logs.get_mut(&job)?;
+        let log = logs.open.get_mut(&job)?;
         Some(log.get_or_insert_with(Arc::default).clone())
+    }
+
+    fn kept(&self, job: JobId) -> Option<Arc<Log>> {
+        let logs = lock(&self.logs);
+        let found = logs.kept.iter().find(|(kept, _)| *kept == job);
+        found.map(|(_, log)| log.clone())
     }
 }
 
@@ -169,6 +201,42 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 mod tests {
     use super::*;
 
+    fn text(job: i64) -> Arc<SequenceEvent> {
+        Arc::new(SequenceEvent {
+            job: JobId(job),
+            sequence: 0,
+            event: Event::Failed {
+                message: "no".to_owned(),
+                fault: false,
+            },
+        })
+    }
+
+    #[test]
+    fn the_last_logs_that_were_read_are_kept_and_no_others() {
+        let live = LiveLog::default();
+        for job in 0..=KEPT as i64 + 1 {
+            live.open(JobId(job));
+            live.append(text(job));
+            // Nobody reads the last one.
+            if job <= KEPT as i64 {
+                drop(live.subscribe(JobId(job)));
+            }
+            live.close(JobId(job));
+        }
+        let read = |job: i64| {
+            let mut subscription = live.subscribe(JobId(job));
+            let next = subscription.next();
+            let mut next = std::pin::pin!(next);
+            let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+            matches!(
+                next.as_mut().poll(&mut context),
+                std::task::Poll::Ready(Some(_))
+            )
+        };
+        assert!(!read(0) && read(1) && read(KEPT as i64) && !read(KEPT as i64 + 1));
+    }
+
     #[test]
     fn a_log_is_freed_with_its_last_subscriber() {
         let live = LiveLog::default();
@@ -176,8 +244,9 @@ mod tests {
         let subscription = live.subscribe(JobId(1));
         let log = Arc::downgrade(subscription.log.as_ref().unwrap());
         live.close(JobId(1));
+        lock(&live.logs).kept.clear();
         assert!(log.upgrade().is_some());
-        assert!(lock(&live.logs).is_empty());
+        assert!(lock(&live.logs).open.is_empty());
         drop(subscription);
         assert!(log.upgrade().is_none());
     }
@@ -188,14 +257,7 @@ mod tests {
         live.open(JobId(1));
         drop(live.subscribe(JobId(1)));
         let kept = live.subscribe(JobId(1));
-        live.append(Arc::new(SequenceEvent {
-            job: JobId(1),
-            sequence: 0,
-            event: Event::Failed {
-                message: "no".to_owned(),
-                fault: false,
-            },
-        }));
+        live.append(text(1));
         assert_eq!(lock(&kept.log.as_ref().unwrap().0).wakers.len(), 1);
     }
 
@@ -203,6 +265,6 @@ mod tests {
     fn an_untouched_log_is_only_a_map_entry() {
         let live = LiveLog::default();
         live.open(JobId(1));
-        assert!(lock(&live.logs)[&JobId(1)].is_none());
+        assert!(lock(&live.logs).open[&JobId(1)].is_none());
     }
 }

@@ -3,9 +3,14 @@
 //! Every event is a chunk as in a stream of the job's endpoint, reduced to the text:
 //! `{"id", "object", "choices": [{"index", "text" or "delta", "finish_reason"}]}`. After the last one
 //! comes `[DONE]`; a stream that ends without it was cut off, for example by a stop of the daemon. A job
-//! that is over has no tokens to stream any more, only a result.
+//! that is over for a while has no tokens to stream any more, only a result.
+//!
+//! Every event has an id: how many events there were of each sequence, as in `12.7.30`. A client that comes back with
+//! `Last-Event-ID` gets what follows, and nothing twice; also after a crash of the daemon, because a job that runs again
+//! gives the same events.
 
 use axum::extract::State;
+use axum::http::HeaderMap;
 use axum::response::Response;
 use serde_json::{Value, json};
 
@@ -17,12 +22,17 @@ use crate::job::{Endpoint, Event, SequenceEvent};
 
 use super::{IdInPath, visible_job};
 
+const LAST_EVENT_ID: &str = "last-event-id";
+
 pub(in crate::api) async fn handle(
     State(shared): State<Shared>,
     caller: Caller,
+    headers: HeaderMap,
     id: IdInPath,
 ) -> Result<Response, Refusal> {
+    let had = last_event_id(&headers)?;
     let row = visible_job(&shared, caller, id).await?;
+    let mut seen: Vec<usize> = vec![];
     let mut events = shared.queue.live().subscribe(row.id);
     Ok(sse::response(async move |writer: EventWriter| {
         loop {
@@ -33,14 +43,48 @@ pub(in crate::api) async fn handle(
             };
             match event {
                 Some(event) => {
-                    if let Some(chunk) = chunk(row.endpoint, &event) {
-                        writer.data(&chunk.to_string()).await?;
+                    let sequence = event.sequence;
+                    if seen.len() <= sequence {
+                        seen.resize(sequence + 1, 0);
+                    }
+                    seen[sequence] += 1;
+                    let is_new = had.get(sequence).is_none_or(|had| seen[sequence] > *had);
+                    if let Some(chunk) = chunk(row.endpoint, &event).filter(|_| is_new) {
+                        let id = event_id(&seen, &had);
+                        writer.data_with_id(&chunk.to_string(), &id).await?;
                     }
                 }
                 None => return writer.done().await,
             }
         }
     }))
+}
+
+/// Events of each sequence that a client has.
+fn last_event_id(headers: &HeaderMap) -> Result<Vec<usize>, Refusal> {
+    let Some(value) = headers.get(LAST_EVENT_ID) else {
+        return Ok(vec![]);
+    };
+    let counts = value.to_str().ok().and_then(|text| {
+        let counts = text.split('.').map(|count| count.parse().ok());
+        counts.collect::<Option<Vec<usize>>>()
+    });
+    counts.ok_or_else(|| {
+        Refusal::bad_field(
+            "Last-Event-ID",
+            "Last-Event-ID must be the id of an event, such as 12.7.30",
+        )
+    })
+}
+
+/// What a client has after this event: the events that were seen now, or in an earlier stream.
+fn event_id(seen: &[usize], had: &[usize]) -> String {
+    let count = |sequence: usize| {
+        let of = |counts: &[usize]| counts.get(sequence).copied().unwrap_or(0);
+        of(seen).max(of(had)).to_string()
+    };
+    let counts: Vec<String> = (0..seen.len().max(had.len())).map(count).collect();
+    counts.join(".")
 }
 
 /// `None` for events that show nothing.
@@ -78,6 +122,24 @@ mod tests {
             job: JobId(4),
             sequence: 1,
             event,
+        }
+    }
+
+    #[test]
+    fn an_id_counts_what_a_client_has() {
+        assert_eq!(event_id(&[1], &[]), "1");
+        assert_eq!(event_id(&[1, 0, 3], &[5, 2]), "5.2.3");
+        assert_eq!(event_id(&[1], &[0, 9]), "1.9");
+        let read = |text: &str| {
+            let value = axum::http::HeaderValue::from_str(text).unwrap();
+            last_event_id(&HeaderMap::from_iter([(
+                LAST_EVENT_ID.parse().unwrap(),
+                value,
+            )]))
+        };
+        assert_eq!(read("5.2.3").unwrap(), [5, 2, 3]);
+        for text in ["", "x", "1.", "-1", "1..2", "99999999999999999999"] {
+            assert!(read(text).is_err(), "{text}");
         }
     }
 
