@@ -30,6 +30,47 @@ fn wait(client: &Client, id: &str) -> Value {
     client.get(&format!("/v1/jobs/{id}")).expect(200)
 }
 
+#[test]
+fn a_paused_queue_accepts_jobs_and_starts_none_until_it_is_resumed() {
+    let home = Home::new(LONG);
+    let daemon = home.start();
+    let set = |client: &Client, what: &str| {
+        let path = format!("/v1/queue/{what}");
+        client.send("POST", &path, &[], b"").expect(200)["paused"].clone()
+    };
+    let running = submit(&daemon.client(), &endless());
+    while daemon
+        .client()
+        .get(&format!("/v1/jobs/{running}"))
+        .expect(200)["status"]
+        != "running"
+    {
+        std::thread::yield_now();
+    }
+    assert_eq!(set(&daemon.client(), "pause"), true);
+    let waiting = submit(&daemon.client(), &job("waits"));
+    assert_eq!(daemon.client().get("/health").expect(200)["paused"], true);
+    let status = |client: &Client, id: &str| {
+        client.get(&format!("/v1/jobs/{id}")).expect(200)["status"].clone()
+    };
+    assert_eq!(status(&daemon.client(), &running), "running");
+    daemon.kill();
+    // What had run waits as well.
+    let daemon = home.start();
+    let client = daemon.client();
+    assert_eq!(
+        [&running, &waiting].map(|id| status(&client, id)),
+        ["queued", "queued"]
+    );
+    client
+        .send("POST", &format!("/v1/jobs/{running}/cancel"), &[], b"")
+        .expect(200);
+    assert_eq!(status(&client, &waiting), "queued");
+    assert_eq!(set(&client, "resume"), false);
+    assert_eq!(wait(&client, &waiting)["status"], "completed");
+    daemon.stop();
+}
+
 /// The ids and data of a job's events, from after `last` on, at most so many.
 fn events(client: &Client, id: &str, last: Option<&str>, most: usize) -> Vec<(String, String)> {
     use std::io::{BufRead, BufReader};
@@ -114,14 +155,14 @@ fn a_job_starts_at_its_time_and_expires_at_its_deadline() {
     let running = with(endless(), "deadline", now + 2);
     let passed = with(job("passed"), "deadline", now - 5);
     let waiting = client.get(&format!("/v1/jobs/{later}")).expect(200);
-    assert_eq!(
-        (
-            &waiting["status"],
-            &waiting["position"],
-            &waiting["not_before"]
-        ),
-        (&json!("queued"), &Value::Null, &json!(now + 2))
-    );
+    assert_eq!(waiting["not_before"], now + 2);
+    // Unless the machine stood still meanwhile.
+    if unix_now() < now + 2 {
+        assert_eq!(
+            (&waiting["status"], &waiting["position"]),
+            (&json!("queued"), &Value::Null)
+        );
+    }
     // A stream of a job that expires ends, and its answer is not a shortened one.
     for id in [&passed, &running] {
         let expired = wait(&client, id);

@@ -55,6 +55,7 @@ macro_rules! conformance {
 }
 
 conformance! {
+    a_paused_queue_starts_nothing
     a_job_waits_for_its_time
     what_is_not_done_by_its_deadline_expires
     a_fault_of_ours_is_tried_again_after_a_pause
@@ -614,6 +615,20 @@ fn at(name: &str, not_before_ms: Option<i64>, deadline_ms: Option<i64>) -> NewJo
     }
 }
 
+fn a_paused_queue_starts_nothing(disk: &dyn Disk) {
+    let mut store = disk.open();
+    let id = store.accept(detached("a"));
+    assert_eq!(store.one(Change::Pause(true), 0), Ok(Applied::Paused(true)));
+    assert_eq!(store.claim(0), None);
+    drop(store);
+    let mut store = disk.open();
+    assert_eq!(store.reader().unwrap().paused(), Ok(true));
+    assert_eq!(store.claim(0), None);
+    assert_eq!(row(&*store, id).position, Some(0));
+    store.one(Change::Pause(false), 0).unwrap();
+    assert_eq!(store.claim(0).unwrap().id, id);
+}
+
 fn a_job_waits_for_its_time(disk: &dyn Disk) {
     let mut store = disk.open();
     let late = store.accept(NewJob {
@@ -830,6 +845,7 @@ fn change() -> impl Strategy<Value = Option<Change>> {
     prop_oneof![
         6 => submit.prop_map(Some),
         5 => Just(Some(Change::Claim)),
+        1 => prop::bool::weighted(0.2).prop_map(|paused| Some(Change::Pause(paused))),
         2 => (1..4_usize).prop_map(|limit| Some(Change::Wake { limit })),
         4 => finish.prop_map(Some),
         2 => prop::collection::vec(id(), 0..3).prop_map(|ids| Some(Change::Requeue(ids))),
@@ -913,7 +929,7 @@ fn a_file_of_the_first_version_is_brought_up_to_date() {
     let version: i32 = peek(root.path())
         .pragma_query_value(None, "user_version", |row| row.get(0))
         .unwrap();
-    assert_eq!(version, 3);
+    assert_eq!(version, 4);
 }
 
 #[test]
@@ -929,7 +945,7 @@ fn a_newer_schema_is_refused_and_the_file_untouched() {
     assert_eq!(
         refused,
         format!(
-            "job store {}: has schema version 99, and this program knows 3: a newer woollyd wrote it",
+            "job store {}: has schema version 99, and this program knows 4: a newer woollyd wrote it",
             file.display()
         )
     );

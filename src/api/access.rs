@@ -74,6 +74,10 @@ pub(super) struct Caller {
 }
 
 impl Caller {
+    pub(super) fn is_admin(&self) -> bool {
+        self.is_admin
+    }
+
     pub(super) fn may_see(&self, owner: u32) -> bool {
         self.is_admin || self.uid == owner
     }

@@ -12,7 +12,7 @@ use crate::bench;
 use super::client::Client;
 use super::reconnect::Link;
 use super::{
-    Error, batch, batch_remote, cache, cancel, error, follow, health, list, model, render,
+    Error, batch, batch_remote, cache, cancel, error, follow, health, list, model, queue, render,
     settings, status, submit, wait,
 };
 
@@ -60,6 +60,9 @@ enum Verb {
     /// Work through a file of prompts
     #[command(subcommand)]
     Batch(batch::Batch),
+    /// Stop and start the work of the daemon
+    #[command(subcommand)]
+    Queue(queue::Queue),
     /// Prepare and list FP32 cache files; needs no daemon
     #[command(subcommand)]
     Cache(cache::Cache),
@@ -114,6 +117,9 @@ async fn talk(verb: Verb, client: Client, json: bool) -> Result<(), Error> {
             batch::Batch::Cancel(args) => batch_remote::cancel(&client, args, json).await,
         };
     }
+    if let Verb::Queue(verb) = verb {
+        return queue::run(&client, verb, json).await;
+    }
     let say = Box::new(|line: &str| render::say(format_args!("woollyctl: {line}")));
     let link = Link::new(client, PATIENCE, say);
     match verb {
@@ -124,8 +130,10 @@ async fn talk(verb: Verb, client: Client, json: bool) -> Result<(), Error> {
         Verb::Follow(args) => follow::run(&link, args, json).await,
         Verb::Cancel(args) => cancel::run(&link, args, json).await,
         Verb::Health(health::Health {}) => health::run(&link, json).await,
-        // Handled before a connection is thought of.
-        Verb::Batch(_) | Verb::Cache(_) | Verb::Bench(_) | Verb::Model(_) => Ok(()),
+        // Handled above, or before a connection is thought of.
+        Verb::Batch(_) | Verb::Queue(_) | Verb::Cache(_) | Verb::Bench(_) | Verb::Model(_) => {
+            Ok(())
+        }
     }
 }
 

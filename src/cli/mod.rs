@@ -24,6 +24,7 @@ mod list;
 mod model;
 mod new_file;
 mod progress;
+mod queue;
 mod reconnect;
 mod render;
 mod run;

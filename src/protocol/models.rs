@@ -77,6 +77,9 @@ pub struct Health {
     pub progress_percent: Option<u64>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub model: Option<String>,
+    /// No further jobs start until the queue is resumed.
+    #[serde(default)]
+    pub paused: bool,
     /// Jobs by state.
     pub jobs: BTreeMap<String, u64>,
 }

@@ -248,6 +248,14 @@ impl Queue {
             .unwrap_or_else(|_| Err(shared.gone()))
     }
 
+    /// No job starts while it is paused, not even in the next daemon.
+    pub async fn pause(&self, paused: bool) -> Result<(), Error> {
+        let (answer, receiver) = async_channel::bounded(1);
+        self.send(Request::Change(Change::Pause(paused), answer))
+            .await?;
+        self.answer(receiver.recv().await).map(|_| ())
+    }
+
     /// Changes a file or a batch; answers after the commit.
     pub async fn change_batch(&self, change: BatchChange) -> Result<Applied, Error> {
         let (answer, receiver) = async_channel::bounded(1);

@@ -25,6 +25,8 @@ pub enum Change {
     /// whose deadline has not passed. A suspect (see [`super::state::SUSPECT_CRASHES`]) waits until nothing runs, and
     /// while it runs nothing is claimed.
     Claim,
+    /// While it is paused nothing is claimed; this outlives the daemon.
+    Pause(bool),
     /// Deadlines that have passed, at most `limit` of them: their jobs expire.
     Wake {
         limit: usize,
@@ -97,6 +99,8 @@ pub enum Applied {
     Submitted(Submitted),
     /// `None`: no job is queued.
     Claimed(Option<Claimed>),
+    /// Whether nothing is claimed now.
+    Paused(bool),
     Finished(Finished),
     Woken(Woken),
     /// Those that were running here.
@@ -152,6 +156,9 @@ pub trait JobReader: Send {
 
     /// Every state once, in the order of [`State::ALL`].
     fn counts(&mut self) -> Result<Vec<(State, u64)>, Error>;
+
+    /// Whether nothing is claimed.
+    fn paused(&mut self) -> Result<bool, Error>;
 
     fn file(&mut self, id: FileId) -> Result<FileRow, Error>;
 

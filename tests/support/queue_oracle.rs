@@ -17,6 +17,7 @@ use super::queue_oracle_batches::Line;
 pub(crate) struct Disk {
     pub(crate) jobs: BTreeMap<i64, Stored>,
     last_id: i64,
+    paused: bool,
     pub(crate) files: BTreeMap<i64, FileRow>,
     pub(crate) last_file: i64,
     pub(crate) batches: BTreeMap<i64, BatchRow>,
@@ -88,6 +89,10 @@ impl JobReader for Oracle {
             .into_iter()
             .map(|state| (state, count(state)))
             .collect())
+    }
+
+    fn paused(&mut self) -> Result<bool, Error> {
+        Ok(self.disk.lock().unwrap().paused)
     }
 
     fn file(&mut self, id: FileId) -> Result<FileRow, Error> {
@@ -206,6 +211,9 @@ impl Disk {
             }
             Change::Claim => {
                 self.release(now_ms);
+                if self.paused {
+                    return Ok(Applied::Claimed(None));
+                }
                 let Some(id) = self.order(now_ms).first().copied() else {
                     return Ok(Applied::Claimed(None));
                 };
@@ -263,6 +271,10 @@ impl Disk {
                     }
                 }
                 Ok(Applied::Finished(Finished::Published))
+            }
+            Change::Pause(paused) => {
+                self.paused = *paused;
+                Ok(Applied::Paused(*paused))
             }
             Change::Batch(change) => self.apply_batch(change, now_ms),
             Change::Wake { limit } => {

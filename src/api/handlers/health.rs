@@ -25,6 +25,7 @@ pub(in crate::api) async fn handle(State(shared): State<Shared>) -> Result<Respo
         status,
         reason,
         progress_percent: (status == HealthStatus::Warming).then(|| shared.model.percent()),
+        paused: shared.queue.read(|reader| reader.paused()).await?,
         model: served.map(|served| served.info.name.clone()),
         jobs: counts
             .into_iter()

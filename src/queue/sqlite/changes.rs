@@ -43,6 +43,12 @@ impl Changes<'_> {
         match change {
             Change::Submit { job, max_jobs } => self.submit(job, *max_jobs).map(Applied::Submitted),
             Change::Claim => Ok(Applied::Claimed(self.claim()?)),
+            Change::Pause(paused) => {
+                self.db
+                    .prepare_cached("UPDATE lease SET paused = ?1")?
+                    .execute([paused])?;
+                Ok(Applied::Paused(*paused))
+            }
             Change::Batch(change) => self.apply_batch(change),
             Change::Wake { limit } => Ok(Applied::Woken(self.wake(*limit)?)),
             Change::Finish { id, completion } => {
@@ -150,6 +156,9 @@ impl Changes<'_> {
 
     fn claim(&self) -> Result<Option<Claimed>, rusqlite::Error> {
         self.release_due()?;
+        if reads::paused(self.db)? {
+            return Ok(None);
+        }
         let (running, guarded): (i64, bool) = self
             .db
             .prepare_cached(

@@ -40,6 +40,10 @@ impl JobReader for SqliteReader {
         counts(&self.db).map_err(|e| self.faults.of(e))
     }
 
+    fn paused(&mut self) -> Result<bool, Error> {
+        paused(&self.db).map_err(|e| self.faults.of(e))
+    }
+
     fn file(&mut self, id: FileId) -> Result<FileRow, Error> {
         let found = batches::file(&self.db, id).map_err(|e| self.faults.of(e))?;
         found.ok_or(Error::NotFound)
@@ -69,6 +73,11 @@ impl JobReader for SqliteReader {
     fn lines(&mut self, id: BatchId, from: u64, limit: usize) -> Result<Vec<LineEnd>, Error> {
         batches::lines(&self.db, id, from, limit).map_err(|e| self.faults.of(e))
     }
+}
+
+pub(super) fn paused(db: &Connection) -> Result<bool, rusqlite::Error> {
+    db.prepare_cached("SELECT paused FROM lease")?
+        .query_row([], |row| row.get(0))
 }
 
 /// One job without its result and position.
