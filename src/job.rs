@@ -177,6 +177,8 @@ pub struct Spec {
     pub echo: bool,
     /// The answer lists the generated token ids.
     pub return_token_ids: bool,
+    /// Whether the result of an equal job may be the answer; `None` leaves it to the configuration.
+    pub reuse: Option<bool>,
     /// Names of request fields that were accepted but have no effect.
     pub warnings: Vec<String>,
 }

@@ -302,9 +302,7 @@ fn unknown_keys_name_the_nearest_known_one_and_the_line() {
         assert_eq!(refusal(text), sentence);
     }
     // Keys that are planned but have no effect are not accepted silently.
-    for key in ["[api]\ntcp = \"x\"", "[queue]\ncheckpoint_tokens = 1"] {
-        assert!(refusal(key).contains("unknown key"), "{key}");
-    }
+    assert!(refusal("[api]\ntcp = \"x\"").contains("unknown key"));
 }
 
 #[test]

@@ -348,6 +348,7 @@ pub(crate) fn task(job: i64, prompt: &[u32], params: SamplingParams) -> Task {
         job: JobId(job),
         sequence: 0,
         prompt: prompt.into(),
+        generated: Arc::default(),
         priority: 0,
         score_prompt: false,
         params: Arc::new(params),

@@ -84,6 +84,8 @@ fn a_job_view_is_read_back_as_written() {
         created_at: 1,
         started_at: None,
         finished_at: None,
+        estimated_start_at: Some(6),
+        estimated_finish_at: None,
         not_before: Some(5),
         deadline: None,
         attempts: 0,
@@ -94,6 +96,7 @@ fn a_job_view_is_read_back_as_written() {
             code: "failed".to_owned(),
         }),
         metadata: None,
+        batch_id: Some("batch_3".to_owned()),
         warnings: Vec::new(),
     };
     let text = serde_json::to_string(&view).unwrap();

@@ -60,6 +60,7 @@ fn options() -> impl Strategy<Value = Options> {
         ),
         prop::option::of(any::<bool>()),
         shaping(),
+        prop::option::of(any::<bool>()),
     )
         .prop_map(
             |(
@@ -68,6 +69,7 @@ fn options() -> impl Strategy<Value = Options> {
                 (stop, stream, ignore_eos, ids),
                 usage,
                 shaping,
+                reuse,
             )| {
                 Options {
                     model,
@@ -82,6 +84,7 @@ fn options() -> impl Strategy<Value = Options> {
                     stream_options: usage.map(|include_usage| StreamOptions { include_usage }),
                     return_token_ids: ids,
                     shaping,
+                    reuse,
                 }
             },
         )

@@ -8,21 +8,8 @@ use woolly::queue::{
     Applied, BatchChange, Change, Error, Finished, JobStore, NewJob, Page, Retention, Times,
 };
 
-use crate::queue_store::{Disk, SqliteDisk};
-use crate::support::queue::{Single, completed, detached, failed};
-use crate::support::queue_oracle::Oracle;
-
-/// Runs each rule against every store.
-macro_rules! conformance {
-    ($($rule:ident)*) => {
-        mod sqlite { $(#[test] fn $rule() {
-            super::$rule(&super::SqliteDisk::new());
-        })* }
-        mod oracle { $(#[test] fn $rule() {
-            super::$rule(&super::Oracle::default());
-        })* }
-    };
-}
+use crate::support::conformance::{Disk, conformance};
+use crate::support::queue::{Single, admission, completed, detached, failed, full, limits};
 
 conformance! {
     files_are_kept_listed_and_removed
@@ -71,7 +58,13 @@ trait Batches: Single {
 
     fn add_file(&mut self, name: &str, now_ms: i64) -> FileRow {
         match self
-            .change(BatchChange::AddFile(file(name)), now_ms)
+            .change(
+                BatchChange::AddFile {
+                    file: file(name),
+                    limits: limits(1),
+                },
+                now_ms,
+            )
             .unwrap()
         {
             Applied::File(row) => row,
@@ -393,10 +386,10 @@ fn lines_do_not_fill_the_queue_and_outlive_retention(disk: &dyn Disk) {
     let jobs = store.expand(id, 0, &["a", "b", "c"].map(line)).unwrap();
     let submit = |name: &str| Change::Submit {
         job: detached(name),
-        max_jobs: 1,
+        admission: admission(1),
     };
     assert!(store.one(submit("x"), 5).is_ok());
-    assert_eq!(store.one(submit("y"), 5), Err(Error::Full { limit: 1 }));
+    assert_eq!(store.one(submit("y"), 5), Err(full(1)));
     for job in &jobs {
         store.cancel(*job, 6).unwrap();
     }

@@ -11,18 +11,14 @@ use woolly::job::{JobId, State};
 use woolly::queue::{Blame, Filter, Finished, JobReader, JobStore, Queue, SqliteStore};
 
 use crate::support::block_on::block_on;
-use crate::support::queue::{completed, detached, keyed};
+use crate::support::queue::{completed, detached, keyed, queue_config};
 
 /// Set for the process that is to be killed: its state directory.
 const CHILD: &str = "WOOLLY_TEST_QUEUE_CHILD";
 const ROUNDS: usize = 10;
 const SUBMITTERS: usize = 4;
 
-const CONFIG: config::Queue = config::Queue {
-    max_jobs: 1_000_000,
-    retention_s: 1_000_000,
-    poison_limit: 3,
-};
+const CONFIG: config::Queue = queue_config(1_000_000, 1_000_000);
 
 /// Not a test of its own: the process that the test below starts and kills.
 #[test]

@@ -14,14 +14,10 @@ use woolly::queue::{
 };
 
 use crate::support::block_on::{block_on, poll_once};
-use crate::support::queue::{attached, completed, detached, keyed};
+use crate::support::queue::{admission, attached, completed, detached, full, keyed, queue_config};
 use crate::support::queue_oracle::Oracle;
 
-const CONFIG: config::Queue = config::Queue {
-    max_jobs: 100,
-    retention_s: 3_600,
-    poison_limit: 3,
-};
+const CONFIG: config::Queue = queue_config(100, 3_600);
 
 fn open(dir: &Path) -> Queue {
     Queue::open(dir, &CONFIG).unwrap()
@@ -269,20 +265,9 @@ fn a_submit_with_a_key_goes_on_because_its_answer_can_be_asked_for_again() {
 #[test]
 fn a_full_queue_refuses_until_a_job_ends() {
     let root = tempfile::tempdir().unwrap();
-    let queue = Queue::open(
-        root.path(),
-        &config::Queue {
-            max_jobs: 1,
-            retention_s: 60,
-            poison_limit: 3,
-        },
-    )
-    .unwrap();
+    let queue = Queue::open(root.path(), &queue_config(1, 60)).unwrap();
     let id = accept(&queue, detached("a"));
-    assert_eq!(
-        block_on(queue.submit(detached("b"))),
-        Err(Error::Full { limit: 1 })
-    );
+    assert_eq!(block_on(queue.submit(detached("b"))), Err(full(1)));
     block_on(queue.cancel(id)).unwrap();
     accept(&queue, detached("b"));
 }
@@ -294,7 +279,7 @@ fn old_jobs_are_deleted_at_open() {
     store.recover(0, Blame::RunningJobs, 3).unwrap();
     let submit = |_| Change::Submit {
         job: detached("a"),
-        max_jobs: 9,
+        admission: admission(9),
     };
     store
         .apply(&(0..3).map(submit).collect::<Vec<_>>(), 0)

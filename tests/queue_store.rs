@@ -5,54 +5,17 @@ use std::path::Path;
 
 use proptest::prelude::*;
 use woolly::job::{Endpoint, JobId, State, Usage};
+use woolly::queue::pace::Pace;
 use woolly::queue::{
-    Applied, Blame, Change, Completion, Error, Filter, Finished, JobRow, JobStore, NewJob,
-    Retention, SqliteStore, Times, Woken,
+    Admission, Applied, Blame, Change, Completion, Error, Filter, Finished, JobRow, JobStore,
+    Limits, NewJob, Part, Retention, SqliteStore, Times, Woken,
 };
 
-use crate::support::queue::{Single, attached, completed, detached, failed, keyed};
+use crate::support::conformance::{Disk, SqliteDisk, conformance};
+use crate::support::queue::{
+    Single, admission, attached, completed, detached, failed, full, keyed,
+};
 use crate::support::queue_oracle::Oracle;
-
-/// Opens stores that share what is on disk. The one before must be gone: that is a crash.
-pub(crate) trait Disk {
-    fn open(&self) -> Box<dyn JobStore>;
-}
-
-pub(crate) struct SqliteDisk(tempfile::TempDir);
-
-impl SqliteDisk {
-    pub(crate) fn new() -> Self {
-        SqliteDisk(tempfile::tempdir().unwrap())
-    }
-}
-
-impl Disk for SqliteDisk {
-    fn open(&self) -> Box<dyn JobStore> {
-        let mut store = SqliteStore::open(self.0.path()).unwrap();
-        store.recover(500, Blame::RunningJobs, 3).unwrap();
-        Box::new(store)
-    }
-}
-
-impl Disk for Oracle {
-    fn open(&self) -> Box<dyn JobStore> {
-        let mut store = self.clone();
-        store.recover(500, Blame::RunningJobs, 3).unwrap();
-        Box::new(store)
-    }
-}
-
-/// Runs each rule against every store.
-macro_rules! conformance {
-    ($($rule:ident)*) => {
-        mod sqlite { $(#[test] fn $rule() {
-            super::$rule(&super::SqliteDisk::new());
-        })* }
-        mod oracle { $(#[test] fn $rule() {
-            super::$rule(&super::Oracle::default());
-        })* }
-    };
-}
 
 conformance! {
     a_paused_queue_starts_nothing
@@ -114,6 +77,7 @@ fn a_job_keeps_everything_it_was_given(disk: &dyn Disk) {
             not_before_ms: Some(-5),
             deadline_ms: Some(i64::MAX),
         },
+        refuse_late: true,
     };
     let submitted = store.submit(job).unwrap();
     assert!(!submitted.existed);
@@ -138,6 +102,7 @@ fn a_job_keeps_everything_it_was_given(disk: &dyn Disk) {
         result: None,
         error: None,
         position: None,
+        batch: None,
     };
     assert_eq!(submitted.job, expected);
     drop(store);
@@ -210,11 +175,11 @@ fn positions_are_exact_up_to_a_thousand(disk: &dyn Disk) {
     let mut store = disk.open();
     let submit = || Change::Submit {
         job: detached("a"),
-        max_jobs: 10_000,
+        admission: admission(10_000),
     };
     let group: Vec<_> = (0..1_003).map(|_| submit()).collect();
     store.apply(&group, 0).unwrap();
-    for (id, position) in [(1, 0), (1_001, 1_000), (1_002, 1_001), (1_003, 1_001)] {
+    for (id, position) in [(1, 0), (1_001, 1_000), (1_002, 1_002), (1_003, 1_002)] {
         assert_eq!(row(&*store, JobId(id)).position, Some(position));
     }
     // Half of those before it by priority, half by id.
@@ -225,7 +190,7 @@ fn positions_are_exact_up_to_a_thousand(disk: &dyn Disk) {
                     priority: 1,
                     ..detached("b")
                 },
-                max_jobs: 10_000,
+                admission: admission(10_000),
             }],
             0,
         )
@@ -304,18 +269,18 @@ fn keys_belong_to_submitters(disk: &dyn Disk) {
 
 fn a_full_queue_refuses(disk: &dyn Disk) {
     let mut store = disk.open();
-    let submit = |job| Change::Submit { job, max_jobs: 2 };
+    let submit = |job| Change::Submit {
+        job,
+        admission: admission(2),
+    };
     let kept = keyed(detached("a"), "k");
     store.one(submit(kept.clone()), 0).unwrap();
     store.one(submit(detached("b")), 0).unwrap();
     let refused = store.one(submit(detached("c")), 0);
-    assert_eq!(refused, Err(Error::Full { limit: 2 }));
+    assert_eq!(refused, Err(full(2)));
     // A running job still counts; one that was accepted is found although the queue is full.
     let id = store.claim(0).unwrap().id;
-    assert_eq!(
-        store.one(submit(detached("c")), 0),
-        Err(Error::Full { limit: 2 })
-    );
+    assert_eq!(store.one(submit(detached("c")), 0), Err(full(2)));
     let Applied::Submitted(again) = store.one(submit(kept), 0).unwrap() else {
         panic!()
     };
@@ -327,7 +292,10 @@ fn a_full_queue_refuses(disk: &dyn Disk) {
 
 fn a_refused_change_leaves_its_neighbours_alone(disk: &dyn Disk) {
     let mut store = disk.open();
-    let submit = |job| Change::Submit { job, max_jobs: 3 };
+    let submit = |job| Change::Submit {
+        job,
+        admission: admission(3),
+    };
     let group = [
         submit(keyed(detached("a"), "k")),
         submit(keyed(detached("b"), "k")),
@@ -342,7 +310,7 @@ fn a_refused_change_leaves_its_neighbours_alone(disk: &dyn Disk) {
         .iter()
         .map(|answer| answer.as_ref().err().cloned())
         .collect();
-    let full = Some(Error::Full { limit: 3 });
+    let full = Some(full(3));
     let (conflict, unknown) = (Some(Error::IdempotencyConflict), Some(Error::NotFound));
     assert_eq!(refused, [None, conflict, unknown, None, None, None, full]);
     assert_eq!(
@@ -793,6 +761,32 @@ fn unknown_jobs_are_not_found(disk: &dyn Disk) {
     }
 }
 
+/// Limits that are reached now and then.
+fn random_admission() -> impl Strategy<Value = Admission> {
+    let pace = (0..3_000_u32, 1..4_u32).prop_map(|(run_ms, at_once)| Pace {
+        run_ms: f64::from(run_ms),
+        at_once: f64::from(at_once),
+    });
+    (
+        2..9_u64,
+        prop::option::of(10..90_u64),
+        prop::option::of(1..6_u64),
+        prop::option::of(10..60_u64),
+        prop::option::of(pace),
+    )
+        .prop_map(
+            |(max_jobs, max_bytes, max_jobs_per_user, max_bytes_per_user, pace)| {
+                let limits = Limits {
+                    max_jobs,
+                    max_bytes,
+                    max_jobs_per_user,
+                    max_bytes_per_user,
+                };
+                Admission { limits, pace }
+            },
+        )
+}
+
 /// A change with small numbers, so that random ones meet; `None` is a crash.
 fn change() -> impl Strategy<Value = Option<Change>> {
     let id = || (1..12_i64).prop_map(JobId);
@@ -802,12 +796,23 @@ fn change() -> impl Strategy<Value = Option<Change>> {
         prop::option::of(0..3_u8),
         0..2_u32,
         any::<bool>(),
-        2..9_u64,
+        random_admission(),
         prop::option::of(0..6_000_i64),
         prop::option::of(0..6_000_i64),
+        any::<bool>(),
     )
         .prop_map(
-            |(body, priority, key, uid, attached, max_jobs, not_before_ms, deadline_ms)| {
+            |(
+                body,
+                priority,
+                key,
+                uid,
+                attached,
+                admission,
+                not_before_ms,
+                deadline_ms,
+                refuse_late,
+            )| {
                 Change::Submit {
                     job: NewJob {
                         priority,
@@ -818,22 +823,35 @@ fn change() -> impl Strategy<Value = Option<Change>> {
                             not_before_ms,
                             deadline_ms,
                         },
+                        refuse_late,
                         ..detached(&body.to_string())
                     },
-                    max_jobs,
+                    admission,
                 }
             },
         );
-    let finish = (id(), 0..3_u8).prop_map(|(id, kind)| Change::Finish {
-        id,
-        completion: match kind {
-            0 => completed("yes"),
-            1 => failed("no"),
-            _ => Completion::Faulted {
-                error: "fault".to_owned(),
-            },
-        },
+    let part = (0..3_u32, 0..2_u8, 0..9_u8).prop_map(|(number, fingerprint, body)| Part {
+        number,
+        fingerprint: [fingerprint; 32],
+        body: vec![body],
     });
+    let checkpoint = (id(), part.clone()).prop_map(|(id, part)| Change::Checkpoint { id, part });
+    let first = part.prop_map(|part| Part { number: 0, ..part });
+    let finish =
+        (id(), 0..3_u8, prop::option::of(first)).prop_map(|(id, kind, keep)| Change::Finish {
+            id,
+            completion: match kind {
+                0 => Completion::Completed {
+                    result: b"yes".to_vec(),
+                    usage: Usage::new(5, 7),
+                    keep,
+                },
+                1 => failed("no"),
+                _ => Completion::Faulted {
+                    error: "fault".to_owned(),
+                },
+            },
+        });
     let purge =
         (0..60_i64, 0..60_i64).prop_map(|(detached_before_ms, attached_before_ms)| Change::Purge {
             retention: Retention {
@@ -848,6 +866,7 @@ fn change() -> impl Strategy<Value = Option<Change>> {
         1 => prop::bool::weighted(0.2).prop_map(|paused| Some(Change::Pause(paused))),
         2 => (1..4_usize).prop_map(|limit| Some(Change::Wake { limit })),
         4 => finish.prop_map(Some),
+        4 => checkpoint.prop_map(Some),
         2 => prop::collection::vec(id(), 0..3).prop_map(|ids| Some(Change::Requeue(ids))),
         2 => id().prop_map(|id| Some(Change::Cancel(id))),
         2 => id().prop_map(|id| Some(Change::Delivered(id))),
@@ -883,7 +902,10 @@ proptest! {
             let [sqlite, oracle] = readers.each_mut().map(|reader| {
                 let rows: Vec<_> = (1..40).map(|id| reader.get(JobId(id))).collect();
                 let all = reader.list(&Filter { limit: 99, ..Filter::default() });
-                (rows, all, reader.counts())
+                let transcripts: Vec<_> = [(0, 0), (0, 1), (1, 0), (1, 1)]
+                    .map(|(fingerprint, uid)| reader.transcript(&[fingerprint; 32], uid))
+                    .into();
+                (rows, all, reader.counts(), transcripts)
             });
             prop_assert_eq!(sqlite, oracle);
         }
@@ -929,7 +951,7 @@ fn a_file_of_the_first_version_is_brought_up_to_date() {
     let version: i32 = peek(root.path())
         .pragma_query_value(None, "user_version", |row| row.get(0))
         .unwrap();
-    assert_eq!(version, 4);
+    assert_eq!(version, 5);
 }
 
 #[test]
@@ -945,7 +967,7 @@ fn a_newer_schema_is_refused_and_the_file_untouched() {
     assert_eq!(
         refused,
         format!(
-            "job store {}: has schema version 99, and this program knows 4: a newer woollyd wrote it",
+            "job store {}: has schema version 99, and this program knows 5: a newer woollyd wrote it",
             file.display()
         )
     );
@@ -1007,7 +1029,7 @@ fn a_damaged_page_is_found_after_an_unclean_end() {
     store.recover(0, Blame::RunningJobs, 3).unwrap();
     let submit = |_| Change::Submit {
         job: detached("a"),
-        max_jobs: 1_000,
+        admission: admission(1_000),
     };
     store
         .apply(&(0..500).map(submit).collect::<Vec<_>>(), 0)

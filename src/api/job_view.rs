@@ -6,9 +6,10 @@ use crate::job::State;
 use crate::protocol::JobView;
 use crate::protocol::jobs::JobError;
 use crate::queue::JobRow;
+use crate::queue::pace::Estimate;
 
 /// `warnings` names the fields of a submission that had no effect.
-pub(super) fn view(row: &JobRow, warnings: Vec<String>) -> JobView {
+pub(super) fn view(row: &JobRow, estimate: Option<Estimate>, warnings: Vec<String>) -> JobView {
     JobView {
         id: row.id.to_string(),
         object: "job".to_owned(),
@@ -19,6 +20,8 @@ pub(super) fn view(row: &JobRow, warnings: Vec<String>) -> JobView {
         created_at: seconds(row.created_at_ms),
         started_at: row.started_at_ms.map(seconds),
         finished_at: row.finished_at_ms.map(seconds),
+        estimated_start_at: estimate.map(|estimate| seconds(estimate.start_ms)),
+        estimated_finish_at: estimate.map(|estimate| seconds(estimate.finish_ms)),
         not_before: row.times.not_before_ms.map(seconds),
         deadline: row.times.deadline_ms.map(seconds),
         attempts: row.attempts,
@@ -26,6 +29,7 @@ pub(super) fn view(row: &JobRow, warnings: Vec<String>) -> JobView {
         result: row.result.as_deref().and_then(parsed),
         error: error(row),
         metadata: row.metadata.as_deref().map(str::as_bytes).and_then(parsed),
+        batch_id: row.batch.map(|batch| batch.to_string()),
         warnings,
     }
 }
@@ -79,11 +83,12 @@ mod tests {
             result: None,
             error: None,
             position: Some(3),
+            batch: None,
         }
     }
 
     fn shown(row: &JobRow) -> Value {
-        serde_json::to_value(view(row, Vec::new())).unwrap()
+        serde_json::to_value(view(row, None, Vec::new())).unwrap()
     }
 
     #[test]
@@ -93,9 +98,18 @@ mod tests {
             json!({
                 "id": "job_7", "object": "job", "status": "queued", "endpoint": "/v1/completions",
                 "priority": -2, "position": 3, "created_at": 1_700_000_000, "started_at": null,
-                "finished_at": null, "not_before": null, "deadline": null, "attempts": 0, "usage": null, "result": null, "error": null,
-                "metadata": null,
+                "finished_at": null, "estimated_start_at": null, "estimated_finish_at": null, "not_before": null, "deadline": null, "attempts": 0, "usage": null, "result": null, "error": null,
+                "metadata": null, "batch_id": null,
             })
+        );
+        let estimate = Estimate {
+            start_ms: 1_700_000_001_999,
+            finish_ms: 1_700_000_009_000,
+        };
+        let view = view(&row(), Some(estimate), vec![]);
+        assert_eq!(
+            (view.estimated_start_at, view.estimated_finish_at),
+            (Some(1_700_000_001), Some(1_700_000_009))
         );
         let far = JobRow {
             position: Some(1001),

@@ -152,7 +152,10 @@ impl From<queue::Error> for Refusal {
         use queue::Error;
         let message = error.to_string();
         match error {
-            Error::Full { .. } => Refusal::new(ErrorKind::QueueFull, message)
+            Error::TooLate { .. } => {
+                Refusal::bad_field("deadline", message).code("deadline_too_soon")
+            }
+            Error::Full(_) => Refusal::new(ErrorKind::QueueFull, message)
                 .code("queue_full")
                 .retry(Retry::AfterSeconds(RETRY_FULL_S)),
             Error::NotFound => Refusal::new(ErrorKind::NotFound, message).code("not_found"),
@@ -206,7 +209,7 @@ mod tests {
 
     #[test]
     fn the_queues_errors_tell_clients_whether_to_try_again() {
-        let full = Refusal::from(queue::Error::Full { limit: 3 }).into_response();
+        let full = Refusal::from(queue::Error::Full(queue::Reached::Jobs(3))).into_response();
         assert_eq!(full.status(), 429);
         assert_eq!(header(&full, "retry-after"), Some("10"));
 

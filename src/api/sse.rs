@@ -47,6 +47,14 @@ impl EventWriter {
             .map_err(|_| Gone)
     }
 
+    /// An event that is no data.
+    pub(super) async fn named(&self, name: &str, data: &str) -> Result<(), Gone> {
+        self.events
+            .send(Ok(Event::default().event(name).data(data)))
+            .await
+            .map_err(|_| Gone)
+    }
+
     pub(super) async fn done(&self) -> Result<(), Gone> {
         self.data(DONE).await
     }

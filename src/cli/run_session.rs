@@ -166,6 +166,7 @@ impl Session {
             job,
             sequence: 0,
             prompt: prompt.into(),
+            generated: Arc::default(),
             priority: 0,
             score_prompt: false,
             params: Arc::new(params.clone()),

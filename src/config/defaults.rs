@@ -55,6 +55,10 @@ pub(super) const MAX_JOBS: u64 = 100_000;
 pub(super) const RETENTION_S: u64 = 7 * 24 * 3600;
 /// Once might be the power, twice chance.
 pub(super) const POISON_LIMIT: u32 = 3;
+/// A few seconds of one sequence on a small machine: less than is worth a thought, and few writes.
+pub(super) const CHECKPOINT_TOKENS: u32 = 64;
+/// An answer that was not computed must be asked for.
+pub(super) const REUSE: bool = false;
 
 /// Far above any prompt that fits a context.
 pub(super) const MAX_BODY_BYTES: u64 = 4 << 20;

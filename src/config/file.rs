@@ -105,8 +105,13 @@ pub(super) struct Workers {
 #[serde(default, deny_unknown_fields)]
 pub(super) struct Queue {
     pub(super) max_jobs: Option<u64>,
+    pub(super) max_jobs_per_user: Option<u64>,
+    pub(super) max_bytes: Option<NumberOrText>,
+    pub(super) max_bytes_per_user: Option<NumberOrText>,
     pub(super) retention: Option<NumberOrText>,
     pub(super) poison_limit: Option<u32>,
+    pub(super) checkpoint_tokens: Option<u32>,
+    pub(super) reuse: Option<bool>,
 }
 
 #[derive(Debug, Clone, PartialEq, Default, Deserialize, Serialize)]

@@ -73,8 +73,13 @@ pub(super) const KEYS: &[Key] = &[
     key("workers.speculation", "true or false"),
     key("workers.kv_bytes", BYTES),
     key("queue.max_jobs", "a whole number from 1 up"),
+    key("queue.max_jobs_per_user", "a whole number from 1 up"),
+    key("queue.max_bytes", BYTES),
+    key("queue.max_bytes_per_user", BYTES),
     key("queue.retention", SECONDS),
     key("queue.poison_limit", "a whole number from 0 to 100"),
+    key("queue.checkpoint_tokens", "a whole number from 0 up"),
+    key("queue.reuse", "true or false"),
     key("api.max_body_bytes", BYTES),
     key("api.max_file_bytes", BYTES),
     key(

@@ -33,10 +33,7 @@ impl Config {
             synthetic,
             cache: file::Cache {
                 dir: Some(text(&self.cache.dir)),
-                max_bytes: self
-                    .cache
-                    .max_bytes
-                    .map(|bytes| NumberOrText::Text(units::bytes_to_text(bytes))),
+                max_bytes: bytes(self.cache.max_bytes),
                 verify: Some(self.cache.verify.name().to_owned()),
             },
             compute: file::Compute {
@@ -56,10 +53,15 @@ impl Config {
             },
             queue: file::Queue {
                 max_jobs: Some(self.queue.max_jobs),
+                max_jobs_per_user: self.queue.max_jobs_per_user,
+                max_bytes: bytes(self.queue.max_bytes),
+                max_bytes_per_user: bytes(self.queue.max_bytes_per_user),
                 retention: Some(NumberOrText::Text(units::seconds_to_text(
                     self.queue.retention_s,
                 ))),
                 poison_limit: Some(self.queue.poison_limit),
+                checkpoint_tokens: Some(self.queue.checkpoint_tokens),
+                reuse: Some(self.queue.reuse),
             },
             api: file::Api {
                 max_body_bytes: Some(NumberOrText::Text(units::bytes_to_text(
@@ -124,4 +126,8 @@ fn log_format(format: LogFormat) -> &'static str {
 /// keeping exactly in a printed text.
 fn text(path: &Path) -> String {
     path.to_string_lossy().into_owned()
+}
+
+fn bytes(bytes: Option<u64>) -> Option<NumberOrText> {
+    bytes.map(|bytes| NumberOrText::Text(units::bytes_to_text(bytes)))
 }

@@ -80,16 +80,11 @@ fn cache(
     environment: &Environment,
 ) -> Result<Cache, Error> {
     let bad = |key: &str| outline.value(key, expected(key));
-    let max_bytes = file.max_bytes.as_ref().map(|written| {
-        units::bytes(written)
-            .filter(|&bytes| bytes > 0)
-            .ok_or_else(|| bad("cache.max_bytes"))
-    });
     let verify = file.verify.as_deref().unwrap_or(defaults::VERIFY);
     Ok(Cache {
         dir: path(file.dir, "cache.dir", outline, base)?
             .unwrap_or_else(|| environment.cache_dir.clone()),
-        max_bytes: max_bytes.transpose()?,
+        max_bytes: some_bytes(file.max_bytes.as_ref(), "cache.max_bytes", outline)?,
         verify: Verify::by_name(verify).ok_or_else(|| bad("cache.verify"))?,
     })
 }
@@ -236,11 +231,38 @@ fn queue(file: &file::Queue, outline: &Outline) -> Result<Queue, Error> {
     if poison_limit > 100 {
         return Err(outline.value("queue.poison_limit", expected("queue.poison_limit")));
     }
+    let max_jobs_per_user = file.max_jobs_per_user;
+    if max_jobs_per_user == Some(0) {
+        let key = "queue.max_jobs_per_user";
+        return Err(outline.value(key, expected(key)));
+    }
+    let bytes = |value: &Option<file::NumberOrText>, key| some_bytes(value.as_ref(), key, outline);
     Ok(Queue {
         max_jobs,
+        max_jobs_per_user,
+        max_bytes: bytes(&file.max_bytes, "queue.max_bytes")?,
+        max_bytes_per_user: bytes(&file.max_bytes_per_user, "queue.max_bytes_per_user")?,
         retention_s,
         poison_limit,
+        checkpoint_tokens: file
+            .checkpoint_tokens
+            .unwrap_or(defaults::CHECKPOINT_TOKENS),
+        reuse: file.reuse.unwrap_or(defaults::REUSE),
     })
+}
+
+/// A size that may be unset, but not 0.
+fn some_bytes(
+    value: Option<&file::NumberOrText>,
+    key: &'static str,
+    outline: &Outline,
+) -> Result<Option<u64>, Error> {
+    let bytes = |written| {
+        units::bytes(written)
+            .filter(|&bytes| bytes > 0)
+            .ok_or_else(|| outline.value(key, expected(key)))
+    };
+    value.map(bytes).transpose()
 }
 
 fn api(file: &file::Api, outline: &Outline) -> Result<Api, Error> {

@@ -233,10 +233,20 @@ pub struct Workers {
 pub struct Queue {
     /// Waiting and running jobs at most; more are answered 429.
     pub max_jobs: u64,
+    /// The same for each user.
+    pub max_jobs_per_user: Option<u64>,
+    /// Bytes of their requests, and of all files.
+    pub max_bytes: Option<u64>,
+    /// The same for each user.
+    pub max_bytes_per_user: Option<u64>,
     /// Seconds a finished job is kept.
     pub retention_s: u64,
     /// A job fails when so many daemons died while it ran alone; 0 counts no deaths.
     pub poison_limit: u32,
+    /// What a running sequence generated is stored after so many tokens, and every few seconds; 0 stores nothing.
+    pub checkpoint_tokens: u32,
+    /// Whether requests that say nothing about it may be answered with the result of an equal one.
+    pub reuse: bool,
 }
 
 /// Limits on requests.

@@ -5,19 +5,23 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::AtomicBool;
 use std::sync::mpsc::SyncSender;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::api::Served;
+use crate::config;
 use crate::engine::{Pool, Task};
 use crate::job::{JobId, SequenceEvent, Spec};
 use crate::protocol::{self, Resolved, ResponseMeta};
-use crate::queue::{self, Claimed, Completion, Finished, Queue};
+use crate::queue::{self, Claimed, Completion, Finished, Part, Queue, Transcript};
 
 use super::assembly::End;
+use super::checkpoint::Checkpoint;
 use super::control::Control;
 use super::failure::Failure;
+use super::fingerprint;
 use super::gate::Gate;
 use super::running::{EndedJob, Running, is_output};
+use super::transcript::{self, Entry};
 
 /// Nothing tells when a full disk has room again, so a result that met one is written again after this.
 const NO_SPACE_PAUSE: Duration = Duration::from_secs(1);
@@ -27,17 +31,27 @@ pub(super) struct Dispatch {
     queue: Queue,
     served: Arc<Served>,
     control: SyncSender<Control>,
+    /// See [`config::Queue`].
+    checkpoint_tokens: u32,
+    reuse: bool,
     running: Mutex<Running>,
     /// A slot became free, or claims are over.
     room: Condvar,
 }
 
 impl Dispatch {
-    pub(super) fn new(queue: Queue, served: Arc<Served>, control: SyncSender<Control>) -> Self {
+    pub(super) fn new(
+        queue: Queue,
+        served: Arc<Served>,
+        control: SyncSender<Control>,
+        config: &config::Queue,
+    ) -> Self {
         Dispatch {
             queue,
             served,
             control,
+            checkpoint_tokens: config.checkpoint_tokens,
+            reuse: config.reuse,
             running: Mutex::default(),
             room: Condvar::new(),
         }
@@ -74,6 +88,8 @@ impl Dispatch {
             seed,
             max_tokens,
             created_at_ms,
+            uid,
+            transcript,
         } = claimed;
         let resolved = Resolved { seed, max_tokens };
         // Accepted before the model was warm, or under another model or configuration: only now it shows
@@ -96,10 +112,78 @@ impl Dispatch {
             endpoint,
             created: created_at_ms.div_euclid(1000),
         };
-        tracing::debug!(job = %id, sequences = spec.sequences.len(), "job starts");
-        let cancelled = self.lock().register(Arc::clone(&spec), meta);
-        for task in tasks(id, priority, &spec, &cancelled) {
+        let fingerprint = fingerprint::of(&spec, &self.served.info.fingerprint);
+        let reuse = spec.reuse.unwrap_or(self.reuse);
+        if reuse && self.lock().waits_for_equal(id, &fingerprint) {
+            tracing::debug!(job = %id, "job waits for an equal one");
+            return;
+        }
+        let equal = match reuse {
+            true => self.of_equal(fingerprint, uid),
+            false => None,
+        };
+        let known = match equal {
+            Some(events) => {
+                tracing::info!(job = %id, "job is answered with the result of an equal one");
+                events
+            }
+            None => self.of_earlier_run(&spec, id, &fingerprint, transcript),
+        };
+        tracing::debug!(job = %id, sequences = spec.sequences.len(), events = known.len(), "job starts");
+        let checkpoint = Checkpoint::new(fingerprint, Instant::now());
+        let cancelled = self
+            .lock()
+            .register(Arc::clone(&spec), meta, checkpoint, reuse);
+        let tasks = tasks(id, priority, &spec, &cancelled, &known);
+        for (sequence, event) in known {
+            let job = id;
+            let event = SequenceEvent {
+                job,
+                sequence,
+                event,
+            };
+            self.record(event, true);
+        }
+        for task in tasks {
             pool.submit(task);
+        }
+    }
+
+    /// Everything that an equal job of this user generated which has completed.
+    fn of_equal(&self, fingerprint: [u8; 32], uid: u32) -> Option<Vec<Entry>> {
+        let found = self
+            .queue
+            .read_blocking(move |reader| reader.transcript(&fingerprint, uid));
+        // Without it the job runs, as any other.
+        transcript::decode(&found.ok()??.parts)
+    }
+
+    /// What the job generated before this daemon, as far as it can go on behind it.
+    fn of_earlier_run(
+        &self,
+        spec: &Spec,
+        id: JobId,
+        fingerprint: &[u8; 32],
+        transcript: Option<Transcript>,
+    ) -> Vec<Entry> {
+        let Some(transcript) = transcript else {
+            return vec![];
+        };
+        let events = match transcript.fingerprint == *fingerprint {
+            true => transcript::decode(&transcript.parts),
+            false => None,
+        };
+        match events {
+            Some(events) => {
+                let events = transcript::to_go_on(events, spec.sequences.len());
+                tracing::info!(job = %id, events = events.len(), "job goes on behind what it had generated");
+                events
+            }
+            None => {
+                tracing::info!(job = %id, "job starts anew: the model or its settings have changed");
+                self.queue.live().restart(id);
+                vec![]
+            }
         }
     }
 
@@ -112,18 +196,47 @@ impl Dispatch {
             return;
         }
         while let Ok(event) = events.recv_blocking() {
-            let event = Arc::new(event);
-            if is_output(&event.event) {
-                self.queue.live().append(Arc::clone(&event));
-            }
-            let ended = self.lock().apply(&event);
-            if is_last(&event) {
-                self.room.notify_one();
-            }
-            if let Some(ended) = ended {
-                self.publish(ended);
-                self.lock().published();
-                self.tell_if_idle();
+            self.record(event, false);
+        }
+    }
+
+    /// Takes note of what a sequence did, now or in an earlier run.
+    fn record(&self, event: SequenceEvent, is_repeated: bool) {
+        let event = Arc::new(event);
+        if is_output(&event.event) {
+            self.queue.live().append(Arc::clone(&event));
+        }
+        let now = Instant::now();
+        let (part, ended) = {
+            let mut running = self.lock();
+            let part = running.note(&event, is_repeated, self.checkpoint_tokens, now);
+            (part, running.apply(&event))
+        };
+        if let Some(part) = part {
+            let taken = self.queue.checkpoint(event.job, part);
+            self.lock().handed_over(event.job, taken, now);
+        }
+        if is_last(&event) {
+            self.room.notify_one();
+        }
+        if let Some(ended) = ended {
+            let fingerprint = ended.fingerprint;
+            self.publish(ended);
+            let waited = self.lock().published(&fingerprint);
+            self.release(waited);
+            self.tell_if_idle();
+        }
+    }
+
+    /// Puts jobs back into the queue that waited for an equal one: they find its result, or run.
+    fn release(&self, mut waited: Vec<JobId>) {
+        while !waited.is_empty() {
+            self.room.notify_one();
+            match self.queue.requeue_blocking(waited.clone()) {
+                Err(queue::Error::NoSpace { .. }) if self.pause_unless_stopping() => {}
+                // Given back with the others when the daemon ends, or found by the next one.
+                Err(_) => return self.lock().give_back(waited),
+                Ok(()) => waited.clear(),
             }
         }
     }
@@ -134,6 +247,9 @@ impl Dispatch {
             meta,
             end,
             unfinished,
+            rest,
+            fingerprint,
+            reuse,
         } = ended;
         let id = meta.job;
         match end {
@@ -146,7 +262,17 @@ impl Dispatch {
                     completion_tokens = usage.completion_tokens,
                     "job completed"
                 );
-                self.finish(id, Completion::Completed { result, usage });
+                let keep = reuse.then(|| Part {
+                    number: 0,
+                    fingerprint,
+                    body: transcript::of_outcome(&outcome),
+                });
+                let completion = Completion::Completed {
+                    result,
+                    usage,
+                    keep,
+                };
+                self.finish(id, completion);
             }
             End::Failed { error, fault } => {
                 tracing::warn!(job = %id, "job failed: {error}");
@@ -159,7 +285,13 @@ impl Dispatch {
                 };
                 self.finish(id, completion);
             }
-            End::Stopped if unfinished => tracing::debug!(job = %id, "job stopped"),
+            End::Stopped if unfinished => {
+                tracing::debug!(job = %id, "job stopped");
+                if let Some(part) = rest {
+                    // Not taken: more of it is computed again, that is all.
+                    self.queue.checkpoint(id, part);
+                }
+            }
             // Cancelled by a user: it is terminal already.
             End::Stopped => self.queue.live().close(id),
         }
@@ -180,7 +312,7 @@ impl Dispatch {
                         continue;
                     }
                     // The same end comes of it with the next run.
-                    return self.lock().give_back(id);
+                    return self.lock().give_back([id]);
                 }
                 Err(error) => {
                     let _ = self.control.try_send(Control::Failed(Failure::from(error)));
@@ -255,25 +387,29 @@ fn or_panicked<T>(resolve: impl FnOnce() -> Result<T, String>) -> Result<T, Stri
         .unwrap_or_else(|_| Err("the request could not be tokenized".to_owned()))
 }
 
-fn tasks<'a>(
+/// Tasks of the sequences that are not over, to go on behind what is `known` of them.
+fn tasks(
     job: JobId,
     priority: i32,
-    spec: &'a Spec,
-    cancelled: &'a Arc<AtomicBool>,
-) -> impl Iterator<Item = Task> + 'a {
+    spec: &Spec,
+    cancelled: &Arc<AtomicBool>,
+    known: &[Entry],
+) -> Vec<Task> {
     let params = Arc::new(spec.params.clone());
-    spec.sequences
-        .iter()
-        .enumerate()
-        .map(move |(sequence, prompt)| Task {
+    let sequences = spec.sequences.iter().enumerate();
+    sequences
+        .filter(|(sequence, _)| !transcript::is_finished(known, *sequence))
+        .map(|(sequence, prompt)| Task {
             job,
             sequence,
             prompt: prompt.prompt.as_slice().into(),
+            generated: transcript::ids(known, sequence).into(),
             priority,
             score_prompt: spec.scores_prompts(),
             params: Arc::clone(&params),
             cancelled: Arc::clone(cancelled),
         })
+        .collect()
 }
 
 fn is_last(event: &SequenceEvent) -> bool {

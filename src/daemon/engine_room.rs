@@ -91,7 +91,9 @@ impl EngineRoom {
         });
         let verifying = verifying.transpose()?;
         front.queue.allow_claims();
-        let dispatch = Arc::new(Dispatch::new(front.queue.clone(), served, control.clone()));
+        let (queue, settings) = (front.queue.clone(), &config.queue);
+        let dispatch = Dispatch::new(queue, served, control.clone(), settings);
+        let dispatch = Arc::new(dispatch);
         let cancellations = front.queue.cancellations();
         let recording = {
             let (dispatch, gate) = (Arc::clone(&dispatch), Arc::clone(&gate));
@@ -239,6 +241,7 @@ mod tests {
                 metadata: None,
                 created_at_ms: 0,
                 times: Times::default(),
+                refuse_late: false,
             };
             let submitted = self.front.block_on(self.front.queue.submit(job));
             submitted.unwrap().job.id

@@ -26,6 +26,9 @@ pub struct Task {
     /// Index in the job; also the random stream.
     pub sequence: usize,
     pub prompt: Arc<[u32]>,
+    /// What an earlier run of it generated and told: it goes on behind these and does not tell them again. Never its
+    /// last token.
+    pub generated: Arc<[u32]>,
     /// Where memory is short, the lower ones wait; see [`Job`](crate::job).
     pub priority: i32,
     /// Whether the prompt's log-probabilities are reported; as many as `params` says for generated tokens.

@@ -7,6 +7,7 @@
 //! sequence depend only on its task, the weights and the vocabulary.
 
 use std::ops::Range;
+use std::sync::Arc;
 
 use crate::job::{Event, FinishReason, Shaping, Token};
 use crate::model::{BatchToken, KV_BLOCK_TOKENS};
@@ -35,6 +36,15 @@ pub(super) enum Refusal {
          lower max_tokens or raise workers.kv_bytes"
     )]
     DoesNotFit { needed: usize, positions: usize },
+    #[error("the sequence was said to go on, but it would have ended at its token number {token}")]
+    EndedBefore { token: usize },
+}
+
+impl Refusal {
+    /// Ours, not the request's.
+    pub(super) fn is_fault(&self) -> bool {
+        matches!(self, Refusal::EndedBefore { .. })
+    }
 }
 
 /// `T` is the KV block table.
@@ -81,12 +91,22 @@ pub(super) struct Advance {
 impl<T: Default> Sequence<T> {
     /// `positions` is what the KV memory of a worker holds. A sequence that might outgrow it is
     /// refused here, so that its length never depends on the size of that memory.
-    pub(super) fn new(task: Task, shape: Shape, positions: usize) -> Result<Self, (Task, Refusal)> {
+    ///
+    /// One that goes on is as if it had been preempted behind the tokens that it generated before.
+    pub(super) fn new(
+        task: Task,
+        shape: Shape,
+        positions: usize,
+        vocabulary: &dyn Vocabulary,
+    ) -> Result<Self, (Task, Refusal)> {
         let limit = match output_limit(&task, shape, positions) {
             Ok(limit) => limit,
             Err(refusal) => return Err((task, refusal)),
         };
-        Ok(Sequence {
+        let generated = Arc::clone(&task.generated);
+        // All scores come before the first generated token.
+        let all_scored = !task.score_prompt || !generated.is_empty();
+        let mut sequence = Sequence {
             table: T::default(),
             held: 0,
             ring: 0..0,
@@ -97,11 +117,7 @@ impl<T: Default> Sequence<T> {
             draft: Vec::new(),
             drafts: Record::default(),
             // Nothing precedes the first.
-            scored: if task.score_prompt {
-                1
-            } else {
-                task.prompt.len()
-            },
+            scored: if all_scored { task.prompt.len() } else { 1 },
             limit,
             sampler: Sampler::new(&task.params, task.sequence),
             shaper: Shaper::new(&task.params.shaping, &task.prompt),
@@ -110,7 +126,21 @@ impl<T: Default> Sequence<T> {
             decoder: StreamDecoder::default(),
             stop: StopMatcher::new(&task.params.stop),
             task,
-        })
+        };
+        if generated.len() >= limit.max(1) {
+            return Err((sequence.task, Refusal::EndedBefore { token: limit }));
+        }
+        for (index, &id) in generated.iter().enumerate() {
+            let token = Token {
+                id,
+                ..Token::default()
+            };
+            if sequence.accept(token, vocabulary).end.is_some() {
+                let token = index + 1;
+                return Err((sequence.task, Refusal::EndedBefore { token }));
+            }
+        }
+        Ok(sequence)
     }
 
     pub(super) fn view(&self) -> View {
@@ -305,9 +335,6 @@ impl<T: Default> Sequence<T> {
             Some(shaper) => shaper.apply(logits, &mut self.row),
         };
         let id = self.sampler.draw(shaped, &self.banned, index, scratch)?;
-        if let Some(shaper) = &mut self.shaper {
-            shaper.note(id);
-        }
         let mut token = Token {
             id,
             ..Token::default()
@@ -317,13 +344,24 @@ impl<T: Default> Sequence<T> {
             token.logprob = Some(logprob);
             token.top = top;
         }
+        Ok(self.accept(token, vocabulary))
+    }
+
+    /// Takes the next token of the output: its text, and whether it is the last.
+    fn accept(&mut self, mut token: Token, vocabulary: &dyn Vocabulary) -> Advance {
+        let id = token.id;
+        if let Some(shaper) = &mut self.shaper {
+            shaper.note(id);
+        }
         self.tokens.push(id);
+        let stop_tokens = &self.task.params.shaping.stop_tokens;
+        let end_tokens = vocabulary.end_tokens();
         if end_tokens.binary_search(&id).is_ok() || stop_tokens.binary_search(&id).is_ok() {
             let (_, text) = self.rest();
-            return Ok(Advance {
+            return Advance {
                 token,
                 end: Some((FinishReason::Stop, text)),
-            });
+            };
         }
         let matched = self.stop.push(&self.decoder.push(vocabulary.bytes(id)));
         token.text = matched.text;
@@ -342,7 +380,7 @@ impl<T: Default> Sequence<T> {
         } else {
             None
         };
-        Ok(Advance { token, end })
+        Advance { token, end }
     }
 
     /// The text that was held, and whether a stop string ended it: an unfinished character is

@@ -96,9 +96,14 @@ impl Fields {
     }
 
     pub(super) fn flag_or(&mut self, name: &str, default: bool) -> Result<bool, RequestError> {
+        Ok(self.choice(name)?.unwrap_or(default))
+    }
+
+    /// `None` when left out.
+    pub(super) fn choice(&mut self, name: &str) -> Result<Option<bool>, RequestError> {
         match self.take(name) {
-            None => Ok(default),
-            Some(Value::Bool(flag)) => Ok(flag),
+            None => Ok(None),
+            Some(Value::Bool(flag)) => Ok(Some(flag)),
             Some(_) => Err(self.error(name, "must be true or false")),
         }
     }

@@ -35,6 +35,9 @@ pub struct JobRequest {
     /// Unix seconds: expires when it is not done by then.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub deadline: Option<i64>,
+    /// Refused when it would hardly be done by its deadline.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub refuse_late: bool,
 }
 
 fn is_zero(priority: &i32) -> bool {
@@ -51,6 +54,7 @@ impl JobRequest {
             metadata: None,
             not_before: None,
             deadline: None,
+            refuse_late: false,
         }
     }
 
@@ -72,6 +76,10 @@ impl JobRequest {
         {
             return Err(fields.error("deadline", "must be later than not_before"));
         }
+        let refuse_late = fields.flag("refuse_late")?;
+        if refuse_late && deadline.is_none() {
+            return Err(fields.error("refuse_late", "needs a deadline"));
+        }
         let priority = fields
             .integer("priority", PRIORITIES)?
             .map_or(0, |priority| priority as i32);
@@ -82,6 +90,7 @@ impl JobRequest {
             metadata,
             not_before,
             deadline,
+            refuse_late,
         };
         if request
             .metadata_text()
@@ -126,6 +135,11 @@ pub struct JobView {
     pub created_at: i64,
     pub started_at: Option<i64>,
     pub finished_at: Option<i64>,
+    /// By the pace of the last jobs; null when it has ended, while nothing is started, and before there is a pace.
+    #[serde(default)]
+    pub estimated_start_at: Option<i64>,
+    #[serde(default)]
+    pub estimated_finish_at: Option<i64>,
     /// Not started before.
     #[serde(default)]
     pub not_before: Option<i64>,
@@ -138,6 +152,9 @@ pub struct JobView {
     pub result: Option<Value>,
     pub error: Option<JobError>,
     pub metadata: Option<Value>,
+    /// The batch that it is a request of.
+    #[serde(default)]
+    pub batch_id: Option<String>,
     /// Fields of the submission that had no effect.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub warnings: Vec<String>,

@@ -8,7 +8,7 @@ use crate::text::Message;
 
 use super::chat::ChatRequest;
 use super::completion::{CompletionRequest, Prompt};
-use super::sampling::MAX_SEQUENCES;
+use super::sampling::{MAX_SEQUENCES, Options};
 use super::{Context, RequestError};
 
 /// What was settled when a job was accepted, and is stored with it.
@@ -66,8 +66,7 @@ fn completion(
     };
     let max_tokens = request.max_tokens.unwrap_or(context.max_tokens_completion);
     let max_tokens = length(context, "prompt", &prompts, max_tokens, resolved)?;
-    let return_token_ids = request.options.return_token_ids;
-    let n = request.options.n();
+    let options = Written::of(&request.options);
     let params = request.options.params(
         context.info.vocab,
         max_tokens,
@@ -76,7 +75,7 @@ fn completion(
     )?;
     Ok(Spec {
         echo: request.echo,
-        ..spec(prompts, n, params, return_token_ids, warnings)
+        ..spec(prompts, options, params, warnings)
     })
 }
 
@@ -111,30 +110,46 @@ fn chat(context: &Context<'_>, body: &[u8], resolved: Resolved) -> Result<Spec, 
     let prompts = vec![prompt];
     let max_tokens = request.max_tokens.unwrap_or(context.max_tokens_chat);
     let max_tokens = length(context, "messages", &prompts, max_tokens, resolved)?;
-    let return_token_ids = request.options.return_token_ids;
-    let n = request.options.n();
+    let options = Written::of(&request.options);
     let params =
         request
             .options
             .params(context.info.vocab, max_tokens, resolved.seed, candidates)?;
-    Ok(spec(prompts, n, params, return_token_ids, warnings))
+    Ok(spec(prompts, options, params, warnings))
+}
+
+/// Options that are no parameters of sampling.
+struct Written {
+    n: usize,
+    return_token_ids: bool,
+    reuse: Option<bool>,
+}
+
+impl Written {
+    fn of(options: &Options) -> Self {
+        Written {
+            n: options.n(),
+            return_token_ids: options.return_token_ids,
+            reuse: options.reuse,
+        }
+    }
 }
 
 /// `n` sequences of each prompt, next to each other.
 fn spec(
     prompts: Vec<Vec<u32>>,
-    n: usize,
+    options: Written,
     params: SamplingParams,
-    return_token_ids: bool,
     warnings: Vec<String>,
 ) -> Spec {
-    let copies = |prompt: Vec<u32>| std::iter::repeat_n(Sequence { prompt }, n);
+    let copies = |prompt: Vec<u32>| std::iter::repeat_n(Sequence { prompt }, options.n);
     let sequences = prompts.into_iter().flat_map(copies).collect();
     Spec {
         sequences,
         params,
         echo: false,
-        return_token_ids,
+        return_token_ids: options.return_token_ids,
+        reuse: options.reuse,
         warnings,
     }
 }

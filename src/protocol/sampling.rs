@@ -58,6 +58,9 @@ pub struct Options {
     pub return_token_ids: bool,
     #[serde(flatten)]
     pub shaping: ShapingOptions,
+    /// Whether the result of an equal request may be the answer.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reuse: Option<bool>,
 }
 
 impl Options {
@@ -80,6 +83,7 @@ impl Options {
             ignore_eos: fields.flag("ignore_eos")?,
             return_token_ids: fields.flag("return_token_ids")?,
             shaping: ShapingOptions::take(fields)?,
+            reuse: fields.choice("reuse")?,
         };
         neutral::take_all(fields)?;
         Ok(options)

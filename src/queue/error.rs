@@ -1,11 +1,18 @@
 //! What can go wrong with the queue.
 
+use super::limits::Reached;
+
 /// Failure of the store, or a request it refuses.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
     /// 429
-    #[error("the queue is full: {limit} jobs are waiting or running")]
-    Full { limit: u64 },
+    #[error("the queue is full: {0}")]
+    Full(Reached),
+    /// 400
+    #[error(
+        "the job would be done about {late_s} s after its deadline, and refuse_late does not allow that"
+    )]
+    TooLate { late_s: u64 },
     /// 404
     #[error("no such job")]
     NotFound,

@@ -11,14 +11,19 @@ use async_channel::{Receiver, Sender};
 use crate::config;
 use crate::job::{JobId, State};
 
+use super::batch::{FileRow, NewFile};
 use super::directory::StateDir;
 use super::files::Files;
+use super::pace::{Estimate, Pace};
 use super::reader::{self, Read};
 use super::shared::Shared;
 use super::state::Blame;
-use super::store::{Applied, BatchChange, Change, Finished, JobReader, JobStore};
+use super::store::{Admission, Applied, BatchChange, Change, Finished, JobReader, JobStore};
 use super::writer::{GROUP, Request, Writer, now_ms};
-use super::{Claimed, Completion, Error, Filter, JobRow, LiveLog, NewJob, SqliteStore, Submitted};
+use super::{
+    Claimed, Completion, Error, Filter, JobRow, Limits, LiveLog, NewJob, Part, SqliteStore,
+    Submitted,
+};
 
 /// Reads waiting for the reading thread. Full: the caller waits.
 const READS: usize = 64;
@@ -39,7 +44,7 @@ struct Inner {
     reads: Sender<Read>,
     /// In the order in which they end.
     threads: Mutex<Vec<Thread>>,
-    max_jobs: u64,
+    limits: Limits,
     files: Files,
 }
 
@@ -95,7 +100,12 @@ impl Queue {
             (|inner| _ = inner.reads.close(), reader),
             (|inner| _ = inner.requests.close(), writer),
         ];
-        let max_jobs = config.max_jobs;
+        let limits = Limits {
+            max_jobs: config.max_jobs,
+            max_bytes: config.max_bytes,
+            max_jobs_per_user: config.max_jobs_per_user,
+            max_bytes_per_user: config.max_bytes_per_user,
+        };
         let threads = Mutex::new(threads);
         Ok(Queue {
             inner: Arc::new(Inner {
@@ -103,7 +113,7 @@ impl Queue {
                 requests,
                 reads,
                 threads,
-                max_jobs,
+                limits,
                 files,
             }),
         })
@@ -118,11 +128,12 @@ impl Queue {
             receiver,
             cancels: job.dies_with_its_connection(),
         };
-        let change = Change::Submit {
-            job,
-            max_jobs: self.inner.max_jobs,
+        let admission = Admission {
+            limits: self.inner.limits,
+            pace: self.pace(),
         };
-        self.send(Request::Change(change, answer)).await?;
+        let change = Change::Submit { job, admission };
+        self.send(Request::Change(Box::new(change), answer)).await?;
         match self.answer(waiting.receiver.recv().await)? {
             Applied::Submitted(submitted) => Ok(submitted),
             other => Err(mismatch(&other)),
@@ -141,7 +152,7 @@ impl Queue {
     /// [`Queue::cancellations`]. Terminal: unchanged.
     pub async fn cancel(&self, id: JobId) -> Result<JobRow, Error> {
         let (answer, receiver) = async_channel::bounded(1);
-        self.send(Request::Change(Change::Cancel(id), answer))
+        self.send(Request::Change(Box::new(Change::Cancel(id)), answer))
             .await?;
         match self.answer(receiver.recv().await)? {
             Applied::Cancelled(cancelled) => Ok(cancelled.job),
@@ -180,6 +191,42 @@ impl Queue {
                 Ok(_) | Err(_) => return None,
             }
         }
+    }
+
+    /// Hands over what a running job generated, to be kept; does not wait. Whether there was room for it; still it may
+    /// be lost to a full disk, and the job then goes on from an earlier part.
+    pub fn checkpoint(&self, id: JobId, part: Part) -> bool {
+        // Nobody listens to the answer.
+        let (answer, _) = async_channel::bounded(1);
+        let request = Request::Change(Box::new(Change::Checkpoint { id, part }), answer);
+        self.inner.requests.try_send(request).is_ok()
+    }
+
+    /// How fast jobs end, once one has.
+    pub fn pace(&self) -> Option<Pace> {
+        self.inner.shared.meter().pace()
+    }
+
+    /// When a job starts and ends, by the pace; `None` for one that has ended, while the queue is paused, and before
+    /// there is a pace. The row is one that [`Queue::get`] gave.
+    pub async fn estimate(&self, row: &JobRow) -> Result<Option<Estimate>, Error> {
+        let (Some(pace), now_ms) = (self.pace(), now_ms()) else {
+            return Ok(None);
+        };
+        if let (State::Running, Some(started_ms)) = (row.state, row.started_at_ms) {
+            return Ok(Some(pace.of_running(started_ms, now_ms)));
+        }
+        if row.state != State::Queued {
+            return Ok(None);
+        }
+        let read = |reader: &mut dyn JobReader| Ok((reader.paused()?, reader.counts()?));
+        let (paused, counts) = self.read(read).await?;
+        let is_running = |(state, _): &&(State, u64)| *state == State::Running;
+        let running = counts.iter().find(is_running).map_or(0, |(_, jobs)| *jobs);
+        // Without a place it waits for its time.
+        let ahead = row.position.unwrap_or(0);
+        let estimate = pace.of_waiting(ahead, running, row.times, now_ms);
+        Ok(Some(estimate).filter(|_| !paused))
     }
 
     /// Publishes the end of a running job in one transaction, or puts it back for another try. After [`Error::NoSpace`] the job is still running and
@@ -251,7 +298,7 @@ impl Queue {
     /// No job starts while it is paused, not even in the next daemon.
     pub async fn pause(&self, paused: bool) -> Result<(), Error> {
         let (answer, receiver) = async_channel::bounded(1);
-        self.send(Request::Change(Change::Pause(paused), answer))
+        self.send(Request::Change(Box::new(Change::Pause(paused)), answer))
             .await?;
         self.answer(receiver.recv().await).map(|_| ())
     }
@@ -259,9 +306,21 @@ impl Queue {
     /// Changes a file or a batch; answers after the commit.
     pub async fn change_batch(&self, change: BatchChange) -> Result<Applied, Error> {
         let (answer, receiver) = async_channel::bounded(1);
-        self.send(Request::Change(Change::Batch(change), answer))
+        self.send(Request::Change(Box::new(Change::Batch(change)), answer))
             .await?;
         self.answer(receiver.recv().await)
+    }
+
+    /// Takes in the row of a file that a user sent.
+    pub async fn add_file(&self, file: NewFile) -> Result<FileRow, Error> {
+        let limits = self.inner.limits;
+        match self
+            .change_batch(BatchChange::AddFile { file, limits })
+            .await?
+        {
+            Applied::File(row) => Ok(row),
+            other => Err(mismatch(&other)),
+        }
     }
 
     /// The same for a thread that may wait.
@@ -292,7 +351,7 @@ impl Queue {
         let (answer, receiver) = async_channel::bounded(1);
         self.inner
             .requests
-            .send_blocking(Request::Change(change, answer))
+            .send_blocking(Request::Change(Box::new(change), answer))
             .map_err(|_| self.inner.shared.gone())?;
         self.answer(receiver.recv_blocking())
     }

@@ -53,6 +53,8 @@ struct Events {
     /// By sequence index.
     progress: HashMap<usize, Progress>,
     closed: bool,
+    /// What an earlier daemon told is void.
+    restarted: bool,
     /// Somebody has read it.
     was_read: bool,
     /// One flag per subscriber: bounded(1), and full means that a wake-up is already on its way.
@@ -95,6 +97,13 @@ impl LiveLog {
                 log.events.push(event);
                 log.wake();
             }
+        }
+    }
+
+    /// What follows is not what an earlier daemon told of this job: it starts anew, under another model.
+    pub fn restart(&self, job: JobId) {
+        if let Some(log) = self.log(job) {
+            lock(&log.0).restarted = true;
         }
     }
 
@@ -189,6 +198,14 @@ impl Subscription {
             // the log was closed meanwhile, which the next round sees.
             let _ = self.wake.recv().await;
         }
+    }
+}
+
+impl Subscription {
+    /// Whether the job was started anew, and gives other events than under the daemon before. Known when the first
+    /// event comes.
+    pub fn was_restarted(&self) -> bool {
+        self.log.as_ref().is_some_and(|log| lock(&log.0).restarted)
     }
 }
 

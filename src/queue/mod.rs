@@ -16,7 +16,9 @@ mod directory;
 mod error;
 mod files;
 mod handle;
+mod limits;
 mod live;
+pub mod pace;
 mod reader;
 mod row;
 mod shared;
@@ -29,8 +31,13 @@ pub use directory::StateDir;
 pub use error::Error;
 pub use files::{Files, NewStored};
 pub use handle::Queue;
+pub use limits::{Limits, Reached, Share};
 pub use live::{LiveLog, Subscription};
-pub use row::{Claimed, Completion, Filter, JobRow, NewJob, Page, Submitted, Times};
+pub use row::{
+    Claimed, Completion, Filter, JobRow, NewJob, Page, Part, Submitted, Times, Transcript,
+};
 pub use sqlite::SqliteStore;
 pub use state::{Blame, Retention};
-pub use store::{Applied, BatchChange, Cancelled, Change, Finished, JobReader, JobStore, Woken};
+pub use store::{
+    Admission, Applied, BatchChange, Cancelled, Change, Finished, JobReader, JobStore, Woken,
+};

@@ -2,6 +2,8 @@
 
 use crate::job::{Endpoint, JobId, State, Usage};
 
+use super::batch::BatchId;
+
 /// A job to accept.
 #[derive(Debug, Clone, PartialEq)]
 pub struct NewJob {
@@ -23,6 +25,8 @@ pub struct NewJob {
     /// Unix milliseconds.
     pub created_at_ms: i64,
     pub times: Times,
+    /// Refused when it would hardly be done by its deadline.
+    pub refuse_late: bool,
 }
 
 /// When a job may run, in Unix milliseconds.
@@ -70,9 +74,11 @@ pub struct JobRow {
     pub result: Option<Vec<u8>>,
     /// One sentence. Only of failed jobs.
     pub error: Option<String>,
-    /// Queued jobs that run before this one, exact up to 1,000 (1,001 means more). Only from `get`, and not while the
-    /// job waits for its time.
+    /// Queued jobs that run before this one: exact up to 1,000, and no less than that beyond. Only from `get`, and not
+    /// while the job waits for its time.
     pub position: Option<u64>,
+    /// The batch that it is a request of.
+    pub batch: Option<BatchId>,
 }
 
 /// A job handed to the engine.
@@ -85,13 +91,39 @@ pub struct Claimed {
     pub seed: u64,
     pub max_tokens: Option<u32>,
     pub created_at_ms: i64,
+    /// Of the submitter.
+    pub uid: u32,
+    /// What an earlier run generated.
+    pub transcript: Option<Transcript>,
+}
+
+/// A piece of what a job generated.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Part {
+    /// From 0; it takes the place of those with this number and higher ones.
+    pub number: u32,
+    /// Of everything that the output depends on.
+    pub fingerprint: [u8; 32],
+    pub body: Vec<u8>,
+}
+
+/// All pieces in their order.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Transcript {
+    pub fingerprint: [u8; 32],
+    pub parts: Vec<Vec<u8>>,
 }
 
 /// How a running job ends.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Completion {
-    /// The response body of the endpoint.
-    Completed { result: Vec<u8>, usage: Usage },
+    Completed {
+        /// The response body of the endpoint.
+        result: Vec<u8>,
+        usage: Usage,
+        /// Kept as the job's transcript, to answer equal requests with.
+        keep: Option<Part>,
+    },
     Failed {
         error: String,
         /// The request is to blame, not the engine.

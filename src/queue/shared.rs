@@ -8,6 +8,7 @@ use async_channel::{Receiver, Sender};
 use crate::job::JobId;
 
 use super::alarm::Alarm;
+use super::pace::Meter;
 use super::{Error, LiveLog};
 
 /// Jobs that nobody wants any more and nobody took notice of yet. Full: the id is dropped, the engine runs that job to
@@ -17,6 +18,7 @@ const CANCELLATIONS: usize = 4_096;
 pub(super) struct Shared {
     pub(super) live: LiveLog,
     pub(super) alarm: Alarm,
+    meter: Mutex<Meter>,
     /// Replaced when its listener has closed it.
     cancelled: Mutex<(Sender<JobId>, Receiver<JobId>)>,
     left: Mutex<Left>,
@@ -40,6 +42,7 @@ impl Shared {
         Shared {
             live: LiveLog::default(),
             alarm: Alarm::default(),
+            meter: Mutex::default(),
             cancelled: Mutex::new(async_channel::bounded(CANCELLATIONS)),
             left: Mutex::default(),
             claims_stopped: AtomicBool::new(false),
@@ -47,6 +50,11 @@ impl Shared {
             batch_bell: async_channel::bounded(1),
             failed: async_channel::bounded(1),
         }
+    }
+
+    pub(super) fn meter(&self) -> MutexGuard<'_, Meter> {
+        // Numbers only; the worst are wrong ones.
+        self.meter.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(super) fn left(&self) -> MutexGuard<'_, Left> {

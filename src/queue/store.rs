@@ -8,18 +8,22 @@ use crate::job::{JobId, State};
 use super::batch::{
     BatchId, BatchRow, BatchState, FileId, FileRow, LineEnd, NewBatch, NewFile, NewLine,
 };
+use super::limits::Limits;
+use super::pace::Pace;
 use super::state::{Blame, Retention};
-use super::{Claimed, Completion, Error, Filter, JobRow, NewJob, Page, Submitted};
+use super::{
+    Claimed, Completion, Error, Filter, JobRow, NewJob, Page, Part, Submitted, Transcript,
+};
 
 /// One request to change the store.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Change {
-    /// Refused with [`Error::Full`] when `max_jobs` jobs are waiting or running. A job with an
-    /// idempotency key that the submitter used before is found again instead, full or not, or refused
-    /// with [`Error::IdempotencyConflict`].
+    /// Refused with [`Error::Full`] when a limit is reached, and with [`Error::TooLate`] if the job asks for that and
+    /// the pace says so. A job with an idempotency key that the submitter used before is found again instead, full or
+    /// not, or refused with [`Error::IdempotencyConflict`].
     Submit {
         job: NewJob,
-        max_jobs: u64,
+        admission: Admission,
     },
     /// The first queued job by (priority descending, id ascending) starts running, of those whose time has come and
     /// whose deadline has not passed. A suspect (see [`super::state::SUSPECT_CRASHES`]) waits until nothing runs, and
@@ -31,6 +35,11 @@ pub enum Change {
     Wake {
         limit: usize,
     },
+    /// Keeps what a job generated so far, if this daemon runs it.
+    Checkpoint {
+        id: JobId,
+        part: Part,
+    },
     /// Publishes result and state together, once, and only for a job this daemon runs. A fault of ours puts the job
     /// back to queued by the rule of [`super::state::retry_at`], or fails it.
     Finish {
@@ -41,20 +50,34 @@ pub enum Change {
     Requeue(Vec<JobId>),
     /// [`Error::NotFound`] when there is no such job.
     Cancel(JobId),
-    /// Deletes an attached job that has ended, unless its submitter can ask again with a key.
+    /// Deletes an attached job that has ended, unless its submitter can ask again with a key, or it keeps a transcript
+    /// to answer equal requests with.
     Delivered(JobId),
     Batch(BatchChange),
-    /// Deletes at most `limit` jobs that ended long enough ago, but those of a batch only when that has ended.
+    /// Deletes at most `limit` jobs that ended long enough ago, but those of a batch only when that has ended. An attached
+    /// one that keeps a transcript is kept as long as a detached one.
     Purge {
         retention: Retention,
         limit: usize,
     },
 }
 
+/// What decides whether a job or a file is taken in.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Admission {
+    pub limits: Limits,
+    /// As measured; `None` refuses no job for its deadline.
+    pub pace: Option<Pace>,
+}
+
 /// Changes of files and batches.
 #[derive(Debug, Clone, PartialEq)]
 pub enum BatchChange {
-    AddFile(NewFile),
+    /// Of a user; refused with [`Error::Full`] when a limit is reached.
+    AddFile {
+        file: NewFile,
+        limits: Limits,
+    },
     /// [`Error::FileInUse`] while a batch needs it.
     RemoveFile(FileId),
     /// [`Error::NotFound`] when there is no such file.
@@ -114,6 +137,8 @@ pub enum Applied {
     Ended(Vec<(JobId, State)>),
     /// Whether the job was deleted.
     Delivered(bool),
+    /// Whether it was kept.
+    Checkpointed(bool),
     /// How many jobs were deleted.
     Purged(usize),
 }
@@ -153,6 +178,10 @@ pub trait JobReader: Send {
 
     /// Newest first, at most `filter.limit`.
     fn list(&mut self, filter: &Filter) -> Result<Vec<JobRow>, Error>;
+
+    /// The transcript of the last completed job of this user with this fingerprint that has one.
+    fn transcript(&mut self, fingerprint: &[u8; 32], uid: u32)
+    -> Result<Option<Transcript>, Error>;
 
     /// Every state once, in the order of [`State::ALL`].
     fn counts(&mut self) -> Result<Vec<(State, u64)>, Error>;

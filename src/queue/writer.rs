@@ -14,7 +14,7 @@ use async_channel::{Receiver, Sender};
 use crate::job::{JobId, State};
 
 use super::Error;
-use super::row::Times;
+use super::row::{Completion, Times};
 use super::shared::Shared;
 use super::state::{Blame, Retention};
 use super::store::{Applied, BatchChange, Change, Finished, JobStore};
@@ -35,7 +35,7 @@ const PURGE_EVERY_MS: i64 = 60_000;
 pub(super) type Answer = Sender<Result<Applied, Error>>;
 
 pub(super) enum Request {
-    Change(Change, Answer),
+    Change(Box<Change>, Answer),
     /// Answered when a job is queued, or with `None` when claims are stopped.
     Claim(Answer),
     /// Something in [`Shared`] changed.
@@ -120,7 +120,7 @@ impl Writer {
 
     fn take(&mut self, group: &mut Group, request: Request) {
         match request {
-            Request::Change(change, answer) => group.push(change, Some(answer)),
+            Request::Change(change, answer) => group.push(*change, Some(answer)),
             Request::Claim(answer) => self.claimers.push(answer),
             Request::Nudge => {}
         }
@@ -230,13 +230,18 @@ impl Writer {
                     self.ended(*job, *before);
                 }
             }
+            Ok(Applied::Claimed(Some(claimed))) => self.shared.meter().started(claimed.id, now_ms),
             Ok(Applied::Claimed(None)) => {
                 // Waits for the next job.
                 self.claimers.extend(answer);
                 return;
             }
             Ok(Applied::Finished(finished)) => {
-                if let Change::Finish { id, .. } = change {
+                if let Change::Finish { id, completion } = change {
+                    match completion {
+                        Completion::Completed { .. } => self.shared.meter().completed(*id, now_ms),
+                        _ => self.shared.meter().left(*id),
+                    }
                     match finished {
                         Finished::Published => {
                             self.shared.live.close(*id);
@@ -272,6 +277,7 @@ impl Writer {
             Ok(Applied::Requeued(jobs)) => {
                 for job in jobs {
                     self.shared.live.open(*job);
+                    self.shared.meter().left(*job);
                 }
             }
             Ok(Applied::Cancelled(cancelled)) if cancelled.before != cancelled.job.state => {
@@ -305,6 +311,7 @@ impl Writer {
         self.shared.live.close(job);
         self.shared.ring_batch_bell();
         if before == State::Running {
+            self.shared.meter().left(job);
             self.shared.tell_cancelled(job);
         }
     }

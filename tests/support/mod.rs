@@ -2,6 +2,7 @@
 
 pub mod block_on;
 pub mod cli;
+pub mod conformance;
 pub mod daemon;
 pub mod fake_daemon;
 pub mod folder;

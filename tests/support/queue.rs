@@ -1,9 +1,10 @@
 //! Jobs and shorthands for the queue's tests.
 
+use woolly::config;
 use woolly::job::{Endpoint, JobId, Usage};
 use woolly::queue::{
-    Applied, Cancelled, Change, Claimed, Completion, Error, Finished, JobStore, NewJob, Submitted,
-    Times, Woken,
+    Admission, Applied, Cancelled, Change, Claimed, Completion, Error, Finished, JobStore, Limits,
+    NewJob, Reached, Submitted, Times, Woken,
 };
 
 /// A detached job whose body is `{"prompt":"<name>"}`.
@@ -20,6 +21,7 @@ pub(crate) fn detached(name: &str) -> NewJob {
         metadata: None,
         created_at_ms: 1_700_000_000_000,
         times: Times::default(),
+        refuse_late: false,
     }
 }
 
@@ -41,6 +43,7 @@ pub(crate) fn completed(text: &str) -> Completion {
     Completion::Completed {
         result: text.as_bytes().to_vec(),
         usage: Usage::new(5, 7),
+        keep: None,
     }
 }
 
@@ -48,6 +51,42 @@ pub(crate) fn failed(error: &str) -> Completion {
     Completion::Failed {
         error: error.to_owned(),
         refused: false,
+    }
+}
+
+/// No limit but on the number of jobs.
+pub(crate) fn limits(max_jobs: u64) -> Limits {
+    Limits {
+        max_jobs,
+        max_bytes: None,
+        max_jobs_per_user: None,
+        max_bytes_per_user: None,
+    }
+}
+
+/// How a queue refuses a job beyond `max_jobs`.
+pub(crate) fn full(max_jobs: u64) -> Error {
+    Error::Full(Reached::Jobs(max_jobs))
+}
+
+/// A queue with nothing else that a test could meet by chance.
+pub(crate) const fn queue_config(max_jobs: u64, retention_s: u64) -> config::Queue {
+    config::Queue {
+        max_jobs,
+        max_jobs_per_user: None,
+        max_bytes: None,
+        max_bytes_per_user: None,
+        retention_s,
+        poison_limit: 3,
+        checkpoint_tokens: 64,
+        reuse: false,
+    }
+}
+
+pub(crate) fn admission(max_jobs: u64) -> Admission {
+    Admission {
+        limits: limits(max_jobs),
+        pace: None,
     }
 }
 
@@ -59,7 +98,7 @@ pub(crate) trait Single {
         match self.one(
             Change::Submit {
                 job,
-                max_jobs: 1_000_000,
+                admission: admission(1_000_000),
             },
             0,
         )? {

@@ -6,8 +6,9 @@ use std::sync::{Arc, Mutex};
 use woolly::job::{JobId, State};
 use woolly::queue::batch::{BatchId, BatchRow, FileId, FileRow, LineEnd};
 use woolly::queue::{
-    Applied, Blame, Cancelled, Change, Claimed, Completion, Error, Filter, Finished, JobReader,
-    JobRow, JobStore, NewJob, Page, Submitted, Woken, state,
+    Admission, Applied, Blame, Cancelled, Change, Claimed, Completion, Error, Filter, Finished,
+    JobReader, JobRow, JobStore, Limits, NewJob, Page, Part, Retention, Share, Submitted,
+    Transcript, Woken, state,
 };
 
 use super::queue_oracle_batches::Line;
@@ -18,6 +19,8 @@ pub(crate) struct Disk {
     pub(crate) jobs: BTreeMap<i64, Stored>,
     last_id: i64,
     paused: bool,
+    /// By job.
+    transcripts: BTreeMap<i64, Transcript>,
     pub(crate) files: BTreeMap<i64, FileRow>,
     pub(crate) last_file: i64,
     pub(crate) batches: BTreeMap<i64, BatchRow>,
@@ -50,7 +53,10 @@ impl JobReader for Oracle {
         if row.state == State::Queued {
             let order = disk.order(i64::MIN);
             let ahead = order.iter().position(|other| *other == id);
-            row.position = ahead.map(|ahead| (ahead as u64).min(1_001));
+            row.position = ahead.map(|ahead| match ahead {
+                0..=1_000 => ahead as u64,
+                _ => disk.count(State::Queued) as u64 - 1,
+            });
         }
         Ok(row)
     }
@@ -79,16 +85,26 @@ impl JobReader for Oracle {
 
     fn counts(&mut self) -> Result<Vec<(State, u64)>, Error> {
         let disk = self.disk.lock().unwrap();
-        let count = |state| {
-            disk.jobs
-                .values()
-                .filter(|job| job.row.state == state)
-                .count() as u64
-        };
         Ok(State::ALL
             .into_iter()
-            .map(|state| (state, count(state)))
+            .map(|state| (state, disk.count(state) as u64))
             .collect())
+    }
+
+    fn transcript(
+        &mut self,
+        fingerprint: &[u8; 32],
+        uid: u32,
+    ) -> Result<Option<Transcript>, Error> {
+        let disk = self.disk.lock().unwrap();
+        let fits = |(id, transcript): &(&i64, &Transcript)| {
+            let row = &disk.jobs[id].row;
+            transcript.fingerprint == *fingerprint
+                && row.uid == uid
+                && row.state == State::Completed
+        };
+        let found = disk.transcripts.iter().rev().find(fits);
+        Ok(found.map(|(_, transcript)| transcript.clone()))
     }
 
     fn paused(&mut self) -> Result<bool, Error> {
@@ -160,6 +176,7 @@ impl JobStore for Oracle {
                 row.started_at_ms = None;
             }
         }
+        disk.forget_ended();
         let queued = disk
             .jobs
             .values()
@@ -175,7 +192,11 @@ impl JobStore for Oracle {
         let mut disk = self.disk.lock().unwrap();
         Ok(group
             .iter()
-            .map(|change| disk.apply(change, now_ms))
+            .map(|change| {
+                let applied = disk.apply(change, now_ms);
+                disk.forget_ended();
+                applied
+            })
             .collect())
     }
 
@@ -189,6 +210,65 @@ impl JobStore for Oracle {
 }
 
 impl Disk {
+    fn count(&self, state: State) -> usize {
+        let jobs = self.jobs.values();
+        jobs.filter(|job| job.row.state == state).count()
+    }
+
+    /// Transcripts of unfinished jobs and of completed ones remain.
+    fn forget_ended(&mut self) {
+        self.transcripts.retain(|id, _| {
+            self.jobs.get(id).is_some_and(|job| {
+                !job.row.state.is_terminal() || job.row.state == State::Completed
+            })
+        });
+    }
+
+    /// A part takes the place of those with its number and higher ones; one that follows nothing is never read.
+    fn put(&mut self, id: JobId, part: &Part) {
+        let transcript = self.transcripts.entry(id.0).or_insert(Transcript {
+            fingerprint: part.fingerprint,
+            parts: vec![],
+        });
+        if part.number == 0 {
+            transcript.fingerprint = part.fingerprint;
+        }
+        transcript.parts.truncate(part.number as usize);
+        let follows = transcript.parts.len() == part.number as usize;
+        if follows && transcript.fingerprint == part.fingerprint {
+            transcript.parts.push(part.body.clone());
+        }
+        if transcript.parts.is_empty() {
+            self.transcripts.remove(&id.0);
+        }
+    }
+
+    /// Unfinished jobs that are no requests of batches, and the bytes of their requests and of all files.
+    fn share(&self, uid: Option<u32>) -> Share {
+        let is_of = |owner: u32| uid.is_none_or(|uid| uid == owner);
+        let jobs: Vec<_> = self
+            .unfinished()
+            .filter(|job| is_of(job.row.uid) && !self.lines.contains_key(&job.row.id.0))
+            .collect();
+        let files = self.files.values().filter(|row| is_of(row.file.uid));
+        Share {
+            jobs: jobs.len() as u64,
+            bytes: jobs
+                .iter()
+                .map(|job| job.job.body.len() as u64)
+                .sum::<u64>()
+                + files.map(|row| row.file.bytes).sum::<u64>(),
+        }
+    }
+
+    pub(crate) fn admit(&self, limits: &Limits, uid: u32, more: Share) -> Result<(), Error> {
+        let (all, of_user) = (self.share(None), self.share(Some(uid)));
+        match limits.reached(all, of_user, more) {
+            Some(reached) => Err(Error::Full(reached)),
+            None => Ok(()),
+        }
+    }
+
     /// Queued jobs as they would run.
     /// Without those that wait for their time, and those whose deadline has passed at `now_ms`.
     fn order(&self, now_ms: i64) -> Vec<JobId> {
@@ -206,8 +286,15 @@ impl Disk {
 
     fn apply(&mut self, change: &Change, now_ms: i64) -> Result<Applied, Error> {
         match change {
-            Change::Submit { job, max_jobs } => {
-                self.submit(job, *max_jobs, now_ms).map(Applied::Submitted)
+            Change::Submit { job, admission } => {
+                self.submit(job, admission, now_ms).map(Applied::Submitted)
+            }
+            Change::Checkpoint { id, part } => {
+                let runs = self.running(*id).is_some();
+                if runs {
+                    self.put(*id, part);
+                }
+                Ok(Applied::Checkpointed(runs))
             }
             Change::Claim => {
                 self.release(now_ms);
@@ -243,6 +330,8 @@ impl Disk {
                     seed: job.seed,
                     max_tokens: job.max_tokens,
                     created_at_ms: job.created_at_ms,
+                    uid: job.uid,
+                    transcript: self.transcripts.get(&id.0).cloned(),
                 })))
             }
             Change::Finish { id, completion } => {
@@ -256,14 +345,23 @@ impl Disk {
                     row.started_at_ms = None;
                     row.times.not_before_ms = Some(at_ms);
                     self.jobs.get_mut(&id.0).unwrap().delayed = true;
+                    self.transcripts.remove(&id.0);
                     return Ok(Applied::Finished(Finished::Retried { at_ms }));
                 }
                 row.finished_at_ms = Some(now_ms);
                 match completion {
-                    Completion::Completed { result, usage } => {
+                    Completion::Completed {
+                        result,
+                        usage,
+                        keep,
+                    } => {
                         row.state = State::Completed;
                         row.result = Some(result.clone());
                         row.usage = Some(*usage);
+                        self.transcripts.remove(&id.0);
+                        if let Some(part) = keep {
+                            self.put(*id, part);
+                        }
                     }
                     Completion::Failed { error, .. } | Completion::Faulted { error } => {
                         row.state = State::Failed;
@@ -328,9 +426,11 @@ impl Disk {
                 Ok(Applied::Cancelled(Cancelled { job, before }))
             }
             Change::Delivered(id) => {
-                let gone = self.jobs.get(&id.0).is_some_and(|Stored { row, job, .. }| {
-                    job.attached && job.idempotency_key.is_none() && row.state.is_terminal()
-                });
+                let answers = self.transcripts.contains_key(&id.0);
+                let gone = !answers
+                    && self.jobs.get(&id.0).is_some_and(|Stored { row, job, .. }| {
+                        job.attached && job.idempotency_key.is_none() && row.state.is_terminal()
+                    });
                 if gone {
                     self.jobs.remove(&id.0);
                 }
@@ -345,7 +445,13 @@ impl Disk {
                     .filter(|id| !self.may_purge(*id))
                     .collect();
                 self.jobs.retain(|id, Stored { row, job, .. }| {
-                    let limit = if job.attached {
+                    let limit = if job.attached && self.transcripts.contains_key(id) {
+                        let Retention {
+                            attached_before_ms,
+                            detached_before_ms,
+                        } = retention;
+                        *attached_before_ms.min(detached_before_ms)
+                    } else if job.attached {
                         retention.attached_before_ms
                     } else {
                         retention.detached_before_ms
@@ -382,7 +488,12 @@ impl Disk {
         (row.state == State::Running).then_some(row)
     }
 
-    fn submit(&mut self, job: &NewJob, max_jobs: u64, now_ms: i64) -> Result<Submitted, Error> {
+    fn submit(
+        &mut self,
+        job: &NewJob,
+        admission: &Admission,
+        now_ms: i64,
+    ) -> Result<Submitted, Error> {
         let same_key = |stored: &&Stored| {
             job.idempotency_key.is_some()
                 && stored.job.idempotency_key == job.idempotency_key
@@ -407,23 +518,38 @@ impl Disk {
             };
             return Ok(Submitted { job, existed: true });
         }
-        if self
-            .jobs
-            .values()
-            .filter(|job| !job.row.state.is_terminal())
-            .count()
-            .saturating_sub(self.outstanding_lines()) as u64
-            >= max_jobs
+        let more = Share {
+            jobs: 1,
+            bytes: job.body.len() as u64,
+        };
+        self.admit(&admission.limits, job.uid, more)?;
+        if let (true, Some(pace), Some(deadline_ms)) =
+            (job.refuse_late, admission.pace, job.times.deadline_ms)
         {
-            return Err(Error::Full { limit: max_jobs });
+            let delayed = job.times.not_before_ms.is_some_and(|time| time > now_ms);
+            let queued = self.jobs.values().filter(|other| {
+                other.row.state == State::Queued
+                    && !other.delayed
+                    && other.row.priority >= job.priority
+            });
+            let ahead = if delayed { 0 } else { queued.count() as u64 };
+            let running = self.count(State::Running) as u64;
+            let finish_ms = pace.of_waiting(ahead, running, job.times, now_ms).finish_ms;
+            if finish_ms > deadline_ms {
+                let late_s = finish_ms
+                    .saturating_sub(deadline_ms)
+                    .unsigned_abs()
+                    .div_ceil(1_000);
+                return Err(Error::TooLate { late_s });
+            }
         }
         Ok(Submitted {
-            job: self.insert(job, now_ms),
+            job: self.insert(job, now_ms, None),
             existed: false,
         })
     }
 
-    pub(crate) fn insert(&mut self, job: &NewJob, now_ms: i64) -> JobRow {
+    pub(crate) fn insert(&mut self, job: &NewJob, now_ms: i64, batch: Option<BatchId>) -> JobRow {
         self.last_id += 1;
         let row = JobRow {
             id: JobId(self.last_id),
@@ -443,6 +569,7 @@ impl Disk {
             result: None,
             error: None,
             position: None,
+            batch,
         };
         self.jobs.insert(
             self.last_id,

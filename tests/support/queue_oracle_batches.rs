@@ -4,7 +4,7 @@ use woolly::job::{JobId, State};
 use woolly::queue::batch::{
     BatchId, BatchRow, BatchState, FileId, FileRow, LineEnd, Lines, NewBatch, NewFile, NewLine,
 };
-use woolly::queue::{Applied, BatchChange, Error, Page};
+use woolly::queue::{Applied, BatchChange, Error, Page, Share};
 
 use super::queue_oracle::Disk;
 
@@ -23,7 +23,14 @@ impl Disk {
         now_ms: i64,
     ) -> Result<Applied, Error> {
         match change {
-            BatchChange::AddFile(file) => Ok(Applied::File(self.add_file(file, now_ms))),
+            BatchChange::AddFile { file, limits } => {
+                let more = Share {
+                    jobs: 0,
+                    bytes: file.bytes,
+                };
+                self.admit(limits, file.uid, more)?;
+                Ok(Applied::File(self.add_file(file, now_ms)))
+            }
             BatchChange::RemoveFile(id) => {
                 let wanted =
                     |batch: &BatchRow| batch.ended_at_ms.is_none() && batch.batch.input_file == *id;
@@ -164,7 +171,7 @@ impl Disk {
         batch.lines.expanded += lines.len() as u64;
         let mut jobs = vec![];
         for (number, line) in (from..).zip(lines) {
-            let job = self.insert(&line.job, now_ms).id;
+            let job = self.insert(&line.job, now_ms, Some(id)).id;
             self.lines.insert(
                 job.0,
                 Line {
@@ -263,11 +270,6 @@ impl Disk {
     }
 
     /// Requests of batches that have not ended.
-    pub(crate) fn outstanding_lines(&self) -> usize {
-        let open = |job: &&i64| !self.jobs[*job].row.state.is_terminal();
-        self.lines.keys().filter(open).count()
-    }
-
     /// Whether retention may delete a job.
     pub(crate) fn may_purge(&self, job: i64) -> bool {
         let batch = self.lines.get(&job).map(|line| &self.batches[&line.batch]);

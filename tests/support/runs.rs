@@ -99,6 +99,7 @@ pub fn run(
                     job: JobId(i as i64),
                     sequence: 0,
                     prompt: prompt.as_slice().into(),
+                    generated: Arc::default(),
                     priority: 0,
                     score_prompt: setup.score_prompts,
                     params: Arc::new(params.clone()),

@@ -21,5 +21,8 @@ pub(in crate::api) async fn handle(
 ) -> Result<Response, Refusal> {
     let row = visible_job(&shared, caller, id).await?;
     let cancelled = shared.queue.cancel(row.id).await?;
-    Ok(json_response(StatusCode::OK, &view(&cancelled, Vec::new())))
+    Ok(json_response(
+        StatusCode::OK,
+        &view(&cancelled, None, Vec::new()),
+    ))
 }

@@ -18,5 +18,9 @@ pub(in crate::api) async fn handle(
     id: IdInPath,
 ) -> Result<Response, Refusal> {
     let row = visible_job(&shared, caller, id).await?;
-    Ok(json_response(StatusCode::OK, &view(&row, Vec::new())))
+    let estimate = shared.queue.estimate(&row).await?;
+    Ok(json_response(
+        StatusCode::OK,
+        &view(&row, estimate, Vec::new()),
+    ))
 }

@@ -7,7 +7,8 @@
 //!
 //! Every event has an id: how many events there were of each sequence, as in `12.7.30`. A client that comes back with
 //! `Last-Event-ID` gets what follows, and nothing twice; also after a crash of the daemon, because a job that runs again
-//! gives the same events.
+//! gives the same events. If the model or its settings have changed meanwhile it does not: then an event `restarted`
+//! comes first, and everything from the beginning.
 
 use axum::extract::State;
 use axum::http::HeaderMap;
@@ -22,6 +23,8 @@ use crate::job::{Endpoint, Event, SequenceEvent};
 
 use super::{IdInPath, visible_job};
 
+/// The name of the event that voids what a client has.
+const RESTARTED: &str = "restarted";
 const LAST_EVENT_ID: &str = "last-event-id";
 
 pub(in crate::api) async fn handle(
@@ -30,9 +33,9 @@ pub(in crate::api) async fn handle(
     headers: HeaderMap,
     id: IdInPath,
 ) -> Result<Response, Refusal> {
-    let had = last_event_id(&headers)?;
+    let mut had = last_event_id(&headers)?;
     let row = visible_job(&shared, caller, id).await?;
-    let mut seen: Vec<usize> = vec![];
+    let (mut seen, mut told): (Vec<usize>, bool) = (vec![], false);
     let mut events = shared.queue.live().subscribe(row.id);
     Ok(sse::response(async move |writer: EventWriter| {
         loop {
@@ -43,6 +46,12 @@ pub(in crate::api) async fn handle(
             };
             match event {
                 Some(event) => {
+                    if !told && events.was_restarted() {
+                        told = true;
+                        // What the client has came from another model.
+                        had.clear();
+                        writer.named(RESTARTED, "{}").await?;
+                    }
                     let sequence = event.sequence;
                     if seen.len() <= sequence {
                         seen.resize(sequence + 1, 0);

@@ -40,7 +40,7 @@ pub(in crate::api) async fn handle(
     rows.truncate(page.limit);
     let list = JobList {
         object: "list".to_owned(),
-        data: rows.iter().map(|row| view(row, Vec::new())).collect(),
+        data: rows.iter().map(|row| view(row, None, Vec::new())).collect(),
         has_more,
     };
     Ok(json_response(StatusCode::OK, &list))

@@ -45,11 +45,12 @@ pub(in crate::api) async fn handle(
         metadata: request.metadata_text(),
         created_at_ms: submission::now_ms(),
         times: times(&request),
+        refuse_late: request.refuse_late,
     };
     let submitted = shared.queue.submit(job).await?;
     Ok(json_response(
         StatusCode::ACCEPTED,
-        &view(&submitted.job, warnings),
+        &view(&submitted.job, None, warnings),
     ))
 }
 

@@ -50,6 +50,7 @@ pub(super) async fn answer(
         metadata: None,
         created_at_ms: submission::now_ms(),
         times: Times::default(),
+        refuse_late: false,
     };
     // A connection that goes while the job is being committed cancels it in the queue; from here on it is
     // the attachment that does.

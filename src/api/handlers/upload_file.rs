@@ -12,8 +12,8 @@ use crate::api::refusal::Refusal;
 use crate::api::server::Shared;
 use crate::api::submission::in_background;
 use crate::protocol::batches::PURPOSE_BATCH;
+use crate::queue::NewStored;
 use crate::queue::batch::NewFile;
-use crate::queue::{Applied, BatchChange, NewStored};
 
 /// Bytes of a file's name, and of the other fields, at most.
 const LONGEST_FIELD: usize = 255;
@@ -56,9 +56,8 @@ pub(in crate::api) async fn handle(
         stored_as: stored_as.clone(),
         bytes,
     };
-    match shared.queue.change_batch(BatchChange::AddFile(file)).await {
-        Ok(Applied::File(row)) => Ok(json_response(StatusCode::OK, &batch_view::file(&row))),
-        Ok(_) => Err(Refusal::failed("the store gave another answer")),
+    match shared.queue.add_file(file).await {
+        Ok(row) => Ok(json_response(StatusCode::OK, &batch_view::file(&row))),
         Err(error) => {
             shared.queue.files().remove(&stored_as);
             Err(error.into())

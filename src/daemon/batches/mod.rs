@@ -203,6 +203,7 @@ fn new_line(batch: &BatchRow, line: input::Line) -> Result<NewLine, Error> {
                 not_before_ms: None,
                 deadline_ms: Some(batch.batch.deadline_ms),
             },
+            refuse_late: false,
         },
     })
 }

@@ -189,14 +189,17 @@ impl<'a, S: Stepper> Worker<'a, S> {
 
     /// A new task becomes the last of the waiting sequences, or fails at once.
     fn enter(&mut self, task: Task) {
-        match Sequence::new(task, self.shared.shape, self.positions) {
+        let Shared {
+            shape, vocabulary, ..
+        } = self.shared;
+        match Sequence::new(task, *shape, self.positions, &**vocabulary) {
             Ok(sequence) => self.sequences.push(sequence),
             Err((task, refusal)) => {
                 self.shared.emit(
                     &task,
                     Event::Failed {
                         message: refusal.to_string(),
-                        fault: false,
+                        fault: refusal.is_fault(),
                     },
                 );
             }

@@ -6,6 +6,7 @@
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use crate::job::{Endpoint, JobId, State};
+use crate::queue::Share;
 use crate::queue::batch::{
     BatchId, BatchRow, BatchState, FileId, FileRow, LineEnd, Lines, NewBatch, NewFile, NewLine,
 };
@@ -24,7 +25,14 @@ const BATCH: &str = "SELECT id, uid, state, endpoint, input_file, completion_win
 impl Changes<'_> {
     pub(super) fn apply_batch(&self, change: &BatchChange) -> Result<Applied, Refusal> {
         match change {
-            BatchChange::AddFile(file) => Ok(Applied::File(self.add_file(file)?)),
+            BatchChange::AddFile { file, limits } => {
+                let more = Share {
+                    jobs: 0,
+                    bytes: file.bytes,
+                };
+                self.admit(limits, file.uid, more)?;
+                Ok(Applied::File(self.add_file(file)?))
+            }
             BatchChange::RemoveFile(id) => self.remove_file(*id).map(Applied::File),
             BatchChange::Add(batch) => self.add_batch(batch).map(Applied::Batch),
             BatchChange::Refuse { id, errors } => {
@@ -161,12 +169,8 @@ impl Changes<'_> {
         }
         let mut jobs = vec![];
         for (number, line) in (from..).zip(lines) {
-            let job = self.insert(&line.job, &[0; 32])?;
-            self.db
-                .prepare_cached(
-                    "UPDATE job SET batch = ?2, line = ?3, custom_id = ?4 WHERE id = ?1",
-                )?
-                .execute(params![job.0, id.0, integer(number), line.custom_id])?;
+            let place = (id, number, line.custom_id.as_str());
+            let job = self.insert(&line.job, &[0; 32], Some(place))?;
             match &line.refused {
                 None => jobs.push(job),
                 Some(error) => {

@@ -9,10 +9,12 @@ use rusqlite::{Connection, OptionalExtension, params};
 
 use crate::job::{Endpoint, JobId, State};
 
+use super::super::batch::BatchId;
+use super::super::limits::{Limits, Share};
 use super::super::state::{self, Cause, Retention};
-use super::super::store::{Applied, Cancelled, Change, Finished, Woken};
+use super::super::store::{Admission, Applied, Cancelled, Change, Finished, Woken};
 use super::super::{Claimed, Completion, Error, JobRow, NewJob, Submitted};
-use super::reads;
+use super::{reads, transcripts};
 
 /// Pages given back to the file system with each chunk of deleted jobs, so that one commit stays short.
 const VACUUM_PAGES: usize = 256;
@@ -41,7 +43,9 @@ pub(super) struct Changes<'a> {
 impl Changes<'_> {
     pub(super) fn apply(&self, change: &Change) -> Result<Applied, Refusal> {
         match change {
-            Change::Submit { job, max_jobs } => self.submit(job, *max_jobs).map(Applied::Submitted),
+            Change::Submit { job, admission } => {
+                self.submit(job, admission).map(Applied::Submitted)
+            }
             Change::Claim => Ok(Applied::Claimed(self.claim()?)),
             Change::Pause(paused) => {
                 self.db
@@ -51,6 +55,9 @@ impl Changes<'_> {
             }
             Change::Batch(change) => self.apply_batch(change),
             Change::Wake { limit } => Ok(Applied::Woken(self.wake(*limit)?)),
+            Change::Checkpoint { id, part } => {
+                Ok(Applied::Checkpointed(self.checkpoint(*id, part)?))
+            }
             Change::Finish { id, completion } => {
                 Ok(Applied::Finished(self.finish(*id, completion)?))
             }
@@ -63,7 +70,7 @@ impl Changes<'_> {
         }
     }
 
-    fn submit(&self, job: &NewJob, max_jobs: u64) -> Result<Submitted, Refusal> {
+    fn submit(&self, job: &NewJob, admission: &Admission) -> Result<Submitted, Refusal> {
         let hash = state::request_hash(
             job.endpoint,
             &job.body,
@@ -76,36 +83,68 @@ impl Changes<'_> {
         {
             return Ok(Submitted { job, existed: true });
         }
-        let outstanding: u64 = reads::counts(self.db)?
-            .into_iter()
-            .filter(|(state, _)| !state.is_terminal())
-            .map(|(_, jobs)| jobs)
-            .sum();
-        // Requests of batches do not keep others out.
-        let of_batches: i64 = self
-            .db
-            .prepare_cached(
-                "SELECT coalesce(sum(expanded - ended), 0) FROM batch WHERE ended_at_ms IS NULL",
-            )?
-            .query_row([], |row| row.get(0))?;
-        if outstanding.saturating_sub(of_batches.unsigned_abs()) >= max_jobs {
-            return Err(Refusal::Answer(Error::Full { limit: max_jobs }));
+        let more = Share {
+            jobs: 1,
+            bytes: job.body.len() as u64,
+        };
+        self.admit(&admission.limits, job.uid, more)?;
+        let id = self.insert(job, &hash, None)?;
+        let row = self.job(id)?;
+        if job.refuse_late
+            && let (Some(pace), Some(deadline_ms)) = (admission.pace, job.times.deadline_ms)
+        {
+            let ahead = reads::position(self.db, &row)?.unwrap_or(0);
+            let running = reads::count(self.db, State::Running)?;
+            let estimate = pace.of_waiting(ahead, running, job.times, self.now_ms);
+            let late_ms = estimate.finish_ms.saturating_sub(deadline_ms);
+            if late_ms > 0 {
+                let late_s = late_ms.unsigned_abs().div_ceil(1_000);
+                return Err(Refusal::Answer(Error::TooLate { late_s }));
+            }
         }
-        let id = self.insert(job, &hash)?;
         Ok(Submitted {
-            job: self.job(id)?,
+            job: row,
             existed: false,
         })
     }
 
-    /// A queued job.
-    pub(super) fn insert(&self, job: &NewJob, hash: &[u8; 32]) -> Result<JobId, rusqlite::Error> {
+    /// Refuses what would pass a limit.
+    pub(super) fn admit(&self, limits: &Limits, uid: u32, more: Share) -> Result<(), Refusal> {
+        let share = |row: &rusqlite::Row<'_>| {
+            Ok(Share {
+                jobs: row.get::<_, i64>(0)?.unsigned_abs(),
+                bytes: row.get::<_, i64>(1)?.unsigned_abs(),
+            })
+        };
+        let all = self
+            .db
+            .prepare_cached("SELECT coalesce(sum(jobs), 0), coalesce(sum(bytes), 0) FROM share")?
+            .query_row([], share)?;
+        let of_user = self
+            .db
+            .prepare_cached("SELECT jobs, bytes FROM share WHERE uid = ?1")?
+            .query_row([uid], share)
+            .optional()?
+            .unwrap_or_default();
+        match limits.reached(all, of_user, more) {
+            Some(reached) => Err(Refusal::Answer(Error::Full(reached))),
+            None => Ok(()),
+        }
+    }
+
+    /// A queued job, perhaps a request of a batch.
+    pub(super) fn insert(
+        &self,
+        job: &NewJob,
+        hash: &[u8; 32],
+        line: Option<(BatchId, u64, &str)>,
+    ) -> Result<JobId, rusqlite::Error> {
         self.db
             .prepare_cached(
                 "INSERT INTO job(state, endpoint, priority, seed, max_tokens, uid, attached,
                                  idempotency_key, request_blake3, metadata, created_at_ms,
-                                 not_before_ms, deadline_ms, delayed)
-                 VALUES ('queued', ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)",
+                                 not_before_ms, deadline_ms, delayed, bytes, batch, line, custom_id)
+                 VALUES ('queued', ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17)",
             )?
             .execute(params![
                 job.endpoint.path(),
@@ -123,6 +162,10 @@ impl Changes<'_> {
                 job.times
                     .not_before_ms
                     .is_some_and(|time| time > self.now_ms),
+                i64::try_from(job.body.len()).unwrap_or(i64::MAX),
+                line.map(|(batch, ..)| batch.0),
+                line.map(|(_, number, _)| number.cast_signed()),
+                line.map(|(.., custom_id)| custom_id),
             ])?;
         let id = JobId(self.db.last_insert_rowid());
         self.db
@@ -170,10 +213,10 @@ impl Changes<'_> {
             return Ok(None);
         }
         let mut suspect = false;
-        let Some(claimed) = self
+        let Some(mut claimed) = self
             .db
             .prepare_cached(
-                "SELECT id, endpoint, body, seed, max_tokens, created_at_ms, priority, crashes
+                "SELECT id, endpoint, body, seed, max_tokens, created_at_ms, priority, crashes, uid
                  FROM job JOIN request ON job_id = id
                  WHERE id = (SELECT id FROM job INDEXED BY job_ready WHERE state = 'queued' AND delayed = 0
                              AND (deadline_ms IS NULL OR deadline_ms > ?1)
@@ -189,6 +232,8 @@ impl Changes<'_> {
                     seed: row.get::<_, i64>(3)?.cast_unsigned(),
                     max_tokens: row.get(4)?,
                     created_at_ms: row.get(5)?,
+                    uid: row.get(8)?,
+                    transcript: None,
                 })
             })
             .optional()?
@@ -206,6 +251,7 @@ impl Changes<'_> {
                  WHERE id = ?1 AND state = 'queued'",
             )?
             .execute(params![claimed.id.0, self.epoch, self.now_ms, suspect])?;
+        claimed.transcript = transcripts::load(self.db, claimed.id)?;
         Ok(Some(claimed))
     }
 
@@ -271,6 +317,10 @@ impl Changes<'_> {
                  WHERE id = ?1 AND state = 'running' AND lease_epoch = ?2",
             )?
             .execute(params![id.0, self.epoch, at_ms])?;
+        if retried == 1 {
+            // What it generated may be part of the fault.
+            self.forget(id, 0)?;
+        }
         Ok(match retried {
             1 => Finished::Retried { at_ms },
             _ => Finished::TooLate,
@@ -313,8 +363,12 @@ impl Changes<'_> {
                 refused,
             ])?;
         if ended == 1
-            && let Completion::Completed { result, .. } = completion
+            && let Completion::Completed { result, keep, .. } = completion
         {
+            match keep {
+                Some(part) => self.put(id, part)?,
+                None => self.forget(id, 0)?,
+            }
             self.db
                 .prepare_cached("INSERT INTO result(job_id, body) VALUES (?1, ?2)")?
                 .execute(params![id.0, result])?;
@@ -358,7 +412,8 @@ impl Changes<'_> {
             .db
             .prepare_cached(
                 "DELETE FROM job WHERE id = ?1 AND attached AND idempotency_key IS NULL
-                 AND finished_at_ms IS NOT NULL",
+                 AND finished_at_ms IS NOT NULL
+                 AND NOT EXISTS (SELECT 1 FROM transcript WHERE job_id = id)",
             )?
             .execute([id.0])?;
         Ok(deleted == 1)
@@ -368,6 +423,7 @@ impl Changes<'_> {
         let mut statement = self.db.prepare_cached(
             "DELETE FROM job WHERE id IN (SELECT id FROM job
              WHERE attached = ?1 AND finished_at_ms < ?2
+             AND (finished_at_ms < ?4 OR NOT EXISTS (SELECT 1 FROM transcript WHERE job_id = id))
              AND (batch IS NULL OR batch IN (SELECT id FROM batch WHERE ended_at_ms IS NOT NULL))
              LIMIT ?3)",
         )?;
@@ -377,7 +433,8 @@ impl Changes<'_> {
             (false, retention.detached_before_ms),
         ] {
             let left = i64::try_from(limit - purged).unwrap_or(i64::MAX);
-            purged += statement.execute(params![attached, before_ms, left])?;
+            let answers_until_ms = retention.detached_before_ms;
+            purged += statement.execute(params![attached, before_ms, left, answers_until_ms])?;
         }
         if purged > 0 {
             // Each row of this statement is one page given back.

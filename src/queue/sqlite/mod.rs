@@ -14,5 +14,6 @@ mod reads;
 mod recovery;
 mod schema;
 mod sqlite_store;
+mod transcripts;
 
 pub use sqlite_store::SqliteStore;

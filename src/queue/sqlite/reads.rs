@@ -7,9 +7,9 @@ use crate::job::{Endpoint, JobId, State, Usage};
 
 use super::super::batch::{BatchId, BatchRow, FileId, FileRow, LineEnd};
 use super::super::store::JobReader;
-use super::super::{Error, Filter, JobRow, Page, Times};
-use super::batches;
+use super::super::{Error, Filter, JobRow, Page, Times, Transcript};
 use super::fault::Faults;
+use super::{batches, transcripts};
 
 /// Positions are exact up to here; one more means "further back".
 const EXACT_POSITION: u64 = 1_000;
@@ -17,7 +17,7 @@ const EXACT_POSITION: u64 = 1_000;
 /// The columns that [`job_row`] reads, in its order.
 const COLUMNS: &str = "id, state, endpoint, priority, seed, uid, attached, metadata, attempts, \
      created_at_ms, started_at_ms, finished_at_ms, prompt_tokens, completion_tokens, error, \
-     not_before_ms, deadline_ms";
+     not_before_ms, deadline_ms, batch";
 
 /// A connection that only reads.
 pub(super) struct SqliteReader {
@@ -34,6 +34,14 @@ impl JobReader for SqliteReader {
 
     fn list(&mut self, filter: &Filter) -> Result<Vec<JobRow>, Error> {
         list(&self.db, filter).map_err(|e| self.faults.of(e))
+    }
+
+    fn transcript(
+        &mut self,
+        fingerprint: &[u8; 32],
+        uid: u32,
+    ) -> Result<Option<Transcript>, Error> {
+        transcripts::of_completed(&self.db, fingerprint, uid).map_err(|e| self.faults.of(e))
     }
 
     fn counts(&mut self) -> Result<Vec<(State, u64)>, Error> {
@@ -106,8 +114,8 @@ fn get(db: &Connection, id: JobId) -> Result<Option<JobRow>, rusqlite::Error> {
 }
 
 /// Queued jobs before this one, unless it waits for its time. Two ranges of one index, each read no further than
-/// needed.
-fn position(db: &Connection, job: &JobRow) -> Result<Option<u64>, rusqlite::Error> {
+/// needed; beyond that all queued jobs stand for those before it.
+pub(super) fn position(db: &Connection, job: &JobRow) -> Result<Option<u64>, rusqlite::Error> {
     let delayed: bool = db
         .prepare_cached("SELECT delayed FROM job WHERE id = ?1")?
         .query_row([job.id.0], |row| row.get(0))?;
@@ -126,7 +134,12 @@ fn position(db: &Connection, job: &JobRow) -> Result<Option<u64>, rusqlite::Erro
             params![job.priority, job.id.0, EXACT_POSITION as i64 + 1],
             |row| row.get(0),
         )?;
-    Ok(Some(before.unsigned_abs().min(EXACT_POSITION + 1)))
+    let before = before.unsigned_abs();
+    if before <= EXACT_POSITION {
+        return Ok(Some(before));
+    }
+    let queued = count(db, State::Queued)?;
+    Ok(Some(queued.max(EXACT_POSITION + 2) - 1))
 }
 
 fn list(db: &Connection, filter: &Filter) -> Result<Vec<JobRow>, rusqlite::Error> {
@@ -154,6 +167,13 @@ fn list(db: &Connection, filter: &Filter) -> Result<Vec<JobRow>, rusqlite::Error
             job_row,
         )?
         .collect()
+}
+
+/// Jobs in one state.
+pub(super) fn count(db: &Connection, state: State) -> Result<u64, rusqlite::Error> {
+    db.prepare_cached("SELECT jobs FROM tally WHERE state = ?1")?
+        .query_row([state.as_str()], |row| row.get::<_, i64>(0))
+        .map(i64::unsigned_abs)
 }
 
 /// Jobs by state, in the order of [`State::ALL`].
@@ -205,6 +225,7 @@ fn job_row(row: &Row<'_>) -> Result<JobRow, rusqlite::Error> {
             deadline_ms: row.get(16)?,
         },
         position: None,
+        batch: row.get::<_, Option<i64>>(17)?.map(BatchId),
     })
 }
 

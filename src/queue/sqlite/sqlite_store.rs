@@ -168,8 +168,8 @@ impl JobStore for SqliteStore {
 mod tests {
     use crate::job::Endpoint;
 
-    use super::super::super::store::Finished;
-    use super::super::super::{Completion, NewJob, Times};
+    use super::super::super::store::{Admission, Finished};
+    use super::super::super::{Completion, Limits, NewJob, Times};
     use super::*;
 
     fn submit(body: usize) -> Change {
@@ -185,8 +185,16 @@ mod tests {
             metadata: None,
             created_at_ms: 0,
             times: Times::default(),
+            refuse_late: false,
         };
-        Change::Submit { job, max_jobs: 100 }
+        let limits = Limits {
+            max_jobs: 100,
+            max_bytes: None,
+            max_jobs_per_user: None,
+            max_bytes_per_user: None,
+        };
+        let admission = Admission { limits, pace: None };
+        Change::Submit { job, admission }
     }
 
     /// A disk with no more room than the database has now is what a page limit looks like to SQLite.
@@ -214,6 +222,7 @@ mod tests {
         let big = Completion::Completed {
             result: vec![b' '; 100_000],
             usage: Default::default(),
+            keep: None,
         };
         let finish = Change::Finish {
             id: JobId(1),

@@ -3,11 +3,17 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
 
 use crate::job::{Event, JobId, SequenceEvent, Spec};
 use crate::protocol::ResponseMeta;
+use crate::queue::Part;
 
 use super::assembly::{Assembly, End, Step};
+use super::checkpoint::Checkpoint;
+
+/// Jobs that wait for an equal one at most.
+const MAX_HELD: usize = 1_024;
 
 /// A job that the engine works on.
 #[derive(Debug)]
@@ -18,6 +24,9 @@ pub(super) struct RunningJob {
     cancelled: Arc<AtomicBool>,
     /// A user cancelled it: the queue knows, and nothing is to be published or queued again.
     by_user: bool,
+    checkpoint: Checkpoint,
+    /// Whether it may answer for equal ones.
+    reuse: bool,
 }
 
 /// All of them, and how far the daemon is on its way out.
@@ -26,6 +35,10 @@ pub(super) struct Running {
     jobs: HashMap<JobId, RunningJob>,
     /// Jobs whose end is being written to the queue.
     publishing: usize,
+    /// The fingerprints of those that may answer for equal ones.
+    ending: Vec<[u8; 32]>,
+    /// Claimed jobs that wait for the end of an equal one, by its fingerprint. They go back to the queue then.
+    held: Vec<(JobId, [u8; 32])>,
     /// Cancelled between their claim and their registration.
     cancelled_early: Vec<JobId>,
     /// Stopped by us before they were done: to be queued again.
@@ -44,13 +57,18 @@ pub(super) struct EndedJob {
     pub(super) end: End,
     /// Stopped by us before it was done: it is queued again.
     pub(super) unfinished: bool,
+    /// What was generated since the last checkpoint.
+    pub(super) rest: Option<Part>,
+    pub(super) fingerprint: [u8; 32],
+    /// Whether it may answer for equal ones.
+    pub(super) reuse: bool,
 }
 
 impl Running {
     /// Whether the next job may be claimed, with `slots` in the engine. A job with more sequences than free
     /// slots is claimed too: the engine takes them one by one.
     pub(super) fn may_claim(&self, slots: usize) -> bool {
-        self.no_more_claims || self.sequences() < slots
+        self.no_more_claims || self.sequences() < slots && self.held.len() < MAX_HELD
     }
 
     fn sequences(&self) -> usize {
@@ -64,7 +82,13 @@ impl Running {
 
     /// Takes over a claimed job. The flag stops its sequences; it is set already when the job was cancelled
     /// or everything was stopped since the claim.
-    pub(super) fn register(&mut self, spec: Arc<Spec>, meta: ResponseMeta) -> Arc<AtomicBool> {
+    pub(super) fn register(
+        &mut self,
+        spec: Arc<Spec>,
+        meta: ResponseMeta,
+        checkpoint: Checkpoint,
+        reuse: bool,
+    ) -> Arc<AtomicBool> {
         let by_user = self.cancelled_early.contains(&meta.job);
         let cancelled = Arc::new(AtomicBool::new(by_user || self.all_stopped));
         let assembly = Assembly::new(spec.sequences.len());
@@ -77,9 +101,54 @@ impl Running {
                 assembly,
                 cancelled: Arc::clone(&cancelled),
                 by_user,
+                checkpoint,
+                reuse,
             },
         );
         cancelled
+    }
+
+    /// Holds a claimed job back, if an equal one runs that may answer for it.
+    pub(super) fn waits_for_equal(&mut self, id: JobId, fingerprint: &[u8; 32]) -> bool {
+        let runs = |job: &RunningJob| job.reuse && job.checkpoint.fingerprint() == fingerprint;
+        let waits = self.ending.contains(fingerprint) || self.jobs.values().any(runs);
+        if waits && !self.cancelled_early.contains(&id) {
+            self.held.push((id, *fingerprint));
+        }
+        waits
+    }
+
+    /// Takes note of what a job generated, now or in an earlier run. Returns the part of it that is to be stored, if it
+    /// is time, after `every` tokens of each sequence (0: never); then [`Running::handed_over`] is to follow.
+    pub(super) fn note(
+        &mut self,
+        event: &Arc<SequenceEvent>,
+        is_repeated: bool,
+        every: u32,
+        now: Instant,
+    ) -> Option<Part> {
+        let job = self.jobs.get_mut(&event.job)?;
+        if every == 0 || matches!(event.event, Event::Failed { .. } | Event::Stopped) {
+            return None;
+        }
+        if is_repeated {
+            job.checkpoint.repeat(Arc::clone(event));
+            return None;
+        }
+        job.checkpoint.note(Arc::clone(event));
+        // The last one is stored with the result, or not at all.
+        let ends = matches!(event.event, Event::Finished { .. }) && job.assembly.running() == 1;
+        let after = job.spec.sequences.len() * every as usize;
+        if ends || !job.checkpoint.is_due(after, now) {
+            return None;
+        }
+        job.checkpoint.part()
+    }
+
+    pub(super) fn handed_over(&mut self, id: JobId, taken: bool, now: Instant) {
+        if let Some(job) = self.jobs.get_mut(&id) {
+            job.checkpoint.handed_over(taken, now);
+        }
     }
 
     /// A user cancelled a job: its sequences stop at the next token.
@@ -89,7 +158,13 @@ impl Running {
                 job.by_user = true;
                 job.cancelled.store(true, Ordering::Relaxed);
             }
-            None => self.cancelled_early.push(id),
+            None => {
+                let held = self.held.len();
+                self.held.retain(|(held, _)| *held != id);
+                if self.held.len() == held {
+                    self.cancelled_early.push(id);
+                }
+            }
         }
     }
 
@@ -110,18 +185,31 @@ impl Running {
                     self.unfinished.push(event.job);
                 }
                 self.publishing += 1;
+                let fingerprint = *job.checkpoint.fingerprint();
+                if job.reuse {
+                    self.ending.push(fingerprint);
+                }
                 Some(EndedJob {
                     spec: job.spec,
                     meta: job.meta,
+                    rest: job.checkpoint.part().filter(|_| unfinished),
                     end,
                     unfinished,
+                    fingerprint,
+                    reuse: job.reuse,
                 })
             }
         }
     }
 
-    pub(super) fn published(&mut self) {
+    /// The end of a job with this fingerprint is written. Returns the jobs that waited for it.
+    pub(super) fn published(&mut self, fingerprint: &[u8; 32]) -> Vec<JobId> {
         self.publishing = self.publishing.saturating_sub(1);
+        if let Some(place) = self.ending.iter().position(|ending| ending == fingerprint) {
+            self.ending.swap_remove(place);
+        }
+        let released = self.held.extract_if(.., |(_, held)| held == fingerprint);
+        released.map(|(id, _)| id).collect()
     }
 
     pub(super) fn stop_claims(&mut self) {
@@ -141,9 +229,9 @@ impl Running {
         self.claims_ended && self.jobs.is_empty() && self.publishing == 0
     }
 
-    /// A job whose end could not be written: it is queued again.
-    pub(super) fn give_back(&mut self, id: JobId) {
-        self.unfinished.push(id);
+    /// Jobs that are to be queued again: their end could not be written, or they did not run after all.
+    pub(super) fn give_back(&mut self, ids: impl IntoIterator<Item = JobId>) {
+        self.unfinished.extend(ids);
     }
 
     /// Stops all sequences; their jobs are unfinished. A job that is registered later stops at once:
@@ -156,9 +244,10 @@ impl Running {
         }
     }
 
-    /// Jobs to be queued again: stopped ones, and any whose sequences never told their end.
+    /// Jobs to be queued again: stopped ones, those that wait for them, and any whose sequences never told their end.
     pub(super) fn take_unfinished(&mut self) -> Vec<JobId> {
         let mut unfinished = std::mem::take(&mut self.unfinished);
+        unfinished.extend(self.held.drain(..).map(|(id, _)| id));
         unfinished.extend(
             self.jobs
                 .drain()
@@ -176,145 +265,4 @@ pub(super) fn is_output(event: &Event) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
-    use crate::job::{Endpoint, FinishReason, SamplingParams, Sequence};
-
-    use super::*;
-
-    fn meta(id: i64) -> ResponseMeta {
-        ResponseMeta {
-            job: JobId(id),
-            endpoint: Endpoint::Completions,
-            created: 0,
-        }
-    }
-
-    fn spec(sequences: usize) -> Arc<Spec> {
-        let params = SamplingParams {
-            max_tokens: 1,
-            temperature: 0.0,
-            top_k: 0,
-            top_p: 1.0,
-            seed: 0,
-            stop: Vec::new(),
-            ignore_eos: false,
-            logprobs: None,
-            shaping: crate::job::Shaping::default(),
-        };
-        Arc::new(Spec {
-            sequences: vec![Sequence { prompt: vec![1] }; sequences],
-            params,
-            echo: false,
-            return_token_ids: false,
-            warnings: Vec::new(),
-        })
-    }
-
-    fn event(job: i64, sequence: usize, event: Event) -> SequenceEvent {
-        SequenceEvent {
-            job: JobId(job),
-            sequence,
-            event,
-        }
-    }
-
-    fn finished() -> Event {
-        Event::Finished {
-            reason: FinishReason::Stop,
-            text: String::new(),
-        }
-    }
-
-    #[test]
-    fn slots_are_counted_in_sequences() {
-        let mut running = Running::default();
-        running.register(spec(3), meta(1));
-        assert!(running.may_claim(4));
-        assert!(!running.may_claim(3));
-        assert!(running.apply(&event(1, 2, finished())).is_none());
-        assert!(
-            running.may_claim(3),
-            "a slot is free as soon as its sequence is over"
-        );
-        running.register(spec(9), meta(2));
-        assert!(!running.may_claim(4));
-        running.stop_claims();
-        assert!(
-            running.may_claim(4),
-            "who waits for a slot must see that claims are over"
-        );
-    }
-
-    #[test]
-    fn the_daemon_is_idle_when_the_last_job_is_published() {
-        let mut running = Running::default();
-        running.register(spec(1), meta(1));
-        running.claims_ended();
-        assert!(!running.is_idle());
-        assert!(running.apply(&event(1, 0, finished())).is_some());
-        assert!(!running.is_idle());
-        running.published();
-        assert!(running.is_idle());
-        assert!(
-            running.apply(&event(1, 0, finished())).is_none(),
-            "late events are ignored"
-        );
-    }
-
-    #[test]
-    fn a_failing_sequence_stops_its_neighbours() {
-        let mut running = Running::default();
-        let flag = running.register(spec(2), meta(1));
-        let failure = Event::Failed {
-            message: "broken".to_owned(),
-            fault: false,
-        };
-        assert!(running.apply(&event(1, 0, failure)).is_none());
-        assert!(flag.load(Ordering::Relaxed));
-        let ended = running.apply(&event(1, 1, Event::Stopped)).unwrap();
-        assert_eq!(
-            ended.end,
-            End::Failed {
-                error: "broken".to_owned(),
-                fault: false,
-            }
-        );
-        assert_eq!(running.take_unfinished(), []);
-    }
-
-    #[test]
-    fn only_jobs_that_we_stopped_are_unfinished() {
-        let mut running = Running::default();
-        for id in 1..=4 {
-            running.register(spec(1), meta(id));
-        }
-        running.cancel(JobId(1));
-        running.stop_all();
-        assert!(running.apply(&event(1, 0, Event::Stopped)).is_some());
-        assert!(running.apply(&event(3, 0, Event::Stopped)).is_some());
-        // The engine finished this one before it saw the flag.
-        assert!(running.apply(&event(2, 0, finished())).is_some());
-        assert_eq!(running.take_unfinished(), [JobId(3), JobId(4)]);
-    }
-
-    #[test]
-    fn a_job_that_is_registered_after_the_stop_stops_too() {
-        let mut running = Running::default();
-        running.stop_all();
-        assert!(running.register(spec(1), meta(1)).load(Ordering::Relaxed));
-        assert!(running.apply(&event(1, 0, Event::Stopped)).is_some());
-        assert_eq!(running.take_unfinished(), [JobId(1)]);
-    }
-
-    #[test]
-    fn a_cancellation_may_come_before_the_job_is_registered() {
-        let mut running = Running::default();
-        running.before_claim();
-        running.cancel(JobId(5));
-        assert!(running.register(spec(1), meta(5)).load(Ordering::Relaxed));
-        // A cancellation that came too late is forgotten with the next claim.
-        running.cancel(JobId(6));
-        running.before_claim();
-        assert!(!running.register(spec(1), meta(6)).load(Ordering::Relaxed));
-    }
-}
+mod tests;
