@@ -12,6 +12,7 @@
 #[global_allocator]
 static METER: support::meter::Meter = support::meter::Meter;
 
+mod api_admission;
 mod api_batches;
 mod api_completions;
 mod api_jobs;

@@ -32,6 +32,7 @@ mod run_chat;
 mod run_report;
 mod run_session;
 mod sampling;
+mod schedule;
 mod settings;
 mod sse;
 mod status;

@@ -11,10 +11,12 @@ use rand::TryRng;
 use serde_json::Value;
 
 use crate::job::State;
+use crate::protocol::JobRequest;
 
 use super::interrupt::Interrupt;
 use super::reconnect::Link;
 use super::sampling::Sampling;
+use super::schedule::Schedule;
 use super::watch::{self, Viewer};
 use super::wire::{self, Job};
 use super::{Error, render};
@@ -24,6 +26,7 @@ use super::{Error, render};
   woollyctl submit \"The capital of France is\" --max-tokens 8
   woollyctl submit --chat --stream \"Tell me a story about a sheep.\"
   woollyctl submit --file a.txt --file b.txt --detach
+  woollyctl submit --file long.txt --detach --not-before 8h --deadline 1d --refuse-late
   echo \"Once upon a time\" | woollyctl submit --temperature 0")]
 pub(super) struct Submit {
     /// The prompt; read from standard input when it is missing and no --file is given
@@ -43,6 +46,9 @@ pub(super) struct Submit {
     stream: bool,
 
     #[command(flatten)]
+    schedule: Schedule,
+
+    #[command(flatten)]
     sampling: Sampling,
 }
 
@@ -54,23 +60,24 @@ struct Prompt {
 
 pub(super) async fn run(link: &Link, args: Submit, json: bool) -> Result<(), Error> {
     let prompts = prompts(args.prompt, &args.file)?;
+    let now_s = render::now();
+    let request = |prompt: &Prompt| {
+        let mut request = wire::request(&prompt.text, &args.sampling);
+        args.schedule.put_into(&mut request, now_s);
+        request
+    };
+    let requests: Vec<JobRequest> = prompts.iter().map(request).collect();
     if args.detach {
-        detached(link, &prompts, &args.sampling, json).await
+        detached(link, &requests, json).await
     } else {
-        attached(link, &prompts, &args.sampling, args.stream, json).await
+        attached(link, &prompts, &requests, args.stream, json).await
     }
 }
 
 /// Every id is printed as soon as its job is accepted: it runs whatever becomes of the next one.
-async fn detached(
-    link: &Link,
-    prompts: &[Prompt],
-    sampling: &Sampling,
-    json: bool,
-) -> Result<(), Error> {
-    for prompt in prompts {
-        let request = wire::request(&prompt.text, sampling);
-        let job = link.submit(&request, &random_key()?).await?;
+async fn detached(link: &Link, requests: &[JobRequest], json: bool) -> Result<(), Error> {
+    for request in requests {
+        let job = link.submit(request, &random_key()?).await?;
         let mut out = io::stdout().lock();
         if json {
             render::json_line(&mut out, &job.raw)?;
@@ -85,14 +92,14 @@ async fn detached(
 async fn attached(
     link: &Link,
     prompts: &[Prompt],
-    sampling: &Sampling,
+    requests: &[JobRequest],
     stream: bool,
     json: bool,
 ) -> Result<(), Error> {
     let mut interrupt = Interrupt::install()?;
     let mut jobs = Vec::new();
     let mut ended = 0;
-    let waited = match submit_all(link, prompts, sampling, &mut interrupt, &mut jobs).await {
+    let waited = match submit_all(link, requests, &mut interrupt, &mut jobs).await {
         Err(error) => Err(error),
         Ok(()) => {
             let names = prompts.iter().map(|prompt| prompt.name.as_str());
@@ -125,18 +132,17 @@ async fn attached(
 /// Fills `jobs`, also when it fails.
 async fn submit_all(
     link: &Link,
-    prompts: &[Prompt],
-    sampling: &Sampling,
+    requests: &[JobRequest],
     interrupt: &mut Interrupt,
     jobs: &mut Vec<Job>,
 ) -> Result<(), Error> {
-    for prompt in prompts {
-        let (request, key) = (wire::request(&prompt.text, sampling), random_key()?);
+    for request in requests {
+        let key = random_key()?;
         let job = tokio::select! {
-            job = link.submit(&request, &key) => job?,
+            job = link.submit(request, &key) => job?,
             () = interrupt.wait() => {
                 // The request may have arrived although its answer has not: the same key finds that job.
-                jobs.extend(link.submit_once(&request, &key).await);
+                jobs.extend(link.submit_once(request, &key).await);
                 return Err(Error::Interrupted);
             }
         };
