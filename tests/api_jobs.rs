@@ -71,6 +71,37 @@ fn a_paused_queue_accepts_jobs_and_starts_none_until_it_is_resumed() {
     daemon.stop();
 }
 
+#[test]
+fn a_drained_queue_takes_nothing_in_and_runs_what_it_has() {
+    use crate::support::cli::{ctl, say};
+    let home = Home::new(LONG);
+    let daemon = home.start();
+    let client = daemon.client();
+    let running = submit(&client, &endless());
+    let socket = home.socket();
+    let drained = say(ctl(&socket, &["queue", "drain"])).ends_with(0);
+    assert_eq!(drained.out, "no new jobs are taken in\n");
+    let refused = client.post("/v1/jobs", &job("late"));
+    assert_eq!(refused.header("retry-after"), Some("5"));
+    assert_eq!(refused.expect(503)["error"]["code"], "draining");
+    client
+        .post("/v1/completions", &job("late")["body"])
+        .expect(503);
+    daemon.kill();
+    let daemon = home.start();
+    let client = daemon.client();
+    assert_eq!(client.get("/health").expect(200)["draining"], true);
+    client
+        .send("POST", &format!("/v1/jobs/{running}/cancel"), &[], b"")
+        .expect(200);
+    let waited = say(ctl(&socket, &["queue", "drain", "--wait", "--json"])).ends_with(0);
+    let answer: Value = serde_json::from_str(&waited.out).unwrap();
+    assert_eq!(answer, json!({"object": "queue", "paused": false, "draining": true}));
+    say(ctl(&socket, &["queue", "resume"])).ends_with(0);
+    assert_eq!(wait(&client, &submit(&client, &job("late")))["status"], "completed");
+    daemon.stop();
+}
+
 /// The ids and data of a job's events, from after `last` on, at most so many.
 fn events(client: &Client, id: &str, last: Option<&str>, most: usize) -> Vec<(String, String)> {
     use std::io::{BufRead, BufReader};

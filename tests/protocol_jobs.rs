@@ -288,10 +288,12 @@ fn models_and_health_bodies() {
         reason: Some("converting".to_owned()),
         progress_percent: Some(50),
         paused: false,
+        draining: true,
+        open_batches: 2,
         model: None,
         jobs: [("queued".to_owned(), 3)].into(),
     };
-    let expected = json!({"status": "warming", "reason": "converting", "progress_percent": 50, "paused": false, "jobs": {"queued": 3}});
+    let expected = json!({"status": "warming", "reason": "converting", "progress_percent": 50, "paused": false, "draining": true, "open_batches": 2, "jobs": {"queued": 3}});
     assert_eq!(serde_json::to_value(&health).unwrap(), expected);
     assert_eq!(
         (HealthStatus::Ok.code(), HealthStatus::Draining.code()),

@@ -5,9 +5,10 @@ use std::path::Path;
 
 use proptest::prelude::*;
 use woolly::job::{Endpoint, JobId, State, Usage};
+use woolly::queue::batch::{FileId, NewBatch};
 use woolly::queue::pace::Pace;
 use woolly::queue::{
-    Admission, Applied, Blame, Change, Completion, Error, Filter, Finished, JobRow, JobStore,
+    Admission, Applied, BatchChange, Blame, Change, Completion, Error, Filter, Finished, Flow, JobRow, JobStore,
     Limits, NewJob, Part, Retention, SqliteStore, Times, Woken,
 };
 
@@ -19,6 +20,7 @@ use crate::support::queue_oracle::Oracle;
 
 conformance! {
     a_paused_queue_starts_nothing
+    a_drained_queue_takes_nothing_in
     a_job_waits_for_its_time
     what_is_not_done_by_its_deadline_expires
     a_fault_of_ours_is_tried_again_after_a_pause
@@ -586,15 +588,41 @@ fn at(name: &str, not_before_ms: Option<i64>, deadline_ms: Option<i64>) -> NewJo
 fn a_paused_queue_starts_nothing(disk: &dyn Disk) {
     let mut store = disk.open();
     let id = store.accept(detached("a"));
-    assert_eq!(store.one(Change::Pause(true), 0), Ok(Applied::Paused(true)));
+    let paused = Change::SetFlow(Flow::Paused);
+    assert_eq!(store.one(paused, 0), Ok(Applied::Flow(Flow::Paused)));
     assert_eq!(store.claim(0), None);
     drop(store);
     let mut store = disk.open();
-    assert_eq!(store.reader().unwrap().paused(), Ok(true));
+    assert_eq!(store.reader().unwrap().flow(), Ok(Flow::Paused));
     assert_eq!(store.claim(0), None);
     assert_eq!(row(&*store, id).position, Some(0));
-    store.one(Change::Pause(false), 0).unwrap();
+    store.one(Change::SetFlow(Flow::Open), 0).unwrap();
     assert_eq!(store.claim(0).unwrap().id, id);
+}
+
+fn a_drained_queue_takes_nothing_in(disk: &dyn Disk) {
+    let mut store = disk.open();
+    let id = store.accept(keyed(detached("a"), "k"));
+    store.one(Change::SetFlow(Flow::Draining), 0).unwrap();
+    drop(store);
+    let mut store = disk.open();
+    assert_eq!(store.submit(detached("b")), Err(Error::Draining));
+    assert!(store.submit(keyed(detached("a"), "k")).unwrap().existed);
+    let batch = NewBatch {
+        uid: 7,
+        endpoint: Endpoint::Completions,
+        input_file: FileId(1),
+        completion_window: "24h".to_owned(),
+        priority: 0,
+        metadata: None,
+        deadline_ms: 9,
+    };
+    let add = Change::Batch(BatchChange::Add(batch));
+    assert_eq!(store.one(add, 0), Err(Error::Draining));
+    assert_eq!(store.claim(0).unwrap().id, id);
+    assert!(store.finish(id, completed("yes"), 0));
+    store.one(Change::SetFlow(Flow::Open), 0).unwrap();
+    store.accept(detached("b"));
 }
 
 fn a_job_waits_for_its_time(disk: &dyn Disk) {
@@ -863,7 +891,8 @@ fn change() -> impl Strategy<Value = Option<Change>> {
     prop_oneof![
         6 => submit.prop_map(Some),
         5 => Just(Some(Change::Claim)),
-        1 => prop::bool::weighted(0.2).prop_map(|paused| Some(Change::Pause(paused))),
+        1 => prop_oneof![8 => Just(Flow::Open), 1 => Just(Flow::Paused), 1 => Just(Flow::Draining)]
+            .prop_map(|flow| Some(Change::SetFlow(flow))),
         2 => (1..4_usize).prop_map(|limit| Some(Change::Wake { limit })),
         4 => finish.prop_map(Some),
         4 => checkpoint.prop_map(Some),

@@ -152,6 +152,9 @@ impl From<queue::Error> for Refusal {
         use queue::Error;
         let message = error.to_string();
         match error {
+            Error::Draining => Refusal::new(ErrorKind::Unavailable, message)
+                .code("draining")
+                .retry(Retry::AfterSeconds(RETRY_DRAINING_S)),
             Error::TooLate { .. } => {
                 Refusal::bad_field("deadline", message).code("deadline_too_soon")
             }

@@ -14,6 +14,8 @@ const EVERY: Duration = Duration::from_secs(5);
 #[derive(Debug)]
 pub(super) struct Checkpoint {
     fingerprint: [u8; 32],
+    /// Events of one part; 0: nothing is stored.
+    every: usize,
     /// The number of the next part.
     next: u32,
     /// What goes into it.
@@ -25,9 +27,10 @@ pub(super) struct Checkpoint {
 }
 
 impl Checkpoint {
-    pub(super) fn new(fingerprint: [u8; 32], now: Instant) -> Self {
+    pub(super) fn new(fingerprint: [u8; 32], every: usize, now: Instant) -> Self {
         Checkpoint {
             fingerprint,
+            every,
             next: 0,
             events: Vec::new(),
             fresh: 0,
@@ -42,17 +45,21 @@ impl Checkpoint {
     /// Something that an earlier run stored. The first part of this run takes the place of all of that one's, because
     /// where they were cut off is not where it goes on.
     pub(super) fn repeat(&mut self, event: Arc<SequenceEvent>) {
-        self.events.push(event);
+        if self.every > 0 {
+            self.events.push(event);
+        }
     }
 
     pub(super) fn note(&mut self, event: Arc<SequenceEvent>) {
-        self.events.push(event);
-        self.fresh += 1;
+        if self.every > 0 {
+            self.events.push(event);
+            self.fresh += 1;
+        }
     }
 
     /// Whether the next part is to be stored: after so many events, or some time.
-    pub(super) fn is_due(&self, after: usize, now: Instant) -> bool {
-        self.fresh > 0 && (self.fresh >= after || now.duration_since(self.at) >= EVERY)
+    pub(super) fn is_due(&self, now: Instant) -> bool {
+        self.fresh > 0 && (self.fresh >= self.every || now.duration_since(self.at) >= EVERY)
     }
 
     /// The next part, if there is anything new.
@@ -103,28 +110,28 @@ mod tests {
     #[test]
     fn parts_follow_each_other() {
         let start = Instant::now();
-        let mut checkpoint = Checkpoint::new([7; 32], start);
+        let mut checkpoint = Checkpoint::new([7; 32], 2, start);
         assert_eq!(checkpoint.part(), None);
         checkpoint.note(event(1));
-        assert!(!checkpoint.is_due(2, start));
+        assert!(!checkpoint.is_due(start));
         checkpoint.note(event(2));
-        assert!(checkpoint.is_due(2, start));
+        assert!(checkpoint.is_due(start));
         assert_eq!(ids(&checkpoint), (0, vec![1, 2]));
         checkpoint.handed_over(true, start);
-        assert!(checkpoint.part().is_none() && !checkpoint.is_due(0, start + EVERY));
+        assert!(checkpoint.part().is_none() && !checkpoint.is_due(start + EVERY));
         checkpoint.note(event(3));
-        assert!(!checkpoint.is_due(2, start + EVERY / 2));
-        assert!(checkpoint.is_due(2, start + EVERY));
+        assert!(!checkpoint.is_due(start + EVERY / 2));
+        assert!(checkpoint.is_due(start + EVERY));
         assert_eq!(ids(&checkpoint), (1, vec![3]));
     }
 
     #[test]
     fn what_was_not_taken_is_part_of_the_next_try() {
         let now = Instant::now();
-        let mut checkpoint = Checkpoint::new([7; 32], now);
+        let mut checkpoint = Checkpoint::new([7; 32], 1, now);
         checkpoint.note(event(1));
         checkpoint.handed_over(false, now);
-        assert!(!checkpoint.is_due(1, now));
+        assert!(!checkpoint.is_due(now));
         checkpoint.note(event(2));
         assert_eq!(ids(&checkpoint), (0, vec![1, 2]));
     }
@@ -132,10 +139,19 @@ mod tests {
     #[test]
     fn who_goes_on_stores_all_anew_with_what_comes() {
         let now = Instant::now();
-        let mut checkpoint = Checkpoint::new([7; 32], now);
+        let mut checkpoint = Checkpoint::new([7; 32], 1, now);
         checkpoint.repeat(event(1));
-        assert!(checkpoint.part().is_none() && !checkpoint.is_due(1, now + EVERY));
+        assert!(checkpoint.part().is_none() && !checkpoint.is_due(now + EVERY));
         checkpoint.note(event(2));
         assert_eq!(ids(&checkpoint), (0, vec![1, 2]));
+    }
+
+    #[test]
+    fn a_part_of_nothing_is_never_due() {
+        let now = Instant::now();
+        let mut checkpoint = Checkpoint::new([7; 32], 0, now);
+        checkpoint.repeat(event(1));
+        checkpoint.note(event(2));
+        assert!(!checkpoint.is_due(now + EVERY) && checkpoint.part().is_none());
     }
 }

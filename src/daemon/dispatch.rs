@@ -89,6 +89,7 @@ impl Dispatch {
             max_tokens,
             created_at_ms,
             uid,
+            dies_with_its_connection,
             transcript,
         } = claimed;
         let resolved = Resolved { seed, max_tokens };
@@ -130,7 +131,12 @@ impl Dispatch {
             None => self.of_earlier_run(&spec, id, &fingerprint, transcript),
         };
         tracing::debug!(job = %id, sequences = spec.sequences.len(), events = known.len(), "job starts");
-        let checkpoint = Checkpoint::new(fingerprint, Instant::now());
+        // Nobody goes on with what dies with its connection: to store it would be in vain.
+        let every = match dies_with_its_connection {
+            true => 0,
+            false => self.checkpoint_tokens as usize * spec.sequences.len(),
+        };
+        let checkpoint = Checkpoint::new(fingerprint, every, Instant::now());
         let cancelled = self
             .lock()
             .register(Arc::clone(&spec), meta, checkpoint, reuse);
@@ -209,7 +215,7 @@ impl Dispatch {
         let now = Instant::now();
         let (part, ended) = {
             let mut running = self.lock();
-            let part = running.note(&event, is_repeated, self.checkpoint_tokens, now);
+            let part = running.note(&event, is_repeated, now);
             (part, running.apply(&event))
         };
         if let Some(part) = part {

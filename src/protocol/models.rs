@@ -80,6 +80,12 @@ pub struct Health {
     /// No further jobs start until the queue is resumed.
     #[serde(default)]
     pub paused: bool,
+    /// No new jobs are taken in until the queue is resumed.
+    #[serde(default)]
+    pub draining: bool,
+    /// Batches that have not ended.
+    #[serde(default)]
+    pub open_batches: u64,
     /// Jobs by state.
     pub jobs: BTreeMap<String, u64>,
 }

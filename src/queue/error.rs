@@ -8,6 +8,9 @@ pub enum Error {
     /// 429
     #[error("the queue is full: {0}")]
     Full(Reached),
+    /// 503
+    #[error("the queue is being drained and takes no new work")]
+    Draining,
     /// 400
     #[error(
         "the job would be done about {late_s} s after its deadline, and refuse_late does not allow that"

@@ -21,7 +21,7 @@ use super::state::Blame;
 use super::store::{Admission, Applied, BatchChange, Change, Finished, JobReader, JobStore};
 use super::writer::{GROUP, Request, Writer, now_ms};
 use super::{
-    Claimed, Completion, Error, Filter, JobRow, Limits, LiveLog, NewJob, Part, SqliteStore,
+    Claimed, Completion, Error, Filter, Flow, JobRow, Limits, LiveLog, NewJob, Part, SqliteStore,
     Submitted,
 };
 
@@ -219,14 +219,14 @@ impl Queue {
         if row.state != State::Queued {
             return Ok(None);
         }
-        let read = |reader: &mut dyn JobReader| Ok((reader.paused()?, reader.counts()?));
-        let (paused, counts) = self.read(read).await?;
+        let read = |reader: &mut dyn JobReader| Ok((reader.flow()?, reader.counts()?));
+        let (flow, counts) = self.read(read).await?;
         let is_running = |(state, _): &&(State, u64)| *state == State::Running;
         let running = counts.iter().find(is_running).map_or(0, |(_, jobs)| *jobs);
         // Without a place it waits for its time.
         let ahead = row.position.unwrap_or(0);
         let estimate = pace.of_waiting(ahead, running, row.times, now_ms);
-        Ok(Some(estimate).filter(|_| !paused))
+        Ok(Some(estimate).filter(|_| flow != Flow::Paused))
     }
 
     /// Publishes the end of a running job in one transaction, or puts it back for another try. After [`Error::NoSpace`] the job is still running and
@@ -295,10 +295,10 @@ impl Queue {
             .unwrap_or_else(|_| Err(shared.gone()))
     }
 
-    /// No job starts while it is paused, not even in the next daemon.
-    pub async fn pause(&self, paused: bool) -> Result<(), Error> {
+    /// Holds also for the next daemon.
+    pub async fn set_flow(&self, flow: Flow) -> Result<(), Error> {
         let (answer, receiver) = async_channel::bounded(1);
-        self.send(Request::Change(Box::new(Change::Pause(paused)), answer))
+        self.send(Request::Change(Box::new(Change::SetFlow(flow)), answer))
             .await?;
         self.answer(receiver.recv().await).map(|_| ())
     }

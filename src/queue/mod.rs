@@ -34,7 +34,7 @@ pub use handle::Queue;
 pub use limits::{Limits, Reached, Share};
 pub use live::{LiveLog, Subscription};
 pub use row::{
-    Claimed, Completion, Filter, JobRow, NewJob, Page, Part, Submitted, Times, Transcript,
+    Claimed, Completion, Filter, Flow, JobRow, NewJob, Page, Part, Submitted, Times, Transcript,
 };
 pub use sqlite::SqliteStore;
 pub use state::{Blame, Retention};

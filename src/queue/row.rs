@@ -29,6 +29,17 @@ pub struct NewJob {
     pub refuse_late: bool,
 }
 
+/// Whether jobs are taken in, and started. It outlives the daemon.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Flow {
+    #[default]
+    Open,
+    /// None is started.
+    Paused,
+    /// No new one is taken in; those that are there run.
+    Draining,
+}
+
 /// When a job may run, in Unix milliseconds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Times {
@@ -93,6 +104,8 @@ pub struct Claimed {
     pub created_at_ms: i64,
     /// Of the submitter.
     pub uid: u32,
+    /// No daemon after this one will run it.
+    pub dies_with_its_connection: bool,
     /// What an earlier run generated.
     pub transcript: Option<Transcript>,
 }

@@ -12,13 +12,13 @@ use super::limits::Limits;
 use super::pace::Pace;
 use super::state::{Blame, Retention};
 use super::{
-    Claimed, Completion, Error, Filter, JobRow, NewJob, Page, Part, Submitted, Transcript,
+    Claimed, Completion, Error, Filter, Flow, JobRow, NewJob, Page, Part, Submitted, Transcript,
 };
 
 /// One request to change the store.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Change {
-    /// Refused with [`Error::Full`] when a limit is reached, and with [`Error::TooLate`] if the job asks for that and
+    /// Refused with [`Error::Draining`] while the queue is drained, with [`Error::Full`] when a limit is reached, and with [`Error::TooLate`] if the job asks for that and
     /// the pace says so. A job with an idempotency key that the submitter used before is found again instead, full or
     /// not, or refused with [`Error::IdempotencyConflict`].
     Submit {
@@ -29,8 +29,7 @@ pub enum Change {
     /// whose deadline has not passed. A suspect (see [`super::state::SUSPECT_CRASHES`]) waits until nothing runs, and
     /// while it runs nothing is claimed.
     Claim,
-    /// While it is paused nothing is claimed; this outlives the daemon.
-    Pause(bool),
+    SetFlow(Flow),
     /// Deadlines that have passed, at most `limit` of them: their jobs expire.
     Wake {
         limit: usize,
@@ -80,7 +79,7 @@ pub enum BatchChange {
     },
     /// [`Error::FileInUse`] while a batch needs it.
     RemoveFile(FileId),
-    /// [`Error::NotFound`] when there is no such file.
+    /// [`Error::NotFound`] when there is no such file, [`Error::Draining`] while the queue is drained.
     Add(NewBatch),
     /// The lines of the file, or the file itself, cannot be used: the batch fails. `errors` is JSON.
     Refuse {
@@ -122,8 +121,7 @@ pub enum Applied {
     Submitted(Submitted),
     /// `None`: no job is queued.
     Claimed(Option<Claimed>),
-    /// Whether nothing is claimed now.
-    Paused(bool),
+    Flow(Flow),
     Finished(Finished),
     Woken(Woken),
     /// Those that were running here.
@@ -186,8 +184,7 @@ pub trait JobReader: Send {
     /// Every state once, in the order of [`State::ALL`].
     fn counts(&mut self) -> Result<Vec<(State, u64)>, Error>;
 
-    /// Whether nothing is claimed.
-    fn paused(&mut self) -> Result<bool, Error>;
+    fn flow(&mut self) -> Result<Flow, Error>;
 
     fn file(&mut self, id: FileId) -> Result<FileRow, Error>;
 

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use woolly::job::{JobId, State};
 use woolly::queue::batch::{BatchId, BatchRow, FileId, FileRow, LineEnd};
 use woolly::queue::{
-    Admission, Applied, Blame, Cancelled, Change, Claimed, Completion, Error, Filter, Finished,
+    Admission, Applied, Blame, Cancelled, Change, Claimed, Completion, Error, Filter, Finished, Flow,
     JobReader, JobRow, JobStore, Limits, NewJob, Page, Part, Retention, Share, Submitted,
     Transcript, Woken, state,
 };
@@ -18,7 +18,7 @@ use super::queue_oracle_batches::Line;
 pub(crate) struct Disk {
     pub(crate) jobs: BTreeMap<i64, Stored>,
     last_id: i64,
-    paused: bool,
+    pub(crate) flow: Flow,
     /// By job.
     transcripts: BTreeMap<i64, Transcript>,
     pub(crate) files: BTreeMap<i64, FileRow>,
@@ -107,8 +107,8 @@ impl JobReader for Oracle {
         Ok(found.map(|(_, transcript)| transcript.clone()))
     }
 
-    fn paused(&mut self) -> Result<bool, Error> {
-        Ok(self.disk.lock().unwrap().paused)
+    fn flow(&mut self) -> Result<Flow, Error> {
+        Ok(self.disk.lock().unwrap().flow)
     }
 
     fn file(&mut self, id: FileId) -> Result<FileRow, Error> {
@@ -298,7 +298,7 @@ impl Disk {
             }
             Change::Claim => {
                 self.release(now_ms);
-                if self.paused {
+                if self.flow == Flow::Paused {
                     return Ok(Applied::Claimed(None));
                 }
                 let Some(id) = self.order(now_ms).first().copied() else {
@@ -331,6 +331,7 @@ impl Disk {
                     max_tokens: job.max_tokens,
                     created_at_ms: job.created_at_ms,
                     uid: job.uid,
+                    dies_with_its_connection: job.attached && job.idempotency_key.is_none(),
                     transcript: self.transcripts.get(&id.0).cloned(),
                 })))
             }
@@ -370,9 +371,9 @@ impl Disk {
                 }
                 Ok(Applied::Finished(Finished::Published))
             }
-            Change::Pause(paused) => {
-                self.paused = *paused;
-                Ok(Applied::Paused(*paused))
+            Change::SetFlow(flow) => {
+                self.flow = *flow;
+                Ok(Applied::Flow(*flow))
             }
             Change::Batch(change) => self.apply_batch(change, now_ms),
             Change::Wake { limit } => {
@@ -517,6 +518,9 @@ impl Disk {
                 ..row.clone()
             };
             return Ok(Submitted { job, existed: true });
+        }
+        if self.flow == Flow::Draining {
+            return Err(Error::Draining);
         }
         let more = Share {
             jobs: 1,

@@ -4,7 +4,7 @@ use woolly::job::{JobId, State};
 use woolly::queue::batch::{
     BatchId, BatchRow, BatchState, FileId, FileRow, LineEnd, Lines, NewBatch, NewFile, NewLine,
 };
-use woolly::queue::{Applied, BatchChange, Error, Page, Share};
+use woolly::queue::{Applied, BatchChange, Error, Flow, Page, Share};
 
 use super::queue_oracle::Disk;
 
@@ -122,6 +122,9 @@ impl Disk {
     }
 
     fn add_batch(&mut self, batch: &NewBatch, now_ms: i64) -> Result<Applied, Error> {
+        if self.flow == Flow::Draining {
+            return Err(Error::Draining);
+        }
         if !self.files.contains_key(&batch.input_file.0) {
             return Err(Error::NotFound);
         }

@@ -9,6 +9,7 @@ use crate::api::lifecycle::Phase;
 use crate::api::refusal::Refusal;
 use crate::api::server::Shared;
 use crate::protocol::{Health, HealthStatus};
+use crate::queue::{Flow, JobReader};
 
 pub(in crate::api) async fn handle(State(shared): State<Shared>) -> Result<Response, Refusal> {
     let served = shared.model.get();
@@ -20,12 +21,18 @@ pub(in crate::api) async fn handle(State(shared): State<Shared>) -> Result<Respo
             Some("the daemon is stopping and takes no new work".to_owned()),
         ),
     };
-    let counts = shared.queue.counts().await?;
+    let read = |reader: &mut dyn JobReader| {
+        let open_batches = reader.open_batches()?.len() as u64;
+        Ok((reader.flow()?, reader.counts()?, open_batches))
+    };
+    let (flow, counts, open_batches) = shared.queue.read(read).await?;
     let health = Health {
         status,
         reason,
         progress_percent: (status == HealthStatus::Warming).then(|| shared.model.percent()),
-        paused: shared.queue.read(|reader| reader.paused()).await?,
+        paused: flow == Flow::Paused,
+        draining: flow == Flow::Draining,
+        open_batches,
         model: served.map(|served| served.info.name.clone()),
         jobs: counts
             .into_iter()

@@ -17,7 +17,7 @@ pub(super) mod list_batches;
 pub(super) mod list_files;
 pub(super) mod list_jobs;
 pub(super) mod list_models;
-pub(super) mod pause_queue;
+pub(super) mod queue_flow;
 pub(super) mod submit_job;
 mod synchronous;
 pub(super) mod tokenize;

@@ -119,16 +119,15 @@ impl Running {
     }
 
     /// Takes note of what a job generated, now or in an earlier run. Returns the part of it that is to be stored, if it
-    /// is time, after `every` tokens of each sequence (0: never); then [`Running::handed_over`] is to follow.
+    /// is time; then [`Running::handed_over`] is to follow.
     pub(super) fn note(
         &mut self,
         event: &Arc<SequenceEvent>,
         is_repeated: bool,
-        every: u32,
         now: Instant,
     ) -> Option<Part> {
         let job = self.jobs.get_mut(&event.job)?;
-        if every == 0 || matches!(event.event, Event::Failed { .. } | Event::Stopped) {
+        if matches!(event.event, Event::Failed { .. } | Event::Stopped) {
             return None;
         }
         if is_repeated {
@@ -138,8 +137,7 @@ impl Running {
         job.checkpoint.note(Arc::clone(event));
         // The last one is stored with the result, or not at all.
         let ends = matches!(event.event, Event::Finished { .. }) && job.assembly.running() == 1;
-        let after = job.spec.sequences.len() * every as usize;
-        if ends || !job.checkpoint.is_due(after, now) {
+        if ends || !job.checkpoint.is_due(now) {
             return None;
         }
         job.checkpoint.part()

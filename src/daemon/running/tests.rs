@@ -56,13 +56,16 @@ fn token(id: u32) -> Event {
     })
 }
 
+/// Events of one part.
+const EVERY: usize = 4;
+
 /// Jobs with odd numbers are equal to each other, and those with even ones.
 fn of(job: i64) -> [u8; 32] {
     [(job % 2) as u8; 32]
 }
 
 fn register(running: &mut Running, sequences: usize, job: i64) -> Arc<AtomicBool> {
-    let checkpoint = Checkpoint::new(of(job), Instant::now());
+    let checkpoint = Checkpoint::new(of(job), EVERY, Instant::now());
     running.register(spec(sequences), meta(job), checkpoint, true)
 }
 
@@ -73,27 +76,31 @@ fn numbers(part: Option<Part>) -> Option<(u32, Vec<u32>)> {
 }
 
 #[test]
-fn parts_come_after_so_many_tokens_of_each_sequence() {
+fn parts_come_after_so_many_tokens() {
     let mut running = Running::default();
     register(&mut running, 2, 1);
     let now = Instant::now();
-    let note = |running: &mut Running, sequence, event_, every| {
+    let note = |running: &mut Running, sequence, event_| {
         let event = Arc::new(event(1, sequence, event_));
-        let part = running.note(&event, false, every, now);
+        let part = running.note(&event, false, now);
         running.apply(&event);
         numbers(part)
     };
-    assert_eq!(note(&mut running, 0, token(9), 0), None, "never");
-    for id in 1..4 {
-        assert_eq!(note(&mut running, 0, token(id), 2), None);
+    for id in 1..EVERY as u32 {
+        assert_eq!(note(&mut running, 0, token(id)), None);
     }
-    assert_eq!(note(&mut running, 1, token(7), 2), Some((0, vec![1, 2, 3])));
+    assert_eq!(note(&mut running, 1, token(7)), Some((0, vec![1, 2, 3])));
     running.handed_over(JobId(1), true, now);
-    assert_eq!(note(&mut running, 1, finished(), 1), None);
-    assert_eq!(note(&mut running, 0, token(5), 1), Some((1, vec![5])));
-    // Not taken: the result comes first.
+    for sequence in [1, 1, 0] {
+        assert_eq!(note(&mut running, sequence, token(5)), None);
+    }
+    assert_eq!(note(&mut running, 1, finished()), Some((1, vec![5])));
+    // Not taken: it is due again with as many more, but the end comes first.
     running.handed_over(JobId(1), false, now);
-    assert_eq!(note(&mut running, 0, finished(), 1), None);
+    for _ in 1..EVERY {
+        assert_eq!(note(&mut running, 0, token(6)), None);
+    }
+    assert_eq!(note(&mut running, 0, finished()), None);
 }
 
 #[test]
@@ -101,17 +108,17 @@ fn what_was_stopped_leaves_its_last_part() {
     let mut running = Running::default();
     register(&mut running, 1, 1);
     let repeated = Arc::new(event(1, 0, token(1)));
-    assert_eq!(running.note(&repeated, true, 9, Instant::now()), None);
+    assert_eq!(running.note(&repeated, true, Instant::now()), None);
     running.apply(&repeated);
     let fresh = Arc::new(event(1, 0, token(2)));
-    assert_eq!(running.note(&fresh, false, 9, Instant::now()), None);
+    assert_eq!(running.note(&fresh, false, Instant::now()), None);
     running.stop_all();
     let ended = running.apply(&event(1, 0, Event::Stopped)).unwrap();
     assert_eq!(numbers(ended.rest), Some((0, vec![1, 2])));
     // One that completed leaves none.
     let mut running = Running::default();
     register(&mut running, 1, 1);
-    running.note(&fresh, false, 9, Instant::now());
+    running.note(&fresh, false, Instant::now());
     assert_eq!(running.apply(&event(1, 0, finished())).unwrap().rest, None);
 }
 
@@ -133,7 +140,7 @@ fn equal_jobs_wait_until_the_end_of_the_first_is_written() {
     assert_eq!(running.published(&of(1)), [JobId(3), JobId(7), JobId(9)]);
     assert!(!running.waits_for_equal(JobId(11), &of(11)));
     // One that wants to be computed anew answers for nobody.
-    let checkpoint = Checkpoint::new(of(13), Instant::now());
+    let checkpoint = Checkpoint::new(of(13), EVERY, Instant::now());
     running.register(spec(1), meta(13), checkpoint, false);
     assert!(!running.waits_for_equal(JobId(15), &of(15)));
 }

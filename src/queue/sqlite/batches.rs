@@ -127,6 +127,7 @@ impl Changes<'_> {
     }
 
     fn add_batch(&self, batch: &NewBatch) -> Result<BatchRow, Refusal> {
+        self.takes_work()?;
         if file(self.db, batch.input_file)?.is_none() {
             return Err(Refusal::Answer(Error::NotFound));
         }

@@ -13,7 +13,7 @@ use super::super::batch::BatchId;
 use super::super::limits::{Limits, Share};
 use super::super::state::{self, Cause, Retention};
 use super::super::store::{Admission, Applied, Cancelled, Change, Finished, Woken};
-use super::super::{Claimed, Completion, Error, JobRow, NewJob, Submitted};
+use super::super::{Claimed, Completion, Error, Flow, JobRow, NewJob, Submitted};
 use super::{reads, transcripts};
 
 /// Pages given back to the file system with each chunk of deleted jobs, so that one commit stays short.
@@ -47,11 +47,12 @@ impl Changes<'_> {
                 self.submit(job, admission).map(Applied::Submitted)
             }
             Change::Claim => Ok(Applied::Claimed(self.claim()?)),
-            Change::Pause(paused) => {
+            Change::SetFlow(flow) => {
+                let (paused, draining) = (*flow == Flow::Paused, *flow == Flow::Draining);
                 self.db
-                    .prepare_cached("UPDATE lease SET paused = ?1")?
-                    .execute([paused])?;
-                Ok(Applied::Paused(*paused))
+                    .prepare_cached("UPDATE lease SET paused = ?1, draining = ?2")?
+                    .execute([paused, draining])?;
+                Ok(Applied::Flow(*flow))
             }
             Change::Batch(change) => self.apply_batch(change),
             Change::Wake { limit } => Ok(Applied::Woken(self.wake(*limit)?)),
@@ -83,6 +84,7 @@ impl Changes<'_> {
         {
             return Ok(Submitted { job, existed: true });
         }
+        self.takes_work()?;
         let more = Share {
             jobs: 1,
             bytes: job.body.len() as u64,
@@ -106,6 +108,13 @@ impl Changes<'_> {
             job: row,
             existed: false,
         })
+    }
+
+    pub(super) fn takes_work(&self) -> Result<(), Refusal> {
+        match reads::flow(self.db)? {
+            Flow::Draining => Err(Refusal::Answer(Error::Draining)),
+            Flow::Open | Flow::Paused => Ok(()),
+        }
     }
 
     /// Refuses what would pass a limit.
@@ -199,7 +208,7 @@ impl Changes<'_> {
 
     fn claim(&self) -> Result<Option<Claimed>, rusqlite::Error> {
         self.release_due()?;
-        if reads::paused(self.db)? {
+        if reads::flow(self.db)? == Flow::Paused {
             return Ok(None);
         }
         let (running, guarded): (i64, bool) = self
@@ -216,7 +225,8 @@ impl Changes<'_> {
         let Some(mut claimed) = self
             .db
             .prepare_cached(
-                "SELECT id, endpoint, body, seed, max_tokens, created_at_ms, priority, crashes, uid
+                "SELECT id, endpoint, body, seed, max_tokens, created_at_ms, priority, crashes, uid,
+                        attached AND idempotency_key IS NULL
                  FROM job JOIN request ON job_id = id
                  WHERE id = (SELECT id FROM job INDEXED BY job_ready WHERE state = 'queued' AND delayed = 0
                              AND (deadline_ms IS NULL OR deadline_ms > ?1)
@@ -233,6 +243,7 @@ impl Changes<'_> {
                     max_tokens: row.get(4)?,
                     created_at_ms: row.get(5)?,
                     uid: row.get(8)?,
+                    dies_with_its_connection: row.get(9)?,
                     transcript: None,
                 })
             })

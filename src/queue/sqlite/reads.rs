@@ -7,7 +7,7 @@ use crate::job::{Endpoint, JobId, State, Usage};
 
 use super::super::batch::{BatchId, BatchRow, FileId, FileRow, LineEnd};
 use super::super::store::JobReader;
-use super::super::{Error, Filter, JobRow, Page, Times, Transcript};
+use super::super::{Error, Filter, Flow, JobRow, Page, Times, Transcript};
 use super::fault::Faults;
 use super::{batches, transcripts};
 
@@ -48,8 +48,8 @@ impl JobReader for SqliteReader {
         counts(&self.db).map_err(|e| self.faults.of(e))
     }
 
-    fn paused(&mut self) -> Result<bool, Error> {
-        paused(&self.db).map_err(|e| self.faults.of(e))
+    fn flow(&mut self) -> Result<Flow, Error> {
+        flow(&self.db).map_err(|e| self.faults.of(e))
     }
 
     fn file(&mut self, id: FileId) -> Result<FileRow, Error> {
@@ -83,9 +83,15 @@ impl JobReader for SqliteReader {
     }
 }
 
-pub(super) fn paused(db: &Connection) -> Result<bool, rusqlite::Error> {
-    db.prepare_cached("SELECT paused FROM lease")?
-        .query_row([], |row| row.get(0))
+pub(super) fn flow(db: &Connection) -> Result<Flow, rusqlite::Error> {
+    db.prepare_cached("SELECT paused, draining FROM lease")?
+        .query_row([], |row| {
+            Ok(match (row.get(0)?, row.get(1)?) {
+                (true, _) => Flow::Paused,
+                (false, true) => Flow::Draining,
+                (false, false) => Flow::Open,
+            })
+        })
 }
 
 /// One job without its result and position.

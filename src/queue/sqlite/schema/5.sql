@@ -1,4 +1,4 @@
--- Version 5: what jobs have generated, and what each user has in the queue.
+-- Version 5: what jobs have generated, what each user has in the queue, and queues that are drained.
 
 -- Parts in order, from 0. A running job goes on behind them after a crash; those of a completed one are kept where
 -- equal requests may be answered with them.
@@ -15,6 +15,9 @@ CREATE TRIGGER transcript_ended AFTER UPDATE OF state ON job
 WHEN NEW.state IN ('failed', 'cancelled', 'expired') BEGIN
   DELETE FROM transcript WHERE job_id = NEW.id;
 END;
+
+-- No new jobs and batches are taken in; not together with paused.
+ALTER TABLE lease ADD COLUMN draining INTEGER NOT NULL DEFAULT 0 CHECK (draining IN (0, 1));
 
 -- Of the request body.
 ALTER TABLE job ADD COLUMN bytes INTEGER NOT NULL DEFAULT 0;

@@ -1,5 +1,5 @@
-//! `POST /v1/queue/pause` and `/v1/queue/resume`: whether further jobs start. Jobs are accepted all the same, running
-//! ones go on, and a restart changes nothing. For administrators.
+//! `POST /v1/queue/pause`, `/v1/queue/drain` and `/v1/queue/resume`: whether jobs start, and whether new ones are taken
+//! in. Running ones go on, and a restart changes nothing. For administrators.
 
 use axum::extract::State;
 use axum::http::StatusCode;
@@ -10,13 +10,22 @@ use crate::api::access::Caller;
 use crate::api::body::{RequestBody, json_response};
 use crate::api::refusal::Refusal;
 use crate::api::server::Shared;
+use crate::queue::Flow;
 
 pub(in crate::api) async fn pause(
     state: State<Shared>,
     caller: Caller,
     body: RequestBody,
 ) -> Result<Response, Refusal> {
-    set(state, caller, body, true).await
+    set(state, caller, body, Flow::Paused).await
+}
+
+pub(in crate::api) async fn drain(
+    state: State<Shared>,
+    caller: Caller,
+    body: RequestBody,
+) -> Result<Response, Refusal> {
+    set(state, caller, body, Flow::Draining).await
 }
 
 pub(in crate::api) async fn resume(
@@ -24,7 +33,7 @@ pub(in crate::api) async fn resume(
     caller: Caller,
     body: RequestBody,
 ) -> Result<Response, Refusal> {
-    set(state, caller, body, false).await
+    set(state, caller, body, Flow::Open).await
 }
 
 async fn set(
@@ -32,16 +41,17 @@ async fn set(
     caller: Caller,
     // Nothing in it matters, but a connection that closes over unread bytes loses the answer too.
     _body: RequestBody,
-    paused: bool,
+    flow: Flow,
 ) -> Result<Response, Refusal> {
     if !caller.is_admin() {
         return Err(Refusal::forbidden(
-            "only administrators may pause and resume the queue",
+            "only administrators may pause, drain and resume the queue",
         ));
     }
-    shared.queue.pause(paused).await?;
+    shared.queue.set_flow(flow).await?;
+    let (paused, draining) = (flow == Flow::Paused, flow == Flow::Draining);
     Ok(json_response(
         StatusCode::OK,
-        &json!({ "object": "queue", "paused": paused }),
+        &json!({ "object": "queue", "paused": paused, "draining": draining }),
     ))
 }
