@@ -96,9 +96,15 @@ fn a_drained_queue_takes_nothing_in_and_runs_what_it_has() {
         .expect(200);
     let waited = say(ctl(&socket, &["queue", "drain", "--wait", "--json"])).ends_with(0);
     let answer: Value = serde_json::from_str(&waited.out).unwrap();
-    assert_eq!(answer, json!({"object": "queue", "paused": false, "draining": true}));
+    assert_eq!(
+        answer,
+        json!({"object": "queue", "paused": false, "draining": true})
+    );
     say(ctl(&socket, &["queue", "resume"])).ends_with(0);
-    assert_eq!(wait(&client, &submit(&client, &job("late")))["status"], "completed");
+    assert_eq!(
+        wait(&client, &submit(&client, &job("late")))["status"],
+        "completed"
+    );
     daemon.stop();
 }
 

@@ -8,8 +8,8 @@ use woolly::job::{Endpoint, JobId, State, Usage};
 use woolly::queue::batch::{FileId, NewBatch};
 use woolly::queue::pace::Pace;
 use woolly::queue::{
-    Admission, Applied, BatchChange, Blame, Change, Completion, Error, Filter, Finished, Flow, JobRow, JobStore,
-    Limits, NewJob, Part, Retention, SqliteStore, Times, Woken,
+    Admission, Applied, BatchChange, Blame, Change, Completion, Error, Filter, Finished, Flow,
+    JobRow, JobStore, Limits, NewJob, Part, Retention, SqliteStore, Times, Woken,
 };
 
 use crate::support::conformance::{Disk, SqliteDisk, conformance};

@@ -44,7 +44,10 @@ pub(super) async fn run(client: &Client, verb: Queue, json: bool) -> Result<(), 
     let (path, done) = match &verb {
         Queue::Pause => ("/v1/queue/pause", "no further jobs start"),
         Queue::Drain { .. } => ("/v1/queue/drain", "no new jobs are taken in"),
-        Queue::Resume => ("/v1/queue/resume", "jobs start again, and new ones are taken in"),
+        Queue::Resume => (
+            "/v1/queue/resume",
+            "jobs start again, and new ones are taken in",
+        ),
     };
     let answer = client.post(path, String::new(), None).await?;
     match json {
@@ -69,7 +72,9 @@ async fn wait_until_empty(client: &Client) -> Result<(), Error> {
             return Ok(());
         }
         if told != Some((left, batches)) {
-            render::say(format_args!("woollyctl: {left} jobs and {batches} batches left"));
+            render::say(format_args!(
+                "woollyctl: {left} jobs and {batches} batches left"
+            ));
             told = Some((left, batches));
         }
         tokio::time::sleep(LOOK_EVERY).await;

@@ -6,8 +6,8 @@ use std::sync::{Arc, Mutex};
 use woolly::job::{JobId, State};
 use woolly::queue::batch::{BatchId, BatchRow, FileId, FileRow, LineEnd};
 use woolly::queue::{
-    Admission, Applied, Blame, Cancelled, Change, Claimed, Completion, Error, Filter, Finished, Flow,
-    JobReader, JobRow, JobStore, Limits, NewJob, Page, Part, Retention, Share, Submitted,
+    Admission, Applied, Blame, Cancelled, Change, Claimed, Completion, Error, Filter, Finished,
+    Flow, JobReader, JobRow, JobStore, Limits, NewJob, Page, Part, Retention, Share, Submitted,
     Transcript, Woken, state,
 };
 
