@@ -38,6 +38,7 @@ mod conversion;
 mod crash;
 mod daemon_lifecycle;
 mod daemon_resume;
+mod daemon_spool;
 mod daemon_weights;
 mod dequant;
 mod engine_draft;

@@ -5,7 +5,8 @@ use woolly::queue::batch::{
     BatchId, BatchRow, BatchState, FileId, FileRow, Lines, NewBatch, NewFile, NewLine,
 };
 use woolly::queue::{
-    Applied, BatchChange, Change, Error, Finished, JobStore, NewJob, Page, Retention, Times,
+    Applied, BatchChange, Change, Error, Finished, Flow, JobStore, Limits, NewJob, Page, Reached,
+    Retention, Times,
 };
 
 use crate::support::conformance::{Disk, conformance};
@@ -18,6 +19,7 @@ conformance! {
     a_batch_that_cannot_be_used_fails
     a_cancelled_batch_cancels_its_jobs_in_chunks
     lines_do_not_fill_the_queue_and_outlive_retention
+    a_spooled_file_becomes_one_batch
 }
 
 fn file(name: &str) -> NewFile {
@@ -410,4 +412,61 @@ fn lines_do_not_fill_the_queue_and_outlive_retention(disk: &dyn Disk) {
     };
     store.batch(end, 8);
     assert_eq!(store.one(purge(), 9), Ok(Applied::Purged(3)));
+}
+
+fn a_spooled_file_becomes_one_batch(disk: &dyn Disk) {
+    let mut store = disk.open();
+    let spool = |name: &str, identity: &str, most: u64| BatchChange::Spool {
+        name: name.to_owned(),
+        identity: identity.to_owned(),
+        file: file(name),
+        batch: NewBatch {
+            uid: 7,
+            endpoint: Endpoint::Completions,
+            input_file: FileId(99),
+            completion_window: "1d".to_owned(),
+            deadline_ms: 1_000,
+            priority: 0,
+            metadata: None,
+        },
+        limits: Limits {
+            max_bytes: Some(most),
+            ..limits(9)
+        },
+    };
+    let refused = store.change(spool("a", "1", 10), 5);
+    assert_eq!(refused, Err(Error::Full(Reached::Bytes(10))));
+    assert_eq!(
+        store.reader().unwrap().file(FileId(1)),
+        Err(Error::NotFound)
+    );
+    let Ok(Applied::Spooled { batch, existed }) = store.change(spool("a", "1", 50), 5) else {
+        panic!()
+    };
+    assert_eq!((existed, batch.batch.input_file), (false, FileId(1)));
+    drop(store);
+    let mut store = disk.open();
+    // Under another name, and though there is no room: it is that file.
+    let again = store.change(spool("b", "1", 10), 6);
+    let existed = true;
+    assert_eq!(
+        again,
+        Ok(Applied::Spooled {
+            batch: batch.clone(),
+            existed
+        })
+    );
+    store.change(spool("c", "2", 50), 7).unwrap();
+    let names = |store: &dyn JobStore| {
+        let spooled = store.reader().unwrap().undelivered().unwrap();
+        let names = spooled
+            .into_iter()
+            .map(|spooled| (spooled.name, spooled.batch.id.0));
+        names.collect::<Vec<_>>()
+    };
+    assert_eq!(names(&*store), [("a".to_owned(), 1), ("c".to_owned(), 2)]);
+    store.batch(BatchChange::SpoolDelivered(batch.id), 8);
+    assert_eq!(names(&*store), [("c".to_owned(), 2)]);
+    store.one(Change::SetFlow(Flow::Draining), 9).unwrap();
+    assert_eq!(store.change(spool("d", "3", 50), 9), Err(Error::Draining));
 }

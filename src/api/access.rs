@@ -10,11 +10,10 @@ use axum::http::request::Parts;
 use axum::serve::IncomingStream;
 use tokio::net::UnixListener;
 
+use crate::config::OVERFLOW_UID;
+
 use super::refusal::Refusal;
 use super::server::Shared;
-
-/// How the kernel shows users that this user namespace does not know: nobody in particular.
-const OVERFLOW_UID: u32 = 65_534;
 
 /// The user at the other end of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

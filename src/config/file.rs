@@ -14,6 +14,7 @@ pub(super) struct File {
     pub(super) compute: Compute,
     pub(super) workers: Workers,
     pub(super) queue: Queue,
+    pub(super) spool: Spool,
     pub(super) api: Api,
     pub(super) log: Log,
 }
@@ -112,6 +113,12 @@ pub(super) struct Queue {
     pub(super) poison_limit: Option<u32>,
     pub(super) checkpoint_tokens: Option<u32>,
     pub(super) reuse: Option<bool>,
+}
+
+#[derive(Debug, Clone, PartialEq, Default, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Spool {
+    pub(super) dir: Option<String>,
 }
 
 #[derive(Debug, Clone, PartialEq, Default, Deserialize, Serialize)]

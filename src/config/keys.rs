@@ -80,6 +80,7 @@ pub(super) const KEYS: &[Key] = &[
     key("queue.poison_limit", "a whole number from 0 to 100"),
     key("queue.checkpoint_tokens", "a whole number from 0 up"),
     key("queue.reuse", "true or false"),
+    key("spool.dir", "a path"),
     key("api.max_body_bytes", BYTES),
     key("api.max_file_bytes", BYTES),
     key(

@@ -25,9 +25,10 @@ mod units;
 
 pub use environment::default_socket;
 pub use error::{Error, Place};
+pub use resolve::OVERFLOW_UID;
 pub use resolved::{
     Api, Cache, Compute, Config, Daemon, IsaChoice, Log, LogFormat, Model, ModelSource, Queue,
-    Synthetic, SyntheticNorm, Verify, Workers,
+    Spool, Synthetic, SyntheticNorm, Verify, Workers,
 };
 pub use synthetic::Preset;
 pub use units::{bytes_of, seconds_of};

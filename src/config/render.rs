@@ -63,6 +63,9 @@ impl Config {
                 checkpoint_tokens: Some(self.queue.checkpoint_tokens),
                 reuse: Some(self.queue.reuse),
             },
+            spool: file::Spool {
+                dir: self.spool.dir.as_deref().map(text),
+            },
             api: file::Api {
                 max_body_bytes: Some(NumberOrText::Text(units::bytes_to_text(
                     self.api.max_body_bytes as u64,

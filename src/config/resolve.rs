@@ -12,12 +12,12 @@ use super::keys::expected;
 use super::outline::Outline;
 use super::resolved::{
     Api, Cache, Compute, Config, Daemon, IsaChoice, Log, LogFormat, Model, ModelSource, Queue,
-    Verify, Workers,
+    Spool, Verify, Workers,
 };
 use super::{synthetic, units};
 
 /// The kernel shows unmapped users as this one: whoever has it is nobody in particular.
-const OVERFLOW_UID: u32 = 65_534;
+pub const OVERFLOW_UID: u32 = 65_534;
 
 /// Largest context any part is prepared for.
 pub(super) const CONTEXT_LIMIT: usize = 1 << 24;
@@ -36,6 +36,9 @@ pub(super) fn resolve(
         compute: compute(&file.compute, outline)?,
         workers: workers(&file.workers, outline, environment.cpus)?,
         queue: queue(&file.queue, outline)?,
+        spool: Spool {
+            dir: path(file.spool.dir, "spool.dir", outline, base)?,
+        },
         api: api(&file.api, outline)?,
         log: log(file.log, outline)?,
     })

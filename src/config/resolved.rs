@@ -16,6 +16,7 @@ pub struct Config {
     pub compute: Compute,
     pub workers: Workers,
     pub queue: Queue,
+    pub spool: Spool,
     pub api: Api,
     pub log: Log,
 }
@@ -247,6 +248,13 @@ pub struct Queue {
     pub checkpoint_tokens: u32,
     /// Whether requests that say nothing about it may be answered with the result of an equal one.
     pub reuse: bool,
+}
+
+/// Files that become batches.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Spool {
+    /// Where they are dropped; `None`: nowhere.
+    pub dir: Option<PathBuf>,
 }
 
 /// Limits on requests.

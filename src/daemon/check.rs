@@ -10,6 +10,7 @@ use crate::text::ChatTemplate;
 use crate::weights::{self, Metadata, Shape};
 
 use super::failure::Failure;
+use super::spool;
 
 /// The one line that `--check` prints, or what is wrong.
 pub fn check(config: &Config) -> Result<String, Failure> {
@@ -18,6 +19,9 @@ pub fn check(config: &Config) -> Result<String, Failure> {
     SocketAddrUnix::new(socket.as_path()).map_err(|_| SocketError::TooLong {
         path: socket.clone(),
     })?;
+    if let Some(directory) = &config.spool.dir {
+        spool::check(directory)?;
+    }
     Isa::by_name(config.compute.isa.name()).map_err(|error| Failure::model(&error.into()))?;
     let (source, metadata) = match &model.source {
         ModelSource::Gguf(path) | ModelSource::Safetensors(path) => {

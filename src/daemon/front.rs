@@ -15,6 +15,7 @@ use super::aftermath::{self, Aftermath};
 use super::batches;
 use super::control::Control;
 use super::failure::Failure;
+use super::spool::Spool;
 
 /// Threads for sockets; the CPUs belong to the decode workers.
 const API_THREADS: usize = 2;
@@ -37,6 +38,7 @@ pub(super) struct Front {
     socket: Bound,
     /// Ends with the queue.
     batches: std::thread::JoinHandle<()>,
+    spool: Option<Spool>,
     /// While it lives, a file that goes away under its map leaves a marker.
     guard: Guard,
 }
@@ -83,6 +85,9 @@ impl Front {
         let batches = batches::start(queue.clone(), control.clone());
         let batches =
             batches.map_err(|error| Failure::io(format!("cannot start a thread: {error}")))?;
+        let spool = config.spool.dir.as_deref();
+        let spool = spool.map(|dir| Spool::start(dir, queue.clone(), control.clone()));
+        let spool = spool.transpose()?;
         let slot = ModelSlot::default();
         let lifecycle = Lifecycle::new();
         let api = Api {
@@ -109,6 +114,7 @@ impl Front {
             server,
             socket,
             batches,
+            spool,
             guard,
         })
     }
@@ -137,6 +143,9 @@ impl Front {
         drop(self.socket);
         // Before the queue lets go of the state directory: the marker is its next holder's then.
         drop(self.guard);
+        if let Some(spool) = self.spool {
+            spool.stop();
+        }
         self.queue.close();
         // It catches its own panics.
         let _ = self.batches.join();

@@ -25,6 +25,7 @@ mod gate;
 mod logging;
 mod running;
 mod signals;
+mod spool;
 mod systemd;
 mod transcript;
 mod verifying;

@@ -168,6 +168,14 @@ pub struct BatchRow {
     pub lines: Lines,
 }
 
+/// A batch that came through the spool directory.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Spooled {
+    /// What its file was called there, without the ending.
+    pub name: String,
+    pub batch: BatchRow,
+}
+
 /// Requests of a batch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Lines {

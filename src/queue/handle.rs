@@ -11,7 +11,7 @@ use async_channel::{Receiver, Sender};
 use crate::config;
 use crate::job::{JobId, State};
 
-use super::batch::{FileRow, NewFile};
+use super::batch::{BatchRow, FileRow, NewBatch, NewFile};
 use super::directory::StateDir;
 use super::files::Files;
 use super::pace::{Estimate, Pace};
@@ -319,6 +319,27 @@ impl Queue {
             .await?
         {
             Applied::File(row) => Ok(row),
+            other => Err(mismatch(&other)),
+        }
+    }
+
+    /// Takes in a file that was dropped into the spool directory. Whether it was known before.
+    pub fn spool_blocking(
+        &self,
+        (name, identity): (String, String),
+        file: NewFile,
+        batch: NewBatch,
+    ) -> Result<(BatchRow, bool), Error> {
+        let limits = self.inner.limits;
+        let change = BatchChange::Spool {
+            name,
+            identity,
+            file,
+            batch,
+            limits,
+        };
+        match self.change_batch_blocking(change)? {
+            Applied::Spooled { batch, existed } => Ok((batch, existed)),
             other => Err(mismatch(&other)),
         }
     }

@@ -6,7 +6,7 @@
 use crate::job::{JobId, State};
 
 use super::batch::{
-    BatchId, BatchRow, BatchState, FileId, FileRow, LineEnd, NewBatch, NewFile, NewLine,
+    BatchId, BatchRow, BatchState, FileId, FileRow, LineEnd, NewBatch, NewFile, NewLine, Spooled,
 };
 use super::limits::Limits;
 use super::pace::Pace;
@@ -77,6 +77,17 @@ pub enum BatchChange {
         file: NewFile,
         limits: Limits,
     },
+    /// A file that was dropped into the spool directory, with its batch, whose `input_file` it becomes. Nothing new when
+    /// a file with this identity was taken before; else refused as both are.
+    Spool {
+        name: String,
+        identity: String,
+        file: NewFile,
+        batch: NewBatch,
+        limits: Limits,
+    },
+    /// The results of such a batch are in the directory.
+    SpoolDelivered(BatchId),
     /// [`Error::FileInUse`] while a batch needs it.
     RemoveFile(FileId),
     /// [`Error::NotFound`] when there is no such file, [`Error::Draining`] while the queue is drained.
@@ -129,6 +140,10 @@ pub enum Applied {
     Cancelled(Cancelled),
     File(FileRow),
     Batch(BatchRow),
+    Spooled {
+        batch: BatchRow,
+        existed: bool,
+    },
     /// Jobs that are queued now; `None`: the batch does not stand there.
     Expanded(Option<Vec<JobId>>),
     /// Jobs that ended, and their states before.
@@ -199,6 +214,9 @@ pub trait JobReader: Send {
 
     /// Those that have not ended, oldest first.
     fn open_batches(&mut self) -> Result<Vec<BatchRow>, Error>;
+
+    /// Spooled batches whose results were not delivered, oldest first.
+    fn undelivered(&mut self) -> Result<Vec<Spooled>, Error>;
 
     /// The requests of a batch that are jobs, from this line on, in their order.
     fn lines(&mut self, id: BatchId, from: u64, limit: usize) -> Result<Vec<LineEnd>, Error>;

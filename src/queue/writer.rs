@@ -261,7 +261,7 @@ impl Writer {
                 }
                 self.shared.ring_batch_bell();
             }
-            Ok(Applied::Batch(_)) => self.shared.ring_batch_bell(),
+            Ok(Applied::Batch(_) | Applied::Spooled { .. }) => self.shared.ring_batch_bell(),
             Ok(Applied::Expanded(jobs)) => {
                 if let Change::Batch(BatchChange::Expand { lines, .. }) = change
                     && let Some(deadline_ms) =

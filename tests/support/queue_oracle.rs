@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
 use woolly::job::{JobId, State};
-use woolly::queue::batch::{BatchId, BatchRow, FileId, FileRow, LineEnd};
+use woolly::queue::batch::{BatchId, BatchRow, FileId, FileRow, LineEnd, Spooled};
 use woolly::queue::{
     Admission, Applied, Blame, Cancelled, Change, Claimed, Completion, Error, Filter, Finished,
     Flow, JobReader, JobRow, JobStore, Limits, NewJob, Page, Part, Retention, Share, Submitted,
@@ -27,6 +27,8 @@ pub(crate) struct Disk {
     pub(crate) last_batch: i64,
     /// By job.
     pub(crate) lines: BTreeMap<i64, Line>,
+    /// Identity, what is spooled, and whether its results were delivered.
+    pub(crate) spooled: Vec<(String, String, BatchId, bool)>,
 }
 
 pub(crate) struct Stored {
@@ -136,6 +138,17 @@ impl JobReader for Oracle {
 
     fn open_batches(&mut self) -> Result<Vec<BatchRow>, Error> {
         Ok(self.disk.lock().unwrap().open_batches())
+    }
+
+    fn undelivered(&mut self) -> Result<Vec<Spooled>, Error> {
+        let disk = self.disk.lock().unwrap();
+        let waits = disk.spooled.iter().filter(|(.., delivered)| !delivered);
+        waits
+            .map(|(_, name, id, _)| {
+                let (name, batch) = (name.clone(), disk.batch(*id)?);
+                Ok(Spooled { name, batch })
+            })
+            .collect()
     }
 
     fn lines(&mut self, id: BatchId, from: u64, limit: usize) -> Result<Vec<LineEnd>, Error> {

@@ -31,6 +31,44 @@ impl Disk {
                 self.admit(limits, file.uid, more)?;
                 Ok(Applied::File(self.add_file(file, now_ms)))
             }
+            BatchChange::Spool {
+                name,
+                identity,
+                file,
+                batch,
+                limits,
+            } => {
+                if let Some((.., id, _)) = self.spooled.iter().find(|known| known.0 == *identity) {
+                    let (batch, existed) = (self.batch(*id)?, true);
+                    return Ok(Applied::Spooled { batch, existed });
+                }
+                if self.flow == Flow::Draining {
+                    return Err(Error::Draining);
+                }
+                let more = Share {
+                    jobs: 0,
+                    bytes: file.bytes,
+                };
+                self.admit(limits, file.uid, more)?;
+                let input_file = self.add_file(file, now_ms).id;
+                let batch = NewBatch {
+                    input_file,
+                    ..batch.clone()
+                };
+                let Applied::Batch(batch) = self.add_batch(&batch, now_ms)? else {
+                    unreachable!()
+                };
+                self.spooled
+                    .push((identity.clone(), name.clone(), batch.id, false));
+                let existed = false;
+                Ok(Applied::Spooled { batch, existed })
+            }
+            BatchChange::SpoolDelivered(id) => {
+                for (.., batch, delivered) in &mut self.spooled {
+                    *delivered |= batch == id;
+                }
+                self.batch(*id).map(Applied::Batch)
+            }
             BatchChange::RemoveFile(id) => {
                 let wanted =
                     |batch: &BatchRow| batch.ended_at_ms.is_none() && batch.batch.input_file == *id;

@@ -33,6 +33,14 @@ impl Changes<'_> {
                 self.admit(limits, file.uid, more)?;
                 Ok(Applied::File(self.add_file(file)?))
             }
+            BatchChange::Spool {
+                name,
+                identity,
+                file,
+                batch,
+                limits,
+            } => self.spool((name, identity), file, batch, limits),
+            BatchChange::SpoolDelivered(id) => self.spool_delivered(*id),
             BatchChange::RemoveFile(id) => self.remove_file(*id).map(Applied::File),
             BatchChange::Add(batch) => self.add_batch(batch).map(Applied::Batch),
             BatchChange::Refuse { id, errors } => {
@@ -88,7 +96,7 @@ impl Changes<'_> {
         }
     }
 
-    fn add_file(&self, file: &NewFile) -> Result<FileRow, rusqlite::Error> {
+    pub(super) fn add_file(&self, file: &NewFile) -> Result<FileRow, rusqlite::Error> {
         self.db
             .prepare_cached(
                 "INSERT INTO file(uid, purpose, name, stored_as, bytes, created_at_ms)
@@ -126,7 +134,7 @@ impl Changes<'_> {
         Ok(row)
     }
 
-    fn add_batch(&self, batch: &NewBatch) -> Result<BatchRow, Refusal> {
+    pub(super) fn add_batch(&self, batch: &NewBatch) -> Result<BatchRow, Refusal> {
         self.takes_work()?;
         if file(self.db, batch.input_file)?.is_none() {
             return Err(Refusal::Answer(Error::NotFound));

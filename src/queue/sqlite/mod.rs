@@ -13,6 +13,7 @@ mod fault;
 mod reads;
 mod recovery;
 mod schema;
+mod spool;
 mod sqlite_store;
 mod transcripts;
 

@@ -5,11 +5,11 @@ use rusqlite::{Connection, OptionalExtension, Row, named_params, params};
 
 use crate::job::{Endpoint, JobId, State, Usage};
 
-use super::super::batch::{BatchId, BatchRow, FileId, FileRow, LineEnd};
+use super::super::batch::{BatchId, BatchRow, FileId, FileRow, LineEnd, Spooled};
 use super::super::store::JobReader;
 use super::super::{Error, Filter, Flow, JobRow, Page, Times, Transcript};
 use super::fault::Faults;
-use super::{batches, transcripts};
+use super::{batches, spool, transcripts};
 
 /// Positions are exact up to here; one more means "further back".
 const EXACT_POSITION: u64 = 1_000;
@@ -76,6 +76,10 @@ impl JobReader for SqliteReader {
 
     fn open_batches(&mut self) -> Result<Vec<BatchRow>, Error> {
         batches::open_batches(&self.db).map_err(|e| self.faults.of(e))
+    }
+
+    fn undelivered(&mut self) -> Result<Vec<Spooled>, Error> {
+        spool::undelivered(&self.db).map_err(|e| self.faults.of(e))
     }
 
     fn lines(&mut self, id: BatchId, from: u64, limit: usize) -> Result<Vec<LineEnd>, Error> {

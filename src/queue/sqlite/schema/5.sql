@@ -1,4 +1,5 @@
--- Version 5: what jobs have generated, what each user has in the queue, and queues that are drained.
+-- Version 5: what jobs have generated, what each user has in the queue, queues that are drained, and
+-- the spool directory.
 
 -- Parts in order, from 0. A running job goes on behind them after a crash; those of a completed one are kept where
 -- equal requests may be answered with them.
@@ -18,6 +19,18 @@ END;
 
 -- No new jobs and batches are taken in; not together with paused.
 ALTER TABLE lease ADD COLUMN draining INTEGER NOT NULL DEFAULT 0 CHECK (draining IN (0, 1));
+
+-- Files that were dropped into the spool directory. The same file never becomes two batches.
+CREATE TABLE spooled(
+  -- Of the file, whatever it is called.
+  identity TEXT PRIMARY KEY,
+  -- As it was called when it was dropped, without its ending.
+  name TEXT NOT NULL,
+  batch INTEGER NOT NULL REFERENCES batch(id),
+  -- The results are in the directory.
+  delivered INTEGER NOT NULL DEFAULT 0 CHECK (delivered IN (0, 1))
+) STRICT;
+CREATE INDEX spooled_undelivered ON spooled(batch) WHERE delivered = 0;
 
 -- Of the request body.
 ALTER TABLE job ADD COLUMN bytes INTEGER NOT NULL DEFAULT 0;

@@ -1,0 +1,77 @@
+//! Files that were dropped into the spool directory, and their batches.
+
+use rusqlite::{Connection, OptionalExtension, params};
+
+use crate::queue::Error;
+use crate::queue::batch::{BatchId, NewBatch, NewFile, Spooled};
+use crate::queue::limits::{Limits, Share};
+use crate::queue::store::Applied;
+
+use super::batches;
+use super::changes::{Changes, Refusal};
+
+impl Changes<'_> {
+    /// The file and its batch, unless this very file has one already.
+    pub(super) fn spool(
+        &self,
+        (name, identity): (&str, &str),
+        file: &NewFile,
+        batch: &NewBatch,
+        limits: &Limits,
+    ) -> Result<Applied, Refusal> {
+        let known: Option<i64> = self
+            .db
+            .prepare_cached("SELECT batch FROM spooled WHERE identity = ?1")?
+            .query_row([identity], |row| row.get(0))
+            .optional()?;
+        if let Some(known) = known {
+            let batch = batches::batch(self.db, BatchId(known))?;
+            return Ok(Applied::Spooled {
+                batch: batch.ok_or(Refusal::Answer(Error::NotFound))?,
+                existed: true,
+            });
+        }
+        let more = Share {
+            jobs: 0,
+            bytes: file.bytes,
+        };
+        self.admit(limits, file.uid, more)?;
+        let input_file = self.add_file(file)?.id;
+        let batch = self.add_batch(&NewBatch {
+            input_file,
+            ..batch.clone()
+        })?;
+        self.db
+            .prepare_cached("INSERT INTO spooled(identity, name, batch) VALUES (?1, ?2, ?3)")?
+            .execute(params![identity, name, batch.id.0])?;
+        Ok(Applied::Spooled {
+            batch,
+            existed: false,
+        })
+    }
+
+    pub(super) fn spool_delivered(&self, id: BatchId) -> Result<Applied, Refusal> {
+        self.db
+            .prepare_cached("UPDATE spooled SET delivered = 1 WHERE batch = ?1")?
+            .execute([id.0])?;
+        let batch = batches::batch(self.db, id)?;
+        Ok(Applied::Batch(
+            batch.ok_or(Refusal::Answer(Error::NotFound))?,
+        ))
+    }
+}
+
+/// Those whose results were not delivered, oldest first.
+pub(super) fn undelivered(db: &Connection) -> Result<Vec<Spooled>, rusqlite::Error> {
+    let found: Vec<(String, i64)> = db
+        .prepare_cached("SELECT name, batch FROM spooled WHERE delivered = 0 ORDER BY batch")?
+        .query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?
+        .collect::<Result<_, _>>()?;
+    let mut spooled = vec![];
+    for (name, id) in found {
+        if let Some(batch) = batches::batch(db, BatchId(id))? {
+            spooled.push(Spooled { name, batch });
+        }
+    }
+    Ok(spooled)
+}
