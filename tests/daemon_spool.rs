@@ -129,8 +129,8 @@ fn a_dropped_file_becomes_a_batch_of_its_owner_with_the_bytes_of_any_other() {
     );
     assert_eq!(client.get(&path).body, output.as_bytes());
     let modes = ["a.output.jsonl", "a.done"]
-        .map(|name| std::fs::metadata(spool.join(name)).unwrap().mode() & 0o137);
-    assert_eq!(modes, [0, 0], "not for everybody");
+        .map(|name| std::fs::metadata(spool.join(name)).unwrap().mode() & 0o777);
+    assert_eq!(modes, [0o640, 0o640], "not for everybody");
     daemon.stop();
 }
 

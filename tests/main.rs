@@ -31,6 +31,7 @@ mod cli_cache;
 mod cli_cache_care;
 mod cli_daemon;
 mod cli_model;
+mod cli_queue;
 mod cli_run;
 mod cli_submit;
 mod config;

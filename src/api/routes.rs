@@ -6,9 +6,10 @@ use axum::http::{Method, Uri};
 use axum::routing::{get, post};
 
 use super::handlers::{
-    cancel_batch, cancel_job, chat_completions, completions, create_batch, delete_file, detokenize,
-    file_content, get_batch, get_file, get_job, health, job_events, list_batches, list_files,
-    list_jobs, list_models, queue_flow, submit_job, tokenize, upload_file,
+    backup_queue, cancel_batch, cancel_job, chat_completions, completions, create_batch,
+    delete_file, detokenize, file_content, get_batch, get_file, get_job, health, job_events,
+    list_batches, list_files, list_jobs, list_models, queue_flow, submit_job, tokenize,
+    upload_file,
 };
 use super::refusal::Refusal;
 use super::server::Shared;
@@ -32,6 +33,7 @@ pub(super) fn router(shared: Shared) -> Router {
         .route("/v1/queue/pause", post(queue_flow::pause))
         .route("/v1/queue/resume", post(queue_flow::resume))
         .route("/v1/queue/drain", post(queue_flow::drain))
+        .route("/v1/queue/backup", get(backup_queue::handle))
         .route("/v1/files", uploads)
         .route(
             "/v1/files/{id}",

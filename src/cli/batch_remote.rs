@@ -187,7 +187,8 @@ async fn save(client: &Client, id: &Value, path: Option<&PathBuf>) -> Result<(),
         return Ok(());
     };
     let mut file = NewFile::create(path)?;
-    client.download(id, &mut file).await?;
+    let path = format!("/v1/files/{id}/content");
+    client.download(&path, &mut file).await?;
     file.publish(true)
 }
 

@@ -12,8 +12,8 @@ use crate::bench;
 use super::client::Client;
 use super::reconnect::Link;
 use super::{
-    Error, batch, batch_remote, cache, cancel, error, follow, health, list, model, queue, render,
-    settings, status, submit, wait,
+    Error, batch, batch_remote, cache, cancel, error, follow, health, list, model, queue,
+    queue_check, render, settings, status, submit, wait,
 };
 
 /// How long a client waits for a daemon that went away while it was talking to it. Longer than a restart
@@ -60,7 +60,7 @@ enum Verb {
     /// Work through a file of prompts
     #[command(subcommand)]
     Batch(batch::Batch),
-    /// Stop and start the work of the daemon
+    /// Stop and start the work of the daemon, back its queue up, check it
     #[command(subcommand)]
     Queue(queue::Queue),
     /// Prepare and list FP32 cache files; needs no daemon
@@ -88,6 +88,7 @@ impl Ctl {
             Verb::Cache(verb) => return cache::run(verb, self.json),
             Verb::Bench(verb) => return measure(&verb, self.json),
             Verb::Model(verb) => return model::run(&verb, self.json),
+            Verb::Queue(queue::Queue::Check(args)) => return queue_check::run(args, self.json),
             _ => {}
         }
         let socket = settings::socket(self.socket.as_deref())?;

@@ -25,6 +25,7 @@ mod model;
 mod new_file;
 mod progress;
 mod queue;
+mod queue_check;
 mod reconnect;
 mod render;
 mod run;

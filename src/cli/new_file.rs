@@ -8,6 +8,7 @@ use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::os::fd::AsRawFd;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{AtFlags, CWD, Mode, OFlags, RenameFlags};
@@ -57,6 +58,12 @@ impl NewFile {
             is_named,
             file,
         })
+    }
+
+    /// Nobody else may read it, whatever the umask says.
+    pub(super) fn make_private(&self) -> Result<(), Error> {
+        let private = self.file.set_permissions(fs::Permissions::from_mode(0o600));
+        private.map_err(|problem| self.failed(&problem))
     }
 
     /// Gives the file its name. A file that has it already is replaced, or else stays and makes this fail.

@@ -1,11 +1,16 @@
-//! `woollyctl queue pause`, `drain` and `resume`.
+//! `woollyctl queue pause`, `drain`, `resume` and `backup`.
 
 use std::io::{self, Write};
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::Subcommand;
 
+use serde_json::json;
+
 use super::client::Client;
+use super::new_file::NewFile;
+use super::queue_check::Check;
 use super::{Error, render};
 
 #[derive(Debug, Subcommand)]
@@ -35,6 +40,21 @@ Example:
     #[command(after_help = "Example:
   woollyctl queue resume")]
     Resume,
+    /// Copy the queue as it is now into a file, while the daemon works
+    #[command(
+        after_help = "The file is a tar archive of a state directory, complete when it has its name. To restore it, unpack it into an
+empty state directory before the daemon starts. For administrators.
+
+Examples:
+  woollyctl queue backup monday.tar
+  install -d -m 700 state && tar -xf monday.tar -C state"
+    )]
+    Backup {
+        /// Where to; a file that is there is replaced
+        file: PathBuf,
+    },
+    /// Look for damage in a queue on disk or in a backup; needs no daemon
+    Check(Check),
 }
 
 /// Between two looks at what is left.
@@ -42,6 +62,9 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 pub(super) async fn run(client: &Client, verb: Queue, json: bool) -> Result<(), Error> {
     let (path, done) = match &verb {
+        Queue::Backup { file } => return backup(client, file, json).await,
+        // Needs no daemon, and was done before one was looked for.
+        Queue::Check(_) => return Ok(()),
         Queue::Pause => ("/v1/queue/pause", "no further jobs start"),
         Queue::Drain { .. } => ("/v1/queue/drain", "no new jobs are taken in"),
         Queue::Resume => (
@@ -58,6 +81,19 @@ pub(super) async fn run(client: &Client, verb: Queue, json: bool) -> Result<(), 
         wait_until_empty(client).await?;
     }
     Ok(())
+}
+
+async fn backup(client: &Client, path: &Path, json: bool) -> Result<(), Error> {
+    let mut file = NewFile::create(path)?;
+    file.make_private()?;
+    let bytes = client.download("/v1/queue/backup", &mut file).await?;
+    file.publish(true)?;
+    let mut out = io::stdout().lock();
+    if json {
+        let answer = json!({"file": path.display().to_string(), "bytes": bytes});
+        return Ok(render::json_line(&mut out, &answer)?);
+    }
+    Ok(writeln!(out, "{}: {bytes} bytes", path.display())?)
 }
 
 /// Says now and then how much is left.

@@ -84,12 +84,11 @@ impl Client {
         read.and(answered)
     }
 
-    /// Copies the content of a file of the daemon.
-    pub(super) async fn download(&self, id: &str, out: &mut impl Write) -> Result<(), Error> {
-        let path = format!("/v1/files/{id}/content");
-        let response = self.get_response(&path).await?;
+    /// Copies what lies behind a path; how many bytes these are.
+    pub(super) async fn download(&self, path: &str, out: &mut impl Write) -> Result<u64, Error> {
+        let response = self.get_response(path).await?;
         if response.status().as_u16() >= 400 {
-            return self.read(response).await.and_then(refuse).map(|_| ());
+            return self.read(response).await.and_then(refuse).map(|_| 0);
         }
         let expected = response
             .headers()
@@ -106,9 +105,9 @@ impl Client {
         }
         match expected {
             Some(expected) if expected != copied => Err(Error::Failed(format!(
-                "{id} broke off after {copied} of {expected} bytes"
+                "{path} broke off after {copied} of {expected} bytes"
             ))),
-            _ => Ok(()),
+            _ => Ok(copied),
         }
     }
 }

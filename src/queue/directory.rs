@@ -53,6 +53,12 @@ impl StateDir {
         }
     }
 
+    /// Whether somebody holds it. Changes nothing.
+    pub fn is_in_use(path: &Path) -> bool {
+        let lock = File::open(path.join(LOCK_FILE));
+        lock.is_ok_and(|lock| matches!(lock.try_lock_shared(), Err(TryLockError::WouldBlock)))
+    }
+
     pub fn path(&self) -> &Path {
         &self.path
     }

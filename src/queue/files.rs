@@ -16,7 +16,8 @@ use rand::rngs::SysRng;
 
 use super::Error;
 
-const DIRECTORY: &str = "files";
+/// Inside the state directory.
+pub(super) const DIRECTORY: &str = "files";
 
 /// The directory, held by whoever holds the state directory.
 #[derive(Debug, Clone)]
@@ -58,16 +59,22 @@ impl Files {
         }
     }
 
-    /// A new file with a name that nobody can guess.
-    pub fn create(&self) -> Result<NewStored, Error> {
+    /// A name that nobody can guess.
+    pub(super) fn fresh_name(&self) -> Result<String, Error> {
         let mut random = [0; 16];
         SysRng
             .try_fill_bytes(&mut random)
             .map_err(|error| self.fault(&io::Error::other(error)))?;
-        let name = random
-            .iter()
-            .map(|byte| format!("{byte:02x}"))
-            .collect::<String>();
+        Ok(random.iter().map(|byte| format!("{byte:02x}")).collect())
+    }
+
+    pub(super) fn path_of(&self, stored_as: &str) -> PathBuf {
+        self.path.join(stored_as)
+    }
+
+    /// A new file with a name that nobody can guess.
+    pub fn create(&self) -> Result<NewStored, Error> {
+        let name = self.fresh_name()?;
         let mut options = OpenOptions::new();
         options.write(true).create_new(true).mode(0o600);
         let file = options.open(self.path.join(&name));
@@ -96,7 +103,7 @@ impl Files {
     }
 }
 
-fn fault(path: &Path, error: &io::Error) -> Error {
+pub(super) fn fault(path: &Path, error: &io::Error) -> Error {
     let path = path.display().to_string();
     match error.kind() {
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge => {

@@ -11,7 +11,9 @@
 //! of the store every call gives [`Error::Store`], and [`Queue::failed`] tells the daemon to end.
 
 mod alarm;
+pub mod backup;
 pub mod batch;
+mod check;
 mod directory;
 mod error;
 mod files;
@@ -27,6 +29,7 @@ pub mod state;
 mod store;
 mod writer;
 
+pub use check::check;
 pub use directory::StateDir;
 pub use error::Error;
 pub use files::{Files, NewStored};

@@ -3,6 +3,8 @@
 //!
 //! Invariant: a store knows no threads, no channels and no clock; the time is handed in.
 
+use std::path::Path;
+
 use crate::job::{JobId, State};
 
 use super::batch::{
@@ -200,6 +202,10 @@ pub trait JobReader: Send {
     fn counts(&mut self) -> Result<Vec<(State, u64)>, Error>;
 
     fn flow(&mut self) -> Result<Flow, Error>;
+
+    /// Copies the store as it is now into a new file, without holding anybody up. Asks `keep` about each file by the name
+    /// it is stored as; the copy knows only those that it has.
+    fn copy_to(&mut self, file: &Path, keep: &mut dyn FnMut(&str) -> bool) -> Result<(), Error>;
 
     fn file(&mut self, id: FileId) -> Result<FileRow, Error>;
 

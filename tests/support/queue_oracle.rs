@@ -113,6 +113,17 @@ impl JobReader for Oracle {
         Ok(self.disk.lock().unwrap().flow)
     }
 
+    fn copy_to(
+        &mut self,
+        file: &std::path::Path,
+        _keep: &mut dyn FnMut(&str) -> bool,
+    ) -> Result<(), Error> {
+        Err(Error::File {
+            path: file.display().to_string(),
+            problem: "this store has no file to copy".to_owned(),
+        })
+    }
+
     fn file(&mut self, id: FileId) -> Result<FileRow, Error> {
         let disk = self.disk.lock().unwrap();
         disk.files.get(&id.0).cloned().ok_or(Error::NotFound)

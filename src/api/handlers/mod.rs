@@ -1,5 +1,6 @@
 //! One file for each verb of the API.
 
+pub(super) mod backup_queue;
 pub(super) mod cancel_batch;
 pub(super) mod cancel_job;
 pub(super) mod chat_completions;

@@ -2,7 +2,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 
 use serde_json::{Value, json};
@@ -77,6 +77,8 @@ fn publish(directory: &Path, file: &str, mut content: impl Read) -> Result<(), T
         let mut options = OpenOptions::new();
         options.write(true).create(true).truncate(true).mode(MODE);
         let mut written = options.open(&unfinished)?;
+        // Whatever the umask of a service is.
+        written.set_permissions(fs::Permissions::from_mode(MODE))?;
         io::copy(&mut content, &mut written)?;
         written.flush()?;
         written.sync_all()?;

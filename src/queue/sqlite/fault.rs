@@ -29,6 +29,18 @@ impl Faults {
         }
     }
 
+    /// The same for a file that is not the store.
+    pub(super) fn file(&self, error: &rusqlite::Error) -> Error {
+        let path = self.file.display().to_string();
+        match error.sqlite_error_code() {
+            Some(ErrorCode::DiskFull) => Error::NoSpace { path },
+            _ => Error::File {
+                path,
+                problem: error.to_string(),
+            },
+        }
+    }
+
     pub(super) fn store(&self, problem: String) -> Error {
         Error::Store {
             path: self.file.display().to_string(),

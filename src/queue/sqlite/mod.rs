@@ -6,8 +6,10 @@
 //! It fails in two ways: a full disk refuses the request and the store lives on; any other fault of the
 //! file system or the database ends the group, and the caller must not go on writing.
 
+mod backup;
 mod batches;
 mod changes;
+mod check;
 mod connection;
 mod fault;
 mod reads;
@@ -17,4 +19,5 @@ mod spool;
 mod sqlite_store;
 mod transcripts;
 
+pub(super) use check::{Checked, check_database};
 pub use sqlite_store::SqliteStore;

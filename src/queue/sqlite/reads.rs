@@ -1,5 +1,7 @@
 //! Reading: rows of the `job` table as [`JobRow`]s.
 
+use std::path::Path;
+
 use rusqlite::types::Type;
 use rusqlite::{Connection, OptionalExtension, Row, named_params, params};
 
@@ -9,7 +11,7 @@ use super::super::batch::{BatchId, BatchRow, FileId, FileRow, LineEnd, Spooled};
 use super::super::store::JobReader;
 use super::super::{Error, Filter, Flow, JobRow, Page, Times, Transcript};
 use super::fault::Faults;
-use super::{batches, spool, transcripts};
+use super::{backup, batches, spool, transcripts};
 
 /// Positions are exact up to here; one more means "further back".
 const EXACT_POSITION: u64 = 1_000;
@@ -50,6 +52,10 @@ impl JobReader for SqliteReader {
 
     fn flow(&mut self) -> Result<Flow, Error> {
         flow(&self.db).map_err(|e| self.faults.of(e))
+    }
+
+    fn copy_to(&mut self, file: &Path, keep: &mut dyn FnMut(&str) -> bool) -> Result<(), Error> {
+        backup::copy(&self.db, file, keep)
     }
 
     fn file(&mut self, id: FileId) -> Result<FileRow, Error> {

@@ -45,6 +45,16 @@ pub(super) fn check(db: &Connection, faults: &Faults) -> Result<Found, Error> {
     }
 }
 
+/// Refuses also a file of an older schema, which does not hold everything yet.
+pub(super) fn check_current(db: &Connection, faults: &Faults) -> Result<(), Error> {
+    match check(db, faults)? {
+        Found(version) if version == STEPS.len() => Ok(()),
+        Found(older) => Err(faults.store(format!(
+            "has schema version {older}: the next start of woollyd brings it up to date"
+        ))),
+    }
+}
+
 /// Brings the schema up to date in one transaction: a crash leaves the file as it was, or whole.
 pub(super) fn migrate(db: &Connection, found: Found) -> Result<(), rusqlite::Error> {
     if found.0 < STEPS.len() {

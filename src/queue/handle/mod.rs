@@ -1,7 +1,9 @@
 //! What the rest of the daemon holds: async for the API, blocking for dispatch.
 
+mod batches;
+
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -11,14 +13,14 @@ use async_channel::{Receiver, Sender};
 use crate::config;
 use crate::job::{JobId, State};
 
-use super::batch::{BatchRow, FileRow, NewBatch, NewFile};
+use super::backup;
 use super::directory::StateDir;
 use super::files::Files;
 use super::pace::{Estimate, Pace};
 use super::reader::{self, Read};
 use super::shared::Shared;
 use super::state::Blame;
-use super::store::{Admission, Applied, BatchChange, Change, Finished, JobReader, JobStore};
+use super::store::{Admission, Applied, Change, Finished, JobReader, JobStore};
 use super::writer::{GROUP, Request, Writer, now_ms};
 use super::{
     Claimed, Completion, Error, Filter, Flow, JobRow, Limits, LiveLog, NewJob, Part, SqliteStore,
@@ -45,6 +47,9 @@ struct Inner {
     /// In the order in which they end.
     threads: Mutex<Vec<Thread>>,
     limits: Limits,
+    state_dir: PathBuf,
+    /// A view of its own: a copy of everything takes a while, and nobody else waits for it.
+    copying: Mutex<Option<Box<dyn JobReader>>>,
     files: Files,
 }
 
@@ -78,6 +83,8 @@ impl Queue {
     ) -> Result<Self, Error> {
         let shared = Arc::new(Shared::new());
         let mut reading = store.reader()?;
+        let copying = Mutex::new(Some(store.reader()?));
+        backup::sweep(state_dir);
         let files = Files::open(state_dir)?;
         files.sweep(&reading.stored_names()?.into_iter().collect());
         let mut writer = Writer::new(store, shared.clone(), config.retention_s);
@@ -114,6 +121,8 @@ impl Queue {
                 reads,
                 threads,
                 limits,
+                state_dir: state_dir.to_owned(),
+                copying,
                 files,
             }),
         })
@@ -303,63 +312,6 @@ impl Queue {
         self.answer(receiver.recv().await).map(|_| ())
     }
 
-    /// Changes a file or a batch; answers after the commit.
-    pub async fn change_batch(&self, change: BatchChange) -> Result<Applied, Error> {
-        let (answer, receiver) = async_channel::bounded(1);
-        self.send(Request::Change(Box::new(Change::Batch(change)), answer))
-            .await?;
-        self.answer(receiver.recv().await)
-    }
-
-    /// Takes in the row of a file that a user sent.
-    pub async fn add_file(&self, file: NewFile) -> Result<FileRow, Error> {
-        let limits = self.inner.limits;
-        match self
-            .change_batch(BatchChange::AddFile { file, limits })
-            .await?
-        {
-            Applied::File(row) => Ok(row),
-            other => Err(mismatch(&other)),
-        }
-    }
-
-    /// Takes in a file that was dropped into the spool directory. Whether it was known before.
-    pub fn spool_blocking(
-        &self,
-        (name, identity): (String, String),
-        file: NewFile,
-        batch: NewBatch,
-    ) -> Result<(BatchRow, bool), Error> {
-        let limits = self.inner.limits;
-        let change = BatchChange::Spool {
-            name,
-            identity,
-            file,
-            batch,
-            limits,
-        };
-        match self.change_batch_blocking(change)? {
-            Applied::Spooled { batch, existed } => Ok((batch, existed)),
-            other => Err(mismatch(&other)),
-        }
-    }
-
-    /// The same for a thread that may wait.
-    pub fn change_batch_blocking(&self, change: BatchChange) -> Result<Applied, Error> {
-        self.change_blocking(Change::Batch(change))
-    }
-
-    /// Rings when a batch may need something, and after [`Queue::close`] never again: the channel is closed then.
-    /// One message at most waits in it.
-    pub fn batch_bell(&self) -> Receiver<()> {
-        self.inner.shared.batch_bell()
-    }
-
-    /// Where files lie.
-    pub fn files(&self) -> &Files {
-        &self.inner.files
-    }
-
     async fn send(&self, request: Request) -> Result<(), Error> {
         self.inner
             .requests
@@ -412,6 +364,9 @@ impl Inner {
     fn close(&self) {
         // Held while joining, so that every caller returns after the end.
         let mut threads = self.threads.lock().unwrap_or_else(PoisonError::into_inner);
+        // Every connection goes before the writer's.
+        let mut copying = self.copying.lock().unwrap_or_else(PoisonError::into_inner);
+        *copying = None;
         // A closed channel still gives out what is in it. The reader ends first: the last connection to
         // go is the one that tidies up.
         for (close, thread) in threads.drain(..) {

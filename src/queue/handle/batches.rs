@@ -1,0 +1,88 @@
+//! Files, batches, and the copy of everything.
+
+use std::sync::PoisonError;
+
+use async_channel::Receiver;
+
+use crate::queue::Error;
+use crate::queue::backup::Backup;
+use crate::queue::batch::{BatchRow, FileRow, NewBatch, NewFile};
+use crate::queue::files::Files;
+use crate::queue::store::{Applied, BatchChange, Change};
+use crate::queue::writer::Request;
+
+use super::{Inner, Queue, mismatch};
+
+impl Queue {
+    /// Changes a file or a batch; answers after the commit.
+    pub async fn change_batch(&self, change: BatchChange) -> Result<Applied, Error> {
+        let (answer, receiver) = async_channel::bounded(1);
+        self.send(Request::Change(Box::new(Change::Batch(change)), answer))
+            .await?;
+        self.answer(receiver.recv().await)
+    }
+
+    /// Takes in the row of a file that a user sent.
+    pub async fn add_file(&self, file: NewFile) -> Result<FileRow, Error> {
+        let limits = self.inner.limits;
+        match self
+            .change_batch(BatchChange::AddFile { file, limits })
+            .await?
+        {
+            Applied::File(row) => Ok(row),
+            other => Err(mismatch(&other)),
+        }
+    }
+
+    /// Takes in a file that was dropped into the spool directory. Whether it was known before.
+    pub fn spool_blocking(
+        &self,
+        (name, identity): (String, String),
+        file: NewFile,
+        batch: NewBatch,
+    ) -> Result<(BatchRow, bool), Error> {
+        let limits = self.inner.limits;
+        let change = BatchChange::Spool {
+            name,
+            identity,
+            file,
+            batch,
+            limits,
+        };
+        match self.change_batch_blocking(change)? {
+            Applied::Spooled { batch, existed } => Ok((batch, existed)),
+            other => Err(mismatch(&other)),
+        }
+    }
+
+    /// [`Queue::change_batch`] for a thread that may wait.
+    pub fn change_batch_blocking(&self, change: BatchChange) -> Result<Applied, Error> {
+        self.change_blocking(Change::Batch(change))
+    }
+
+    /// Rings when a batch may need something, and after [`Queue::close`] never again: the channel is closed then.
+    /// One message at most waits in it.
+    pub fn batch_bell(&self) -> Receiver<()> {
+        self.inner.shared.batch_bell()
+    }
+
+    /// Where files lie.
+    pub fn files(&self) -> &Files {
+        &self.inner.files
+    }
+
+    /// A copy of everything that was accepted so far; one at a time.
+    pub fn backup_blocking(&self) -> Result<Backup, Error> {
+        let Inner {
+            state_dir,
+            files,
+            copying,
+            ..
+        } = &*self.inner;
+        let mut reader = copying.lock().unwrap_or_else(PoisonError::into_inner);
+        match &mut *reader {
+            Some(reader) => Backup::make(state_dir, files, &mut **reader),
+            None => Err(Error::Closed),
+        }
+    }
+}
