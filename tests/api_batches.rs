@@ -3,20 +3,10 @@
 use serde_json::{Value, json};
 
 use crate::support::daemon::{Daemon, Home, LONG, TINY};
-use crate::support::http::{Client, Response};
-
-const BOUNDARY: &str = "woolly-test-boundary";
+use crate::support::http::{Client, Response, multipart};
 
 fn upload_as(client: &Client, purpose: &str, content: &[u8]) -> Response {
-    let mut body = format!(
-        "--{BOUNDARY}\r\ncontent-disposition: form-data; name=\"purpose\"\r\n\r\n{purpose}\r\n--{BOUNDARY}\r\n\
-         content-disposition: form-data; name=\"file\"; filename=\"in.jsonl\"\r\n\
-         content-type: application/octet-stream\r\n\r\n"
-    )
-    .into_bytes();
-    body.extend_from_slice(content);
-    body.extend_from_slice(format!("\r\n--{BOUNDARY}--\r\n").as_bytes());
-    let kind = format!("multipart/form-data; boundary={BOUNDARY}");
+    let (kind, body) = multipart(purpose, content);
     client.send("POST", "/v1/files", &[("content-type", &kind)], &body)
 }
 

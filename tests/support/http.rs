@@ -1,6 +1,6 @@
 //! A small HTTP/1.1 client over a Unix socket: what goes over the wire is what the tests see.
 
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{self, BufRead, BufReader, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
@@ -47,14 +47,31 @@ impl Client {
         headers: &[(&str, &str)],
         body: &[u8],
     ) -> Response {
-        let mut reader = BufReader::new(self.begin(method, path, headers, body));
-        let (status, headers) = head(&mut reader);
+        self.try_send(method, path, headers, body).unwrap()
+    }
+
+    /// The same with a daemon that may go at any time: an error when there was no whole answer.
+    pub fn try_send(
+        &self,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: &[u8],
+    ) -> io::Result<Response> {
+        let mut reader = BufReader::new(self.try_begin(method, path, headers, body)?);
+        let (status, headers) = head(&mut reader)?;
         let mut text = Vec::new();
-        body_of(reader, &headers).read_to_end(&mut text).unwrap();
-        Response {
+        body_of(reader, &headers).read_to_end(&mut text)?;
+        let response = Response {
             status,
             headers,
             body: text,
+        };
+        match response.header("content-length") {
+            Some(length) if length != response.body.len().to_string() => {
+                Err(io::ErrorKind::UnexpectedEof.into())
+            }
+            _ => Ok(response),
         }
     }
 
@@ -66,7 +83,17 @@ impl Client {
         headers: &[(&str, &str)],
         body: &[u8],
     ) -> UnixStream {
-        let mut connection = UnixStream::connect(&self.socket).unwrap();
+        self.try_begin(method, path, headers, body).unwrap()
+    }
+
+    fn try_begin(
+        &self,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: &[u8],
+    ) -> io::Result<UnixStream> {
+        let mut connection = UnixStream::connect(&self.socket)?;
         let mut text = format!("{method} {path} HTTP/1.1\r\nhost: test\r\nconnection: close\r\n");
         if !body.is_empty() {
             text += &format!("content-length: {}\r\n", body.len());
@@ -82,18 +109,29 @@ impl Client {
         let _ = connection
             .write_all(text.as_bytes())
             .and_then(|()| connection.write_all(body));
-        connection
+        Ok(connection)
     }
 
     /// A request that is answered 200 with server-sent events.
     #[track_caller]
     pub fn stream(&self, method: &str, path: &str, body: &[u8]) -> Stream {
-        let mut reader = BufReader::new(self.begin(method, path, &[], body));
-        let (status, headers) = head(&mut reader);
+        let (status, stream) = self.try_stream(method, path, &[], body).unwrap();
         assert_eq!(status, 200, "{method} {path}");
-        Stream {
-            lines: BufReader::new(body_of(reader, &headers)),
-        }
+        stream
+    }
+
+    /// The same whatever the status, with a daemon that may go at any time.
+    pub fn try_stream(
+        &self,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: &[u8],
+    ) -> io::Result<(u16, Stream)> {
+        let mut reader = BufReader::new(self.try_begin(method, path, headers, body)?);
+        let (status, headers) = head(&mut reader)?;
+        let lines = BufReader::new(body_of(reader, &headers));
+        Ok((status, Stream { lines }))
     }
 }
 
@@ -139,21 +177,35 @@ impl Iterator for Stream {
     }
 }
 
-fn head(reader: &mut impl BufRead) -> (u16, Vec<(String, String)>) {
+/// The form of `POST /v1/files`: its content type and its body.
+pub fn multipart(purpose: &str, content: &[u8]) -> (String, Vec<u8>) {
+    const BOUNDARY: &str = "woolly-test-boundary";
+    let mut body = format!(
+        "--{BOUNDARY}\r\ncontent-disposition: form-data; name=\"purpose\"\r\n\r\n{purpose}\r\n--{BOUNDARY}\r\n\
+         content-disposition: form-data; name=\"file\"; filename=\"in.jsonl\"\r\n\
+         content-type: application/octet-stream\r\n\r\n"
+    )
+    .into_bytes();
+    body.extend_from_slice(content);
+    body.extend_from_slice(format!("\r\n--{BOUNDARY}--\r\n").as_bytes());
+    (format!("multipart/form-data; boundary={BOUNDARY}"), body)
+}
+
+fn head(reader: &mut impl BufRead) -> io::Result<(u16, Vec<(String, String)>)> {
     let mut line = String::new();
-    reader.read_line(&mut line).unwrap();
+    reader.read_line(&mut line)?;
     let status = line
         .split(' ')
         .nth(1)
         .and_then(|status| status.parse().ok());
-    let status = status.unwrap_or_else(|| panic!("not a status line: {line:?}"));
+    let status = status.ok_or_else(|| io::Error::other(format!("not a status line: {line:?}")))?;
     let mut headers = Vec::new();
     loop {
         let mut line = String::new();
-        reader.read_line(&mut line).unwrap();
+        reader.read_line(&mut line)?;
         match line.trim_end().split_once(": ") {
             Some((name, value)) => headers.push((name.to_ascii_lowercase(), value.to_owned())),
-            None => return (status, headers),
+            None => return Ok((status, headers)),
         }
     }
 }

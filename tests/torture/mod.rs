@@ -8,6 +8,7 @@ mod corruption;
 mod hostile_paths;
 mod kill_points;
 mod no_space;
+mod queue;
 mod stale_model;
 mod strace;
 mod truncation;

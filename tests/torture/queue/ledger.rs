@@ -1,0 +1,143 @@
+//! What clients sent and what they were told: kept by the test, so no fault of the daemon can touch it.
+
+use std::collections::BTreeSet;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use super::figure::Faults;
+
+/// How a job came to the daemon.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Way {
+    Detached {
+        keyed: bool,
+    },
+    /// A stream that the client asks for again with its key.
+    Streamed,
+    /// Nobody can come back for it.
+    Attached,
+    /// A line of a batch.
+    Line,
+}
+
+impl Way {
+    pub fn is_keyed(self) -> bool {
+        matches!(self, Way::Detached { keyed: true } | Way::Streamed)
+    }
+
+    /// Whether the row stays until the end of the test.
+    pub fn is_kept(self) -> bool {
+        matches!(self, Way::Detached { .. } | Way::Line)
+    }
+}
+
+#[derive(Debug, Clone)]
+pub(super) struct Sent {
+    /// Number of the request in `work`.
+    pub request: usize,
+    pub way: Way,
+    /// The ids under which it was accepted: one at most.
+    pub ids: BTreeSet<i64>,
+    /// The client has read the whole answer.
+    pub answered: bool,
+}
+
+#[derive(Debug, Clone)]
+pub(super) struct SentBatch {
+    pub name: String,
+    /// The marks of its lines.
+    pub lines: Vec<usize>,
+    pub ids: BTreeSet<String>,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Book {
+    /// By mark.
+    pub sent: Vec<Sent>,
+    pub batches: Vec<SentBatch>,
+    pub faults: Faults,
+}
+
+/// Shared by all clients of a test.
+#[derive(Debug, Default)]
+pub(super) struct Ledger(Mutex<Book>);
+
+impl Ledger {
+    pub fn book(&self) -> MutexGuard<'_, Book> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Before it goes out: the mark of a new job.
+    pub fn send(&self, request: usize, way: Way) -> usize {
+        let mut book = self.book();
+        book.sent.push(Sent {
+            request,
+            way,
+            ids: BTreeSet::new(),
+            answered: false,
+        });
+        book.sent.len() - 1
+    }
+
+    pub fn accepted(&self, mark: usize, id: i64) {
+        self.book().sent[mark].ids.insert(id);
+    }
+
+    pub fn answered(&self, mark: usize) {
+        self.book().sent[mark].answered = true;
+    }
+
+    pub fn wrong(&self, sentence: String) {
+        self.book().faults.wrong.push(sentence);
+    }
+
+    /// Before it goes out: the number of a new batch.
+    pub fn send_batch(&self, lines: Vec<usize>) -> (usize, String) {
+        let mut book = self.book();
+        let number = book.batches.len();
+        let name = format!("batch {number}");
+        book.batches.push(SentBatch {
+            name: name.clone(),
+            lines,
+            ids: BTreeSet::new(),
+        });
+        (number, name)
+    }
+
+    pub fn accepted_batch(&self, number: usize, id: &str) {
+        self.book().batches[number].ids.insert(id.to_owned());
+    }
+
+    /// A job with a key that was never answered, if there is one, to be sent again by who sent it.
+    pub fn unanswered(&self, way: Way, random: &mut impl FnMut(u64) -> u64) -> Option<usize> {
+        let open = |sent: &Sent| sent.way == way && sent.ids.is_empty();
+        self.find(open, random)
+    }
+
+    /// A job with a key that was accepted, to be sent again.
+    pub fn known(&self, way: Way, random: &mut impl FnMut(u64) -> u64) -> Option<usize> {
+        let known = |sent: &Sent| sent.way == way && !sent.ids.is_empty();
+        self.find(known, random)
+    }
+
+    fn find(
+        &self,
+        suits: impl Fn(&Sent) -> bool,
+        random: &mut impl FnMut(u64) -> u64,
+    ) -> Option<usize> {
+        let book = self.book();
+        let marks: Vec<usize> = (0..book.sent.len())
+            .filter(|mark| suits(&book.sent[*mark]))
+            .collect();
+        let chosen = random(marks.len().max(1) as u64) as usize;
+        marks.get(chosen).copied()
+    }
+}
+
+impl Book {
+    /// The jobs that the daemon has accepted.
+    pub fn accepted(&self) -> usize {
+        let lines = self.batches.iter().filter(|batch| !batch.ids.is_empty());
+        let lines: usize = lines.map(|batch| batch.lines.len()).sum();
+        self.sent.iter().filter(|sent| !sent.ids.is_empty()).count() + lines
+    }
+}

@@ -1,0 +1,30 @@
+//! The figures of the queue: what clients were told must hold, whatever happens to the daemon.
+//!
+//! - `work`: requests, and what an undisturbed daemon answers to them
+//! - `ledger`: what clients sent and what they were told, kept outside of the daemon
+//! - `store_file`: the rows of a queue, read from a copy
+//! - `invariants`: I1 to I7, rows and answers held against the ledger
+//! - `stage`: a daemon's directory with the three above, over many lives of the daemon
+//! - `submitters`: clients of every kind, at work until the daemon goes
+//! - `figure`: the counts, one line of the table
+//!
+//! I1 an accepted job exists. I2 after a drain it is at its end, and completed unless the test says otherwise.
+//! I3 it has one result, which never changes. I4 the result is that of an undisturbed run. I5 what was sent once and
+//! not answered exists at most once. I6 the file is sound. I7 nothing is left behind. I8 a fault names its seed.
+
+mod figure;
+mod invariants;
+mod ledger;
+mod r1_random_kills;
+mod stage;
+mod store_file;
+mod submitters;
+mod work;
+
+/// The seed of every random choice: `WOOLLY_TORTURE_SEED`, or always the same one.
+fn seed() -> u64 {
+    match std::env::var("WOOLLY_TORTURE_SEED") {
+        Ok(text) => text.parse().expect("WOOLLY_TORTURE_SEED is not a number"),
+        Err(_) => 6,
+    }
+}
