@@ -86,7 +86,14 @@ impl Home {
     }
 
     fn command(&self, options: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_woollyd"));
+        self.command_under(&[], options)
+    }
+
+    /// The same as the last arguments of another program, such as strace.
+    fn command_under(&self, program: &[&str], options: &[&str]) -> Command {
+        let words = [program, &[env!("CARGO_BIN_EXE_woollyd")]].concat();
+        let mut command = Command::new(words[0]);
+        command.args(&words[1..]);
         command
             .arg("--config")
             .arg(self.path().join(FILE))
@@ -113,6 +120,11 @@ impl Home {
 
     /// Starts a daemon without waiting.
     pub fn spawn(&self) -> Daemon {
+        self.spawn_under(&[])
+    }
+
+    /// The same under another program, which has to end with it and hand its exit code on.
+    pub fn spawn_under(&self, program: &[&str]) -> Daemon {
         let notify_path = self.path().join("notify");
         let _ = std::fs::remove_file(&notify_path);
         let notify = UnixDatagram::bind(&notify_path).unwrap();
@@ -127,7 +139,7 @@ impl Home {
                 }
             }
         });
-        let mut command = self.command(&[]);
+        let mut command = self.command_under(program, &[]);
         command
             .env("NOTIFY_SOCKET", &notify_path)
             .stderr(Stdio::piped());
@@ -174,6 +186,11 @@ impl Daemon {
             }
         }
         None
+    }
+
+    /// Of the process that was started.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
     }
 
     pub fn signal(&self, signal: Signal) {

@@ -6,6 +6,7 @@
 //! - `invariants`: I1 to I7, rows and answers held against the ledger
 //! - `stage`: a daemon's directory with the three above, over many lives of the daemon
 //! - `submitters`: clients of every kind, at work until the daemon goes
+//! - `traced`: a daemon whose system calls fail on purpose
 //! - `figure`: the counts, one line of the table
 //!
 //! I1 an accepted job exists. I2 after a drain it is at its end, and completed unless the test says otherwise.
@@ -15,10 +16,13 @@
 mod figure;
 mod invariants;
 mod ledger;
+mod r15_deep_queue;
 mod r1_random_kills;
+mod r2_boundaries;
 mod stage;
 mod store_file;
 mod submitters;
+mod traced;
 mod work;
 
 /// The seed of every random choice: `WOOLLY_TORTURE_SEED`, or always the same one.

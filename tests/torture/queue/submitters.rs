@@ -90,7 +90,7 @@ impl<R: FnMut(u64) -> u64> Submitter<'_, R> {
         })
     }
 
-    fn submit(&mut self, mark: usize, keyed: bool) -> io::Result<bool> {
+    pub fn submit(&mut self, mark: usize, keyed: bool) -> io::Result<bool> {
         let (endpoint, body) = self.request(mark);
         let job = json!({"endpoint": endpoint, "body": body, "priority": -1 - (mark % 3) as i64});
         let key = key(mark);
@@ -174,7 +174,7 @@ impl<R: FnMut(u64) -> u64> Submitter<'_, R> {
     }
 
     /// A file of requests becomes a batch, as the OpenAI API has it.
-    fn batch(&mut self) -> io::Result<bool> {
+    pub fn batch(&mut self) -> io::Result<bool> {
         if !self.may_send(BATCH_LINES) {
             return Ok(true);
         }
