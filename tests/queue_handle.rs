@@ -53,7 +53,7 @@ fn a_job_goes_through_the_handle() {
     let row = block_on(queue.get(id)).unwrap();
     assert_eq!(row.result.as_deref(), Some(&b"yes"[..]));
     assert!(row.started_at_ms.unwrap() <= row.finished_at_ms.unwrap());
-    let counts = block_on(queue.counts()).unwrap();
+    let counts = block_on(queue.read(|reader| reader.counts())).unwrap();
     assert_eq!(counts[2], (State::Completed, 1));
     let listed = block_on(queue.list(Filter {
         limit: 5,
@@ -228,7 +228,7 @@ fn a_submit_that_nobody_waits_for_any_longer_is_cancelled() {
     }
     let _ = poll_once(queue.submit(detached("b")));
     settle(&queue);
-    let counts = block_on(queue.counts()).unwrap();
+    let counts = block_on(queue.read(|reader| reader.counts())).unwrap();
     assert_eq!(
         (counts[0], counts[4]),
         ((State::Queued, 1), (State::Cancelled, 20))

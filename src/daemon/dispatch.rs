@@ -2,17 +2,16 @@
 //! around the bookkeeping of [`Running`].
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::AtomicBool;
 use std::sync::mpsc::SyncSender;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::api::Served;
 use crate::config;
-use crate::engine::{Pool, Task};
-use crate::job::{JobId, SequenceEvent, Spec};
+use crate::engine::Pool;
+use crate::job::{JobId, SequenceEvent};
 use crate::protocol::{self, Resolved, ResponseMeta};
-use crate::queue::{self, Claimed, Completion, Finished, Part, Queue, Transcript};
+use crate::queue::{self, Claimed, Completion, Finished, Part, Queue};
 
 use super::assembly::End;
 use super::checkpoint::Checkpoint;
@@ -20,8 +19,9 @@ use super::control::Control;
 use super::failure::Failure;
 use super::fingerprint;
 use super::gate::Gate;
+use super::known;
 use super::running::{EndedJob, Running, is_output};
-use super::transcript::{self, Entry};
+use super::transcript;
 
 /// Nothing tells when a full disk has room again, so a result that met one is written again after this.
 const NO_SPACE_PAUSE: Duration = Duration::from_secs(1);
@@ -120,27 +120,24 @@ impl Dispatch {
             return;
         }
         let equal = match reuse {
-            true => self.of_equal(fingerprint, uid),
+            true => known::of_equal(&self.queue, id, fingerprint, uid),
             false => None,
         };
-        let known = match equal {
-            Some(events) => {
-                tracing::info!(job = %id, "job is answered with the result of an equal one");
-                events
-            }
-            None => self.of_earlier_run(&spec, id, &fingerprint, transcript),
-        };
-        tracing::debug!(job = %id, sequences = spec.sequences.len(), events = known.len(), "job starts");
+        let sequences = spec.sequences.len();
+        let known = equal.unwrap_or_else(|| {
+            known::of_earlier_run(&self.queue, id, sequences, &fingerprint, transcript)
+        });
+        tracing::debug!(job = %id, sequences, events = known.len(), "job starts");
         // Nobody goes on with what dies with its connection: to store it would be in vain.
         let every = match dies_with_its_connection {
             true => 0,
-            false => self.checkpoint_tokens as usize * spec.sequences.len(),
+            false => self.checkpoint_tokens as usize * sequences,
         };
         let checkpoint = Checkpoint::new(fingerprint, every, Instant::now());
         let cancelled = self
             .lock()
             .register(Arc::clone(&spec), meta, checkpoint, reuse);
-        let tasks = tasks(id, priority, &spec, &cancelled, &known);
+        let tasks = known::tasks(id, priority, &spec, &cancelled, &known);
         for (sequence, event) in known {
             let job = id;
             let event = SequenceEvent {
@@ -152,44 +149,6 @@ impl Dispatch {
         }
         for task in tasks {
             pool.submit(task);
-        }
-    }
-
-    /// Everything that an equal job of this user generated which has completed.
-    fn of_equal(&self, fingerprint: [u8; 32], uid: u32) -> Option<Vec<Entry>> {
-        let found = self
-            .queue
-            .read_blocking(move |reader| reader.transcript(&fingerprint, uid));
-        // Without it the job runs, as any other.
-        transcript::decode(&found.ok()??.parts)
-    }
-
-    /// What the job generated before this daemon, as far as it can go on behind it.
-    fn of_earlier_run(
-        &self,
-        spec: &Spec,
-        id: JobId,
-        fingerprint: &[u8; 32],
-        transcript: Option<Transcript>,
-    ) -> Vec<Entry> {
-        let Some(transcript) = transcript else {
-            return vec![];
-        };
-        let events = match transcript.fingerprint == *fingerprint {
-            true => transcript::decode(&transcript.parts),
-            false => None,
-        };
-        match events {
-            Some(events) => {
-                let events = transcript::to_go_on(events, spec.sequences.len());
-                tracing::info!(job = %id, events = events.len(), "job goes on behind what it had generated");
-                events
-            }
-            None => {
-                tracing::info!(job = %id, "job starts anew: the model or its settings have changed");
-                self.queue.live().restart(id);
-                vec![]
-            }
         }
     }
 
@@ -391,31 +350,6 @@ impl Dispatch {
 fn or_panicked<T>(resolve: impl FnOnce() -> Result<T, String>) -> Result<T, String> {
     catch_unwind(AssertUnwindSafe(resolve))
         .unwrap_or_else(|_| Err("the request could not be tokenized".to_owned()))
-}
-
-/// Tasks of the sequences that are not over, to go on behind what is `known` of them.
-fn tasks(
-    job: JobId,
-    priority: i32,
-    spec: &Spec,
-    cancelled: &Arc<AtomicBool>,
-    known: &[Entry],
-) -> Vec<Task> {
-    let params = Arc::new(spec.params.clone());
-    let sequences = spec.sequences.iter().enumerate();
-    sequences
-        .filter(|(sequence, _)| !transcript::is_finished(known, *sequence))
-        .map(|(sequence, prompt)| Task {
-            job,
-            sequence,
-            prompt: prompt.prompt.as_slice().into(),
-            generated: transcript::ids(known, sequence).into(),
-            priority,
-            score_prompt: spec.scores_prompts(),
-            params: Arc::clone(&params),
-            cancelled: Arc::clone(cancelled),
-        })
-        .collect()
 }
 
 fn is_last(event: &SequenceEvent) -> bool {

@@ -1,7 +1,7 @@
 //! Everything that the output of a job depends on, in one word: pure.
 //!
-//! Equal fingerprints give equal events. What only changes how they are written down (the endpoint, `n` names of
-//! fields) is not part of it; nor is the seed where nothing is drawn.
+//! Equal fingerprints give equal events. What only changes how they are written down (the endpoint, whether the ids of
+//! tokens are listed) is not part of it; nor is the seed where nothing is drawn.
 
 use crate::job::{SamplingParams, Sequence, Shaping, Spec};
 

@@ -22,6 +22,7 @@ mod failure;
 mod fingerprint;
 mod front;
 mod gate;
+mod known;
 mod logging;
 mod running;
 mod signals;

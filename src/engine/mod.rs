@@ -18,6 +18,7 @@ mod candidates;
 mod draft;
 mod pool;
 mod prefix;
+mod refusal;
 mod sampler;
 mod scheduler;
 mod sequence;

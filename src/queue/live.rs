@@ -180,6 +180,12 @@ impl Events {
 }
 
 impl Subscription {
+    /// Whether the job was started anew, and gives other events than under the daemon before. Known when the first
+    /// event comes.
+    pub fn was_restarted(&self) -> bool {
+        self.log.as_ref().is_some_and(|log| lock(&log.0).restarted)
+    }
+
     /// The next event; `None` when the job is terminal in the store.
     pub async fn next(&mut self) -> Option<Arc<SequenceEvent>> {
         let log = self.log.as_ref()?;
@@ -198,14 +204,6 @@ impl Subscription {
             // the log was closed meanwhile, which the next round sees.
             let _ = self.wake.recv().await;
         }
-    }
-}
-
-impl Subscription {
-    /// Whether the job was started anew, and gives other events than under the daemon before. Known when the first
-    /// event comes.
-    pub fn was_restarted(&self) -> bool {
-        self.log.as_ref().is_some_and(|log| lock(&log.0).restarted)
     }
 }
 

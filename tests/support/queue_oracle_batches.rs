@@ -4,7 +4,7 @@ use woolly::job::{JobId, State};
 use woolly::queue::batch::{
     BatchId, BatchRow, BatchState, FileId, FileRow, LineEnd, Lines, NewBatch, NewFile, NewLine,
 };
-use woolly::queue::{Applied, BatchChange, Error, Flow, Page, Share};
+use woolly::queue::{Applied, BatchChange, Error, Flow, Limits, Page, Share};
 
 use super::queue_oracle::Disk;
 
@@ -24,12 +24,7 @@ impl Disk {
     ) -> Result<Applied, Error> {
         match change {
             BatchChange::AddFile { file, limits } => {
-                let more = Share {
-                    jobs: 0,
-                    bytes: file.bytes,
-                };
-                self.admit(limits, file.uid, more)?;
-                Ok(Applied::File(self.add_file(file, now_ms)))
+                self.take_file(file, limits, now_ms).map(Applied::File)
             }
             BatchChange::Spool {
                 name,
@@ -45,12 +40,7 @@ impl Disk {
                 if self.flow == Flow::Draining {
                     return Err(Error::Draining);
                 }
-                let more = Share {
-                    jobs: 0,
-                    bytes: file.bytes,
-                };
-                self.admit(limits, file.uid, more)?;
-                let input_file = self.add_file(file, now_ms).id;
+                let input_file = self.take_file(file, limits, now_ms)?.id;
                 let batch = NewBatch {
                     input_file,
                     ..batch.clone()
@@ -146,6 +136,20 @@ impl Disk {
                 })
             }
         }
+    }
+
+    fn take_file(
+        &mut self,
+        file: &NewFile,
+        limits: &Limits,
+        now_ms: i64,
+    ) -> Result<FileRow, Error> {
+        let more = Share {
+            jobs: 0,
+            bytes: file.bytes,
+        };
+        self.admit(limits, file.uid, more)?;
+        Ok(self.add_file(file, now_ms))
     }
 
     fn add_file(&mut self, file: &NewFile, now_ms: i64) -> FileRow {

@@ -9,17 +9,13 @@ use crate::queue::backup::Backup;
 use crate::queue::batch::{BatchRow, FileRow, NewBatch, NewFile};
 use crate::queue::files::Files;
 use crate::queue::store::{Applied, BatchChange, Change};
-use crate::queue::writer::Request;
 
 use super::{Inner, Queue, mismatch};
 
 impl Queue {
     /// Changes a file or a batch; answers after the commit.
     pub async fn change_batch(&self, change: BatchChange) -> Result<Applied, Error> {
-        let (answer, receiver) = async_channel::bounded(1);
-        self.send(Request::Change(Box::new(Change::Batch(change)), answer))
-            .await?;
-        self.answer(receiver.recv().await)
+        self.change(Change::Batch(change)).await
     }
 
     /// Takes in the row of a file that a user sent.

@@ -1,12 +1,12 @@
 //! What the rest of the daemon holds: async for the API, blocking for dispatch.
 
 mod batches;
+mod work;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
-use std::time::Duration;
 
 use async_channel::{Receiver, Sender};
 
@@ -20,18 +20,12 @@ use super::pace::{Estimate, Pace};
 use super::reader::{self, Read};
 use super::shared::Shared;
 use super::state::Blame;
-use super::store::{Admission, Applied, Change, Finished, JobReader, JobStore};
+use super::store::{Admission, Applied, Change, JobReader, JobStore};
 use super::writer::{GROUP, Request, Writer, now_ms};
-use super::{
-    Claimed, Completion, Error, Filter, Flow, JobRow, Limits, LiveLog, NewJob, Part, SqliteStore,
-    Submitted,
-};
+use super::{Error, Filter, Flow, JobRow, Limits, LiveLog, NewJob, SqliteStore, Submitted};
 
 /// Reads waiting for the reading thread. Full: the caller waits.
 const READS: usize = 64;
-
-/// Nothing tells when a full disk has room again, so a claim that met one tries again after this.
-const NO_SPACE_PAUSE: Duration = Duration::from_secs(1);
 
 /// A handle to the queue. Cheap to clone. The last one to go closes the queue.
 #[derive(Clone)]
@@ -160,10 +154,7 @@ impl Queue {
     /// Queued: terminal at once. Running: terminal at once too, and its id is told to the listener of
     /// [`Queue::cancellations`]. Terminal: unchanged.
     pub async fn cancel(&self, id: JobId) -> Result<JobRow, Error> {
-        let (answer, receiver) = async_channel::bounded(1);
-        self.send(Request::Change(Box::new(Change::Cancel(id)), answer))
-            .await?;
-        match self.answer(receiver.recv().await)? {
+        match self.change(Change::Cancel(id)).await? {
             Applied::Cancelled(cancelled) => Ok(cancelled.job),
             other => Err(mismatch(&other)),
         }
@@ -179,36 +170,6 @@ impl Queue {
     pub fn delivered(&self, id: JobId) {
         self.inner.shared.left().delivered.push(id);
         self.nudge();
-    }
-
-    /// Jobs by state, for `/health` and `status`: every state, in the order of [`State::ALL`].
-    pub async fn counts(&self) -> Result<Vec<(State, u64)>, Error> {
-        self.read(|reader| reader.counts()).await
-    }
-
-    /// Claims the next job in order, waiting for one. `None` when the queue is closed or claims are stopped.
-    pub fn claim_blocking(&self) -> Option<Claimed> {
-        loop {
-            let (answer, receiver) = async_channel::bounded(1);
-            self.inner
-                .requests
-                .send_blocking(Request::Claim(answer))
-                .ok()?;
-            match receiver.recv_blocking().ok()? {
-                Ok(Applied::Claimed(claimed)) => return claimed,
-                Err(Error::NoSpace { .. }) => std::thread::sleep(NO_SPACE_PAUSE),
-                Ok(_) | Err(_) => return None,
-            }
-        }
-    }
-
-    /// Hands over what a running job generated, to be kept; does not wait. Whether there was room for it; still it may
-    /// be lost to a full disk, and the job then goes on from an earlier part.
-    pub fn checkpoint(&self, id: JobId, part: Part) -> bool {
-        // Nobody listens to the answer.
-        let (answer, _) = async_channel::bounded(1);
-        let request = Request::Change(Box::new(Change::Checkpoint { id, part }), answer);
-        self.inner.requests.try_send(request).is_ok()
     }
 
     /// How fast jobs end, once one has.
@@ -238,42 +199,9 @@ impl Queue {
         Ok(Some(estimate).filter(|_| flow != Flow::Paused))
     }
 
-    /// Publishes the end of a running job in one transaction, or puts it back for another try. After [`Error::NoSpace`] the job is still running and
-    /// the call may be repeated.
-    pub fn finish_blocking(&self, id: JobId, completion: Completion) -> Result<Finished, Error> {
-        match self.change_blocking(Change::Finish { id, completion })? {
-            Applied::Finished(finished) => Ok(finished),
-            other => Err(mismatch(&other)),
-        }
-    }
-
-    /// Puts running jobs back to queued without counting an attempt (drain). Jobs that are not running
-    /// stay as they are.
-    pub fn requeue_blocking(&self, ids: Vec<JobId>) -> Result<(), Error> {
-        self.change_blocking(Change::Requeue(ids)).map(|_| ())
-    }
-
-    /// Running jobs that were cancelled or have expired; the channel is bounded by the number of running jobs. An id may
-    /// come before the claimer has handed its job to the engine. For one listener at a time: the next one
-    /// may ask when the one before has closed its channel.
-    pub fn cancellations(&self) -> Receiver<JobId> {
-        self.inner.shared.cancellations()
-    }
-
     /// The fault that ended the store, once: the daemon must exit 74. Never sent on an orderly close.
     pub fn failed(&self) -> Receiver<Error> {
         self.inner.shared.failed()
-    }
-
-    /// No further claims; `claim_blocking` returns `None`.
-    pub fn stop_claims(&self) {
-        self.inner.shared.set_claims_stopped(true);
-        self.nudge();
-    }
-
-    /// Claims are possible again; for a new claimer after the stopped one is gone.
-    pub fn allow_claims(&self) {
-        self.inner.shared.set_claims_stopped(false);
     }
 
     pub fn live(&self) -> &LiveLog {
@@ -306,10 +234,7 @@ impl Queue {
 
     /// Holds also for the next daemon.
     pub async fn set_flow(&self, flow: Flow) -> Result<(), Error> {
-        let (answer, receiver) = async_channel::bounded(1);
-        self.send(Request::Change(Box::new(Change::SetFlow(flow)), answer))
-            .await?;
-        self.answer(receiver.recv().await).map(|_| ())
+        self.change(Change::SetFlow(flow)).await.map(|_| ())
     }
 
     async fn send(&self, request: Request) -> Result<(), Error> {
@@ -318,6 +243,13 @@ impl Queue {
             .send(request)
             .await
             .map_err(|_| self.inner.shared.gone())
+    }
+
+    /// Answers after the commit.
+    async fn change(&self, change: Change) -> Result<Applied, Error> {
+        let (answer, receiver) = async_channel::bounded(1);
+        self.send(Request::Change(Box::new(change), answer)).await?;
+        self.answer(receiver.recv().await)
     }
 
     fn change_blocking(&self, change: Change) -> Result<Applied, Error> {

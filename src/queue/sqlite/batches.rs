@@ -6,13 +6,12 @@
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use crate::job::{Endpoint, JobId, State};
-use crate::queue::Share;
 use crate::queue::batch::{
     BatchId, BatchRow, BatchState, FileId, FileRow, LineEnd, Lines, NewBatch, NewFile, NewLine,
 };
 use crate::queue::state::{self, Cause};
 use crate::queue::store::{Applied, BatchChange};
-use crate::queue::{Error, Page};
+use crate::queue::{Error, Limits, Page, Share};
 
 use super::changes::{Changes, Refusal};
 use super::reads;
@@ -26,12 +25,7 @@ impl Changes<'_> {
     pub(super) fn apply_batch(&self, change: &BatchChange) -> Result<Applied, Refusal> {
         match change {
             BatchChange::AddFile { file, limits } => {
-                let more = Share {
-                    jobs: 0,
-                    bytes: file.bytes,
-                };
-                self.admit(limits, file.uid, more)?;
-                Ok(Applied::File(self.add_file(file)?))
+                self.take_file(file, limits).map(Applied::File)
             }
             BatchChange::Spool {
                 name,
@@ -96,7 +90,17 @@ impl Changes<'_> {
         }
     }
 
-    pub(super) fn add_file(&self, file: &NewFile) -> Result<FileRow, rusqlite::Error> {
+    /// One that a user hands in: his share and the queue's may be full.
+    pub(super) fn take_file(&self, file: &NewFile, limits: &Limits) -> Result<FileRow, Refusal> {
+        let more = Share {
+            jobs: 0,
+            bytes: file.bytes,
+        };
+        self.admit(limits, file.uid, more)?;
+        Ok(self.add_file(file)?)
+    }
+
+    fn add_file(&self, file: &NewFile) -> Result<FileRow, rusqlite::Error> {
         self.db
             .prepare_cached(
                 "INSERT INTO file(uid, purpose, name, stored_as, bytes, created_at_ms)

@@ -9,11 +9,9 @@ use rusqlite::{Connection, OptionalExtension, params};
 
 use crate::job::{Endpoint, JobId, State};
 
-use super::super::batch::BatchId;
-use super::super::limits::{Limits, Share};
 use super::super::state::{self, Cause, Retention};
-use super::super::store::{Admission, Applied, Cancelled, Change, Finished, Woken};
-use super::super::{Claimed, Completion, Error, Flow, JobRow, NewJob, Submitted};
+use super::super::store::{Applied, Cancelled, Change, Finished, Woken};
+use super::super::{Claimed, Completion, Error, Flow, JobRow};
 use super::{reads, transcripts};
 
 /// Pages given back to the file system with each chunk of deleted jobs, so that one commit stays short.
@@ -68,141 +66,6 @@ impl Changes<'_> {
             Change::Purge { retention, limit } => {
                 Ok(Applied::Purged(self.purge(*retention, *limit)?))
             }
-        }
-    }
-
-    fn submit(&self, job: &NewJob, admission: &Admission) -> Result<Submitted, Refusal> {
-        let hash = state::request_hash(
-            job.endpoint,
-            &job.body,
-            job.priority,
-            job.metadata.as_deref(),
-            job.times,
-        );
-        if let Some(key) = &job.idempotency_key
-            && let Some(job) = self.submitted_before(job.uid, key, &hash)?
-        {
-            return Ok(Submitted { job, existed: true });
-        }
-        self.takes_work()?;
-        let more = Share {
-            jobs: 1,
-            bytes: job.body.len() as u64,
-        };
-        self.admit(&admission.limits, job.uid, more)?;
-        let id = self.insert(job, &hash, None)?;
-        let row = self.job(id)?;
-        if job.refuse_late
-            && let (Some(pace), Some(deadline_ms)) = (admission.pace, job.times.deadline_ms)
-        {
-            let ahead = reads::position(self.db, &row)?.unwrap_or(0);
-            let running = reads::count(self.db, State::Running)?;
-            let estimate = pace.of_waiting(ahead, running, job.times, self.now_ms);
-            let late_ms = estimate.finish_ms.saturating_sub(deadline_ms);
-            if late_ms > 0 {
-                let late_s = late_ms.unsigned_abs().div_ceil(1_000);
-                return Err(Refusal::Answer(Error::TooLate { late_s }));
-            }
-        }
-        Ok(Submitted {
-            job: row,
-            existed: false,
-        })
-    }
-
-    pub(super) fn takes_work(&self) -> Result<(), Refusal> {
-        match reads::flow(self.db)? {
-            Flow::Draining => Err(Refusal::Answer(Error::Draining)),
-            Flow::Open | Flow::Paused => Ok(()),
-        }
-    }
-
-    /// Refuses what would pass a limit.
-    pub(super) fn admit(&self, limits: &Limits, uid: u32, more: Share) -> Result<(), Refusal> {
-        let share = |row: &rusqlite::Row<'_>| {
-            Ok(Share {
-                jobs: row.get::<_, i64>(0)?.unsigned_abs(),
-                bytes: row.get::<_, i64>(1)?.unsigned_abs(),
-            })
-        };
-        let all = self
-            .db
-            .prepare_cached("SELECT coalesce(sum(jobs), 0), coalesce(sum(bytes), 0) FROM share")?
-            .query_row([], share)?;
-        let of_user = self
-            .db
-            .prepare_cached("SELECT jobs, bytes FROM share WHERE uid = ?1")?
-            .query_row([uid], share)
-            .optional()?
-            .unwrap_or_default();
-        match limits.reached(all, of_user, more) {
-            Some(reached) => Err(Refusal::Answer(Error::Full(reached))),
-            None => Ok(()),
-        }
-    }
-
-    /// A queued job, perhaps a request of a batch.
-    pub(super) fn insert(
-        &self,
-        job: &NewJob,
-        hash: &[u8; 32],
-        line: Option<(BatchId, u64, &str)>,
-    ) -> Result<JobId, rusqlite::Error> {
-        self.db
-            .prepare_cached(
-                "INSERT INTO job(state, endpoint, priority, seed, max_tokens, uid, attached,
-                                 idempotency_key, request_blake3, metadata, created_at_ms,
-                                 not_before_ms, deadline_ms, delayed, bytes, batch, line, custom_id)
-                 VALUES ('queued', ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17)",
-            )?
-            .execute(params![
-                job.endpoint.path(),
-                job.priority,
-                job.seed.cast_signed(),
-                job.max_tokens,
-                job.uid,
-                job.attached,
-                job.idempotency_key,
-                hash,
-                job.metadata,
-                job.created_at_ms,
-                job.times.not_before_ms,
-                job.times.deadline_ms,
-                job.times
-                    .not_before_ms
-                    .is_some_and(|time| time > self.now_ms),
-                i64::try_from(job.body.len()).unwrap_or(i64::MAX),
-                line.map(|(batch, ..)| batch.0),
-                line.map(|(_, number, _)| number.cast_signed()),
-                line.map(|(.., custom_id)| custom_id),
-            ])?;
-        let id = JobId(self.db.last_insert_rowid());
-        self.db
-            .prepare_cached("INSERT INTO request(job_id, body) VALUES (?1, ?2)")?
-            .execute(params![id.0, job.body])?;
-        Ok(id)
-    }
-
-    /// The job that this submitter made with this key, if the request is the same.
-    fn submitted_before(
-        &self,
-        uid: u32,
-        key: &str,
-        hash: &[u8; 32],
-    ) -> Result<Option<JobRow>, Refusal> {
-        let found = self
-            .db
-            .prepare_cached(
-                "SELECT id, request_blake3 FROM job WHERE uid = ?1 AND idempotency_key = ?2",
-            )?
-            .query_row(params![uid, key], |row| {
-                Ok((row.get(0)?, row.get::<_, [u8; 32]>(1)?))
-            })
-            .optional()?;
-        match found {
-            None => Ok(None),
-            Some((id, stored)) if stored == *hash => Ok(Some(self.job(JobId(id))?)),
-            Some(_) => Err(Refusal::Answer(Error::IdempotencyConflict)),
         }
     }
 
@@ -458,7 +321,7 @@ impl Changes<'_> {
         Ok(purged)
     }
 
-    fn job(&self, id: JobId) -> Result<JobRow, Refusal> {
+    pub(super) fn job(&self, id: JobId) -> Result<JobRow, Refusal> {
         reads::job(self.db, id)?.ok_or(Refusal::Answer(Error::NotFound))
     }
 }

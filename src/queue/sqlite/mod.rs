@@ -6,6 +6,7 @@
 //! It fails in two ways: a full disk refuses the request and the store lives on; any other fault of the
 //! file system or the database ends the group, and the caller must not go on writing.
 
+mod admission;
 mod backup;
 mod batches;
 mod changes;

@@ -4,7 +4,7 @@ use rusqlite::{Connection, OptionalExtension, params};
 
 use crate::queue::Error;
 use crate::queue::batch::{BatchId, NewBatch, NewFile, Spooled};
-use crate::queue::limits::{Limits, Share};
+use crate::queue::limits::Limits;
 use crate::queue::store::Applied;
 
 use super::batches;
@@ -31,12 +31,7 @@ impl Changes<'_> {
                 existed: true,
             });
         }
-        let more = Share {
-            jobs: 0,
-            bytes: file.bytes,
-        };
-        self.admit(limits, file.uid, more)?;
-        let input_file = self.add_file(file)?.id;
+        let input_file = self.take_file(file, limits)?.id;
         let batch = self.add_batch(&NewBatch {
             input_file,
             ..batch.clone()

@@ -7,6 +7,7 @@ use rusqlite::{Connection, TransactionBehavior};
 use crate::job::JobId;
 
 use super::super::Error;
+use super::super::backup::DATABASE;
 use super::super::directory::StateDir;
 use super::super::state::Blame;
 use super::super::store::{Applied, Change, JobReader, JobStore};
@@ -14,8 +15,6 @@ use super::changes::{Changes, Refusal};
 use super::fault::{Faults, concerns_one_request};
 use super::reads::SqliteReader;
 use super::{connection, recovery};
-
-const FILE: &str = "queue.db";
 
 /// Statements kept prepared: all of `changes` and `reads`.
 const CACHED_STATEMENTS: usize = 32;
@@ -39,7 +38,7 @@ impl SqliteStore {
 
     /// The same in a directory that is held already.
     pub fn within(dir: StateDir) -> Result<Self, Error> {
-        let file = dir.path().join(FILE);
+        let file = dir.path().join(DATABASE);
         let faults = Faults::new(&file);
         let db = connection::open_writer(&file, &faults)?;
         db.set_prepared_statement_cache_capacity(CACHED_STATEMENTS);
@@ -214,7 +213,7 @@ mod tests {
         };
         limit(&store, pages + 2);
         let applied = store.apply(&[submit(10), submit(100_000), submit(20), Change::Claim], 0);
-        let path = root.path().join(FILE).display().to_string();
+        let path = root.path().join(DATABASE).display().to_string();
         let refused = Err(Error::NoSpace { path });
         let applied = applied.unwrap();
         assert_eq!(applied[1], refused);
