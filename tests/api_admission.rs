@@ -3,28 +3,12 @@
 use serde_json::{Value, json};
 
 use crate::support::daemon::{Home, LONG, TINY};
-use crate::support::http::{Client, Response};
+use crate::support::http::{Response, multipart};
 
 fn job(max_tokens: u32) -> Value {
     let body =
         json!({"prompt": "x", "max_tokens": max_tokens, "temperature": 0, "ignore_eos": true});
     json!({"endpoint": "/v1/completions", "body": body})
-}
-
-fn submit(client: &Client, job: &Value) -> String {
-    client.post("/v1/jobs", job).expect(202)["id"]
-        .as_str()
-        .unwrap()
-        .to_owned()
-}
-
-fn get(client: &Client, id: &str) -> Value {
-    client.get(&format!("/v1/jobs/{id}")).expect(200)
-}
-
-fn wait(client: &Client, id: &str) {
-    let events = client.stream("GET", &format!("/v1/jobs/{id}/events"), b"");
-    assert_eq!(events.last().as_deref(), Some("[DONE]"));
 }
 
 fn refused(response: Response) -> (String, String) {
@@ -42,8 +26,8 @@ fn a_share_that_is_full_is_429_and_says_which() {
     ));
     let daemon = home.start();
     let client = daemon.client();
-    let first = submit(&client, &job(30_000));
-    submit(&client, &job(30_000));
+    let first = client.submit(&job(30_000));
+    client.submit(&job(30_000));
     let full = |sentence: &str| {
         let message = format!("the queue is full: {sentence}");
         ("queue_full".to_owned(), message)
@@ -63,7 +47,7 @@ fn a_share_that_is_full_is_429_and_says_which() {
         answer,
         full("requests and files of a user may have 1024 bytes")
     );
-    submit(&client, &job(1));
+    client.submit(&job(1));
     daemon.kill();
 }
 
@@ -72,15 +56,9 @@ fn an_uploaded_file_counts_and_a_refused_one_leaves_nothing() {
     let home = Home::new(&format!("{TINY}[queue]\nmax_bytes = \"200B\"\n"));
     let daemon = home.start();
     let upload = |bytes: usize| {
-        let body = format!(
-            "--b\r\ncontent-disposition: form-data; name=\"purpose\"\r\n\r\nbatch\r\n\
-             --b\r\ncontent-disposition: form-data; name=\"file\"; filename=\"in.jsonl\"\r\n\r\n{}\r\n--b--\r\n",
-            "x".repeat(bytes)
-        );
-        let kind = ("content-type", "multipart/form-data; boundary=b");
-        daemon
-            .client()
-            .send("POST", "/v1/files", &[kind], body.as_bytes())
+        let (kind, body) = multipart("batch", "x".repeat(bytes).as_bytes());
+        let headers = [("content-type", &*kind)];
+        daemon.client().send("POST", "/v1/files", &headers, &body)
     };
     let file = upload(150).expect(200);
     let (code, message) = refused(upload(60));
@@ -107,25 +85,25 @@ fn a_status_says_when_and_a_deadline_that_cannot_be_met_is_refused() {
     late["deadline"] = (now() - 5).into();
     late["refuse_late"] = true.into();
     // Nothing is known yet, so nothing is refused.
-    submit(&client, &late);
-    let first = submit(&client, &job(2));
-    wait(&client, &first);
+    client.submit(&late);
+    let first = client.submit(&job(2));
+    client.ended(&first);
     assert_eq!(
-        get(&client, &first)["estimated_start_at"],
+        client.job(&first)["estimated_start_at"],
         Value::Null,
         "it has ended"
     );
     let before = now();
-    let running: Vec<String> = (0..2).map(|_| submit(&client, &job(30_000))).collect();
+    let running: Vec<String> = (0..2).map(|_| client.submit(&job(30_000))).collect();
     while running
         .iter()
-        .any(|id| get(&client, id)["status"] != "running")
+        .any(|id| client.job(id)["status"] != "running")
     {
         std::thread::yield_now();
     }
-    let waiting: Vec<String> = (0..40).map(|_| submit(&client, &job(30_000))).collect();
+    let waiting: Vec<String> = (0..40).map(|_| client.submit(&job(30_000))).collect();
     let estimate = |id: &str| {
-        let job = get(&client, id);
+        let job = client.job(id);
         let time = |name: &str| job[name].as_i64().unwrap();
         (time("estimated_start_at"), time("estimated_finish_at"))
     };
@@ -134,7 +112,7 @@ fn a_status_says_when_and_a_deadline_that_cannot_be_met_is_refused() {
         first.0 >= before && first.1 >= first.0 && last.0 >= first.0,
         "{first:?} {last:?}"
     );
-    let runs = get(&client, &running[0]);
+    let runs = client.job(&running[0]);
     assert_eq!(runs["estimated_start_at"], runs["started_at"]);
     let refused = client.post("/v1/jobs", &late).expect(400);
     assert_eq!(refused["error"]["code"], "deadline_too_soon");
@@ -143,10 +121,7 @@ fn a_status_says_when_and_a_deadline_that_cannot_be_met_is_refused() {
     client.post("/v1/jobs", &late).expect(202);
     let paused = client.send("POST", "/v1/queue/pause", &[], b"");
     paused.expect(200);
-    assert_eq!(
-        get(&client, &waiting[39])["estimated_start_at"],
-        Value::Null
-    );
+    assert_eq!(client.job(&waiting[39])["estimated_start_at"], Value::Null);
     let missing = client.post(
         "/v1/jobs",
         &json!({

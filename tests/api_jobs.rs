@@ -17,19 +17,6 @@ fn endless() -> Value {
     job
 }
 
-fn submit(client: &Client, job: &Value) -> String {
-    let accepted = client.post("/v1/jobs", job).expect(202);
-    assert_eq!(accepted["object"], "job");
-    accepted["id"].as_str().unwrap().to_owned()
-}
-
-/// Follows a job to its end and returns it.
-fn wait(client: &Client, id: &str) -> Value {
-    let events = client.stream("GET", &format!("/v1/jobs/{id}/events"), b"");
-    assert_eq!(events.last().as_deref(), Some("[DONE]"));
-    client.get(&format!("/v1/jobs/{id}")).expect(200)
-}
-
 #[test]
 fn a_paused_queue_accepts_jobs_and_starts_none_until_it_is_resumed() {
     let home = Home::new(LONG);
@@ -38,7 +25,7 @@ fn a_paused_queue_accepts_jobs_and_starts_none_until_it_is_resumed() {
         let path = format!("/v1/queue/{what}");
         client.send("POST", &path, &[], b"").expect(200)["paused"].clone()
     };
-    let running = submit(&daemon.client(), &endless());
+    let running = daemon.client().submit(&endless());
     while daemon
         .client()
         .get(&format!("/v1/jobs/{running}"))
@@ -48,7 +35,7 @@ fn a_paused_queue_accepts_jobs_and_starts_none_until_it_is_resumed() {
         std::thread::yield_now();
     }
     assert_eq!(set(&daemon.client(), "pause"), true);
-    let waiting = submit(&daemon.client(), &job("waits"));
+    let waiting = daemon.client().submit(&job("waits"));
     assert_eq!(daemon.client().get("/health").expect(200)["paused"], true);
     let status = |client: &Client, id: &str| {
         client.get(&format!("/v1/jobs/{id}")).expect(200)["status"].clone()
@@ -67,7 +54,7 @@ fn a_paused_queue_accepts_jobs_and_starts_none_until_it_is_resumed() {
         .expect(200);
     assert_eq!(status(&client, &waiting), "queued");
     assert_eq!(set(&client, "resume"), false);
-    assert_eq!(wait(&client, &waiting)["status"], "completed");
+    assert_eq!(client.ended(&waiting)["status"], "completed");
     daemon.stop();
 }
 
@@ -77,7 +64,7 @@ fn a_drained_queue_takes_nothing_in_and_runs_what_it_has() {
     let home = Home::new(LONG);
     let daemon = home.start();
     let client = daemon.client();
-    let running = submit(&client, &endless());
+    let running = client.submit(&endless());
     let socket = home.socket();
     let drained = say(ctl(&socket, &["queue", "drain"])).ends_with(0);
     assert_eq!(drained.out, "no new jobs are taken in\n");
@@ -102,7 +89,7 @@ fn a_drained_queue_takes_nothing_in_and_runs_what_it_has() {
     );
     say(ctl(&socket, &["queue", "resume"])).ends_with(0);
     assert_eq!(
-        wait(&client, &submit(&client, &job("late")))["status"],
+        client.ended(&client.submit(&job("late")))["status"],
         "completed"
     );
     daemon.stop();
@@ -136,7 +123,7 @@ fn a_client_that_comes_back_misses_nothing_and_gets_nothing_twice() {
         "prompt": ["a", "b"], "n": 2, "max_tokens": 300, "temperature": 1, "seed": 5, "ignore_eos": true
     });
     let request = json!({"endpoint": "/v1/completions", "body": body});
-    let whole = submit(&daemon.client(), &request);
+    let whole = daemon.client().submit(&request);
     let texts = |events: &[(String, String)]| {
         let mut texts = vec![String::new(); 4];
         for (_, data) in events {
@@ -148,7 +135,7 @@ fn a_client_that_comes_back_misses_nothing_and_gets_nothing_twice() {
     let expected = texts(&events(&daemon.client(), &whole, None, usize::MAX));
     assert!(expected.iter().all(|text| text.len() > 100));
 
-    let id = submit(&daemon.client(), &request);
+    let id = daemon.client().submit(&request);
     let mut all = events(&daemon.client(), &id, None, 20);
     // Broken off, and killed, again and again.
     for _ in 0..3 {
@@ -186,7 +173,7 @@ fn a_job_starts_at_its_time_and_expires_at_its_deadline() {
     let now = unix_now();
     let with = |mut job: Value, key: &str, time: i64| {
         job[key] = time.into();
-        submit(&client, &job)
+        client.submit(&job)
     };
     let later = with(job("later"), "not_before", now + 2);
     let running = with(endless(), "deadline", now + 2);
@@ -202,7 +189,7 @@ fn a_job_starts_at_its_time_and_expires_at_its_deadline() {
     }
     // A stream of a job that expires ends, and its answer is not a shortened one.
     for id in [&passed, &running] {
-        let expired = wait(&client, id);
+        let expired = client.ended(id);
         assert_eq!(expired["status"], "expired");
         assert_eq!(expired["error"]["code"], "expired");
         assert_eq!(
@@ -211,7 +198,7 @@ fn a_job_starts_at_its_time_and_expires_at_its_deadline() {
         );
     }
     assert!(unix_now() >= now + 2);
-    let done = wait(&client, &later);
+    let done = client.ended(&later);
     assert_eq!(done["status"], "completed");
     assert!(done["started_at"].as_i64().unwrap() >= now + 2);
     daemon.stop();
@@ -225,11 +212,11 @@ fn a_job_has_the_answer_of_its_endpoint() {
     let mut request = job("Hello");
     request["metadata"] = json!({"line": 3});
     request["priority"] = 5.into();
-    let id = submit(&client, &request);
+    let id = client.submit(&request);
     let events: Vec<String> = client
         .stream("GET", &format!("/v1/jobs/{id}/events"), b"")
         .collect();
-    let done = wait(&client, &id);
+    let done = client.ended(&id);
     assert_eq!(
         (&done["status"], &done["priority"]),
         (&json!("completed"), &json!(5))
@@ -258,10 +245,10 @@ fn jobs_are_listed_newest_first_in_pages() {
     let daemon = home.start();
     let client = daemon.client();
     let ids: Vec<String> = (0..5)
-        .map(|n| submit(&client, &job(&n.to_string())))
+        .map(|n| client.submit(&job(&n.to_string())))
         .collect();
     for id in &ids {
-        assert_eq!(wait(&client, id)["status"], "completed");
+        assert_eq!(client.ended(id)["status"], "completed");
     }
     let page = client.get("/v1/jobs?limit=3&status=completed").expect(200);
     let listed = |page: &Value| -> Vec<String> {
@@ -290,7 +277,7 @@ fn a_running_job_is_cancelled_at_the_next_token() {
     let home = Home::new(LONG);
     let daemon = home.start();
     let client = daemon.client();
-    let id = submit(&client, &endless());
+    let id = client.submit(&endless());
     let mut events = client.stream("GET", &format!("/v1/jobs/{id}/events"), b"");
     events.next().unwrap();
     let cancelled = client
@@ -298,14 +285,14 @@ fn a_running_job_is_cancelled_at_the_next_token() {
         .expect(200);
     assert_eq!(cancelled["status"], "cancelled");
     assert_eq!(events.last().as_deref(), Some("[DONE]"));
-    let job_after = wait(&client, &id);
+    let job_after = client.ended(&id);
     assert_eq!(
         (&job_after["status"], &job_after["result"]),
         (&json!("cancelled"), &Value::Null)
     );
     // Its slot is free again.
-    let next = submit(&client, &job("y"));
-    assert_eq!(wait(&client, &next)["status"], "completed");
+    let next = client.submit(&job("y"));
+    assert_eq!(client.ended(&next)["status"], "completed");
     // And what is over stays as it is.
     let after = client
         .post(&format!("/v1/jobs/{next}/cancel"), &json!({}))
@@ -336,14 +323,14 @@ fn a_full_queue_says_when_to_come_back() {
     let home = Home::new(&format!("{LONG}\n[queue]\nmax_jobs = 1\n"));
     let daemon = home.start();
     let client = daemon.client();
-    let id = submit(&client, &endless());
+    let id = client.submit(&endless());
     let full = client.post("/v1/jobs", &job("x"));
     assert_eq!(full.header("retry-after"), Some("10"));
     assert_eq!(full.expect(429)["error"]["code"], "queue_full");
     client
         .post(&format!("/v1/jobs/{id}/cancel"), &json!({}))
         .expect(200);
-    submit(&client, &job("x"));
+    client.submit(&job("x"));
 }
 
 #[test]
@@ -396,7 +383,7 @@ fn users_see_only_their_own_jobs() {
     };
     let id = std::sync::Mutex::new(String::new());
     as_user(4001, &|client| {
-        *id.lock().unwrap() = submit(client, &job("mine"))
+        *id.lock().unwrap() = client.submit(&job("mine"))
     });
     let id = id.into_inner().unwrap();
     let path = format!("/v1/jobs/{id}");
@@ -408,7 +395,7 @@ fn users_see_only_their_own_jobs() {
     };
 
     as_user(4001, &|client| {
-        assert_eq!(wait(client, &id)["status"], "completed");
+        assert_eq!(client.ended(&id)["status"], "completed");
         assert_eq!(count(client), 1);
     });
     as_user(4002, &|client| {

@@ -12,20 +12,11 @@ use crate::support::http::Client;
 fn submit(client: &Client, prompt: &str) -> String {
     let body = json!({"prompt": prompt, "max_tokens": 6, "temperature": 1, "seed": 2});
     let job = json!({"endpoint": "/v1/completions", "body": body});
-    client.post("/v1/jobs", &job).expect(202)["id"]
-        .as_str()
-        .unwrap()
-        .to_owned()
-}
-
-fn get(client: &Client, id: &str) -> Value {
-    client.get(&format!("/v1/jobs/{id}")).expect(200)
+    client.submit(&job)
 }
 
 fn choices(client: &Client, id: &str) -> Value {
-    let events = client.stream("GET", &format!("/v1/jobs/{id}/events"), b"");
-    assert_eq!(events.last().as_deref(), Some("[DONE]"));
-    get(client, id)["result"]["choices"].clone()
+    client.ended(id)["result"]["choices"].clone()
 }
 
 fn check(path: &Path) -> Said {
@@ -118,7 +109,7 @@ fn a_backup_holds_what_was_accepted_and_is_restored_by_unpacking() {
     let daemon = home.start();
     let client = daemon.client();
     for (id, golden) in done.iter().zip(&golden) {
-        assert_eq!(get(&client, id)["result"]["choices"], *golden);
+        assert_eq!(client.job(id)["result"]["choices"], *golden);
     }
     client
         .send("POST", "/v1/queue/resume", &[], b"")

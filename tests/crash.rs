@@ -16,10 +16,7 @@ const NO_BLAME: &str = "[queue]\npoison_limit = 0\n";
 
 fn submit(client: &Client, body: &Value) -> String {
     let job = json!({"endpoint": "/v1/completions", "body": body});
-    client.post("/v1/jobs", &job).expect(202)["id"]
-        .as_str()
-        .unwrap()
-        .to_owned()
+    client.submit(&job)
 }
 
 /// Follows a job until `events` of its tokens have come, or until it ends.

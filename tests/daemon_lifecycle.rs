@@ -14,18 +14,9 @@ fn job(prompt: &str, max_tokens: u32) -> Value {
     json!({"endpoint": "/v1/completions", "body": body})
 }
 
-fn submit(client: &Client, job: &Value) -> String {
-    client.post("/v1/jobs", job).expect(202)["id"]
-        .as_str()
-        .unwrap()
-        .to_owned()
-}
-
 /// The choices of a job, after following it to its end.
 fn result(client: &Client, id: &str) -> Value {
-    let events = client.stream("GET", &format!("/v1/jobs/{id}/events"), b"");
-    assert_eq!(events.last().as_deref(), Some("[DONE]"));
-    let job = client.get(&format!("/v1/jobs/{id}")).expect(200);
+    let job = client.ended(id);
     assert_eq!(job["status"], "completed", "{job}");
     job["result"]["choices"].clone()
 }
@@ -57,7 +48,7 @@ fn a_stop_is_announced_and_leaves_no_socket() {
 fn an_interrupt_stops_too_and_what_was_done_is_kept() {
     let home = Home::new(TINY);
     let daemon = home.start();
-    let id = submit(&daemon.client(), &job("x", 5));
+    let id = daemon.client().submit(&job("x", 5));
     let before = result(&daemon.client(), &id);
     daemon.signal(Signal::INT);
     assert_eq!(daemon.end().0.code(), Some(0));
@@ -72,7 +63,7 @@ fn a_drain_lets_running_jobs_finish_and_refuses_new_ones() {
     let home = Home::with_daemon_keys("drain_timeout_s = 600", LONG);
     let mut daemon = home.start();
     let client = daemon.client();
-    let id = submit(&client, &job("x", 3000));
+    let id = client.submit(&job("x", 3000));
     let mut events = client.stream("GET", &format!("/v1/jobs/{id}/events"), b"");
     events.next().unwrap();
     daemon.signal(Signal::TERM);
@@ -100,7 +91,7 @@ fn what_does_not_finish_in_time_goes_back_to_the_queue() {
     let client = daemon.client();
     let request = job("x", 3000);
     let expected = client.post("/v1/completions", &request["body"]).expect(200)["choices"].clone();
-    let id = submit(&client, &request);
+    let id = client.submit(&request);
     client
         .stream("GET", &format!("/v1/jobs/{id}/events"), b"")
         .next()
@@ -138,7 +129,7 @@ fn a_killed_daemon_loses_no_job_and_changes_no_answer() {
         .collect();
     let mut ids = BTreeMap::new();
     for (index, job) in prompts.iter().enumerate() {
-        ids.insert(submit(&daemon.client(), job), index);
+        ids.insert(daemon.client().submit(job), index);
     }
     daemon.kill();
 
@@ -161,16 +152,13 @@ fn a_queued_job_keeps_the_length_it_was_accepted_with() {
     let home = Home::new(&config.replace("[model]", "[model]\nmax_tokens = 5"));
     let daemon = home.start();
     let client = daemon.client();
-    let ahead = submit(&client, &job("x", 30_000));
+    let ahead = client.submit(&job("x", 30_000));
     client
         .stream("GET", &format!("/v1/jobs/{ahead}/events"), b"")
         .next()
         .unwrap();
     let body = json!({"prompt": "y", "ignore_eos": true});
-    let id = submit(
-        &client,
-        &json!({"endpoint": "/v1/completions", "body": body}),
-    );
+    let id = client.submit(&json!({"endpoint": "/v1/completions", "body": body}));
     let waiting = client.get(&format!("/v1/jobs/{id}")).expect(200);
     assert_eq!(waiting["status"], "queued");
     daemon.kill();

@@ -16,22 +16,9 @@ fn long(seed: u64) -> Value {
     json!({"endpoint": "/v1/completions", "body": body})
 }
 
-fn submit(client: &Client, job: &Value) -> String {
-    client.post("/v1/jobs", job).expect(202)["id"]
-        .as_str()
-        .unwrap()
-        .to_owned()
-}
-
-fn get(client: &Client, id: &str) -> Value {
-    client.get(&format!("/v1/jobs/{id}")).expect(200)
-}
-
 /// Follows a job to its end; what it gave.
 fn result(client: &Client, id: &str) -> Value {
-    let events = client.stream("GET", &format!("/v1/jobs/{id}/events"), b"");
-    assert_eq!(events.last().as_deref(), Some("[DONE]"));
-    let job = get(client, id);
+    let job = client.ended(id);
     assert_eq!(job["status"], "completed", "{job}");
     json!([job["result"]["choices"], job["result"]["usage"]])
 }
@@ -85,9 +72,9 @@ fn home(queue: &str) -> Home {
 fn a_killed_job_goes_on_and_ends_with_the_same_bytes() {
     let home = home("checkpoint_tokens = 50\n");
     let daemon = home.start();
-    let golden = result(&daemon.client(), &submit(&daemon.client(), &long(3)));
+    let golden = result(&daemon.client(), &daemon.client().submit(&long(3)));
     assert_eq!(parts(&home), 0, "nothing is kept of what has completed");
-    let id = submit(&daemon.client(), &long(3));
+    let id = daemon.client().submit(&long(3));
     let (mut daemon, mut stored, mut before) = (daemon, 0, 0);
     // The slots run two of the four sequences at once, so that one kill finds some over and some not begun.
     for round in 1..=3 {
@@ -114,8 +101,8 @@ fn a_restart_computes_nothing_again() {
     let home = home("checkpoint_tokens = 1000000\n[log]\nlevel = \"debug\"\n");
     let home_daemon = |home: &Home| home.start();
     let daemon = home_daemon(&home);
-    let golden = result(&daemon.client(), &submit(&daemon.client(), &long(4)));
-    let id = submit(&daemon.client(), &long(4));
+    let golden = result(&daemon.client(), &daemon.client().submit(&long(4)));
+    let id = daemon.client().submit(&long(4));
     let mut events = daemon
         .client()
         .stream("GET", &format!("/v1/jobs/{id}/events"), b"");
@@ -139,7 +126,7 @@ fn a_restart_computes_nothing_again() {
 fn under_another_model_a_job_starts_anew_and_says_so() {
     let home = home("checkpoint_tokens = 20\n");
     let daemon = home.start();
-    let id = submit(&daemon.client(), &long(5));
+    let id = daemon.client().submit(&long(5));
     wait_for_more(&home, 0);
     daemon.kill();
     let config = home.path().join("woolly.toml");
@@ -158,7 +145,7 @@ fn under_another_model_a_job_starts_anew_and_says_so() {
     let begin: String = text.chars().take(200).collect();
     assert!(text.starts_with("event: restarted\n"), "{begin}");
     assert!(text.contains("\"index\":0"), "from the beginning: {begin}");
-    let golden = result(&daemon.client(), &submit(&daemon.client(), &long(5)));
+    let golden = result(&daemon.client(), &daemon.client().submit(&long(5)));
     assert_eq!(result(&daemon.client(), &id), golden);
     let log = daemon.stop();
     assert!(log.contains("job starts anew"), "{log}");
@@ -186,21 +173,21 @@ fn equal_jobs_share_one_run_where_they_allow_it() {
     let home = home(DEBUG);
     let daemon = home.start();
     let client = daemon.client();
-    let golden = result(&client, &submit(&client, &long(6)));
+    let golden = result(&client, &client.submit(&long(6)));
     // At the same time, and one after them; those that do not allow it run.
     let ids: Vec<String> = (0..4)
-        .map(|_| submit(&client, &with_reuse(long(6), true)))
+        .map(|_| client.submit(&with_reuse(long(6), true)))
         .collect();
-    let alone = submit(&client, &with_reuse(long(6), false));
+    let alone = client.submit(&with_reuse(long(6), false));
     for id in ids.iter().chain([&alone]) {
         assert_eq!(result(&client, id), golden);
     }
-    let later = submit(&client, &with_reuse(long(6), true));
+    let later = client.submit(&with_reuse(long(6), true));
     assert_eq!(result(&client, &later), golden);
     // A stream of it, too.
     let events = client.stream("GET", &format!("/v1/jobs/{later}/events"), b"");
     assert!(events.count() > 1000);
-    let other = submit(&client, &with_reuse(long(7), true));
+    let other = client.submit(&with_reuse(long(7), true));
     assert_ne!(result(&client, &other), golden);
     assert_eq!(served(daemon), (3, 4));
 }
@@ -218,10 +205,7 @@ fn a_completed_job_answers_after_a_restart_and_for_requests_that_wait() {
     let first = ask(&client, 1);
     assert_eq!(ask(&client, 1), first);
     let body = json!({"prompt": "p", "max_tokens": 9, "temperature": 0, "n": 2});
-    let kept = submit(
-        &client,
-        &json!({"endpoint": "/v1/completions", "body": body}),
-    );
+    let kept = client.submit(&json!({"endpoint": "/v1/completions", "body": body}));
     assert_eq!(result(&client, &kept), first);
     assert_eq!(served(daemon), (0, 2));
     let daemon = home.start();

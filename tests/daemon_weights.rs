@@ -41,8 +41,7 @@ fn large(verify: &str) -> Home {
 fn submit(client: &Client, prompt: &str, max_tokens: u32) -> String {
     let body = json!({"prompt": prompt, "max_tokens": max_tokens, "temperature": 1, "seed": 7, "ignore_eos": true});
     let job = json!({"endpoint": "/v1/completions", "body": body});
-    let accepted = client.post("/v1/jobs", &job).expect(202);
-    accepted["id"].as_str().unwrap().to_owned()
+    client.submit(&job)
 }
 
 /// What a job's stream shows from its first token to its end, and its result.

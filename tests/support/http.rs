@@ -40,6 +40,27 @@ impl Client {
         self.send("POST", path, &[], body.to_string().as_bytes())
     }
 
+    /// Submits a job; its id.
+    #[track_caller]
+    pub fn submit(&self, job: &Value) -> String {
+        let accepted = self.post("/v1/jobs", job).expect(202);
+        assert_eq!(accepted["object"], "job");
+        accepted["id"].as_str().unwrap().to_owned()
+    }
+
+    #[track_caller]
+    pub fn job(&self, id: &str) -> Value {
+        self.get(&format!("/v1/jobs/{id}")).expect(200)
+    }
+
+    /// Follows a job to its end and returns it.
+    #[track_caller]
+    pub fn ended(&self, id: &str) -> Value {
+        let events = self.stream("GET", &format!("/v1/jobs/{id}/events"), b"");
+        assert_eq!(events.last().as_deref(), Some("[DONE]"));
+        self.job(id)
+    }
+
     pub fn send(
         &self,
         method: &str,

@@ -104,10 +104,7 @@ impl Scene {
 fn submit(client: &Client) -> String {
     let body = json!({"prompt": "x", "max_tokens": TOKENS, "temperature": 1, "seed": 8, "ignore_eos": true});
     let job = json!({"endpoint": "/v1/completions", "body": body});
-    client.post("/v1/jobs", &job).expect(202)["id"]
-        .as_str()
-        .unwrap()
-        .to_owned()
+    client.submit(&job)
 }
 
 /// The job when it has ended.

@@ -98,7 +98,7 @@ fn r15_a_deep_queue() {
 fn submit(client: &Client, number: usize) {
     let body = json!({"prompt": format!("job {number}"), "max_tokens": 1, "temperature": 0});
     let job = json!({"endpoint": "/v1/completions", "body": body});
-    client.post("/v1/jobs", &job).expect(202);
+    client.submit(&job);
 }
 
 fn fill(client: &Client, jobs: usize) {
