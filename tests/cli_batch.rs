@@ -1,8 +1,9 @@
 //! `woollyctl batch run` against a daemon that does as it is told.
 
 use std::collections::HashSet;
+use std::io::Write;
 use std::path::PathBuf;
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use serde_json::{Value, json};
 
@@ -24,7 +25,14 @@ impl Files {
         files
     }
 
+    /// With the answers in the order of the lines.
     fn run(&self, daemon: &FakeDaemon, flags: &[&str]) -> Command {
+        let mut command = self.run_unordered(daemon, flags);
+        command.arg("--ordered");
+        command
+    }
+
+    fn run_unordered(&self, daemon: &FakeDaemon, flags: &[&str]) -> Command {
         let mut command = ctl(&daemon.socket, &["batch", "run"]);
         command
             .arg("-i")
@@ -102,7 +110,7 @@ fn answers_come_in_the_order_of_the_lines_and_in_openai_shape() {
         said.err
     );
     assert!(
-        said.err.contains("batch: 50%") && said.err.contains("batch: 100%"),
+        said.err.contains("batch: 50% (1 of 2 lines, ") && said.err.contains(" left)"),
         "{}",
         said.err
     );
@@ -124,6 +132,74 @@ fn many_lines_keep_their_order_with_few_outstanding() {
         (&summary["completed"], &summary["completion_tokens"]),
         (&json!(40), &json!(200))
     );
+}
+
+#[test]
+fn without_a_wish_answers_are_written_as_they_come() {
+    let daemon = FakeDaemon::start();
+    // The first line has no answer before the daemon is back from waiting; the second needs no daemon.
+    let bad = json!({"custom_id": "bad", "method": "POST", "url": "/v1/embeddings", "body": {}});
+    let text = format!("{}\n{bad}", requests(&["slow"]));
+    let ids = |files: &Files| -> Vec<Value> {
+        let answers = files.answers();
+        answers
+            .iter()
+            .map(|line| line["custom_id"].clone())
+            .collect()
+    };
+    let files = Files::new(&daemon, &text);
+    say(files.run_unordered(&daemon, &[])).ends_with(1);
+    assert_eq!(ids(&files), ["bad", "id-0"]);
+    say(files.run(&daemon, &[])).ends_with(1);
+    assert_eq!(ids(&files), ["id-0", "bad"]);
+}
+
+#[test]
+fn a_table_is_filled_into_a_template_and_names_its_answers() {
+    let daemon = FakeDaemon::start();
+    let mut files = Files::new(&daemon, "");
+    files.input.set_extension("csv");
+    std::fs::write(&files.input, "id,text\nx7,\"one,\nand two\"\nx8,{id}\n").unwrap();
+    let flags = ["--template", "Say: {text}!", "--id-column", "id"];
+    say(files.run(&daemon, &flags)).ends_with(0);
+    let prompts: Vec<Value> = daemon
+        .jobs()
+        .iter()
+        .map(|job| job.body["prompt"].clone())
+        .collect();
+    assert!(
+        prompts.contains(&json!("Say: one,\nand two!")),
+        "{prompts:?}"
+    );
+    let answers = files.answers();
+    let answer = |index: usize| {
+        let line: &Value = &answers[index];
+        let text = &line["response"]["body"]["choices"][0]["text"];
+        (line["custom_id"].as_str().unwrap(), text.as_str().unwrap())
+    };
+    assert_eq!(answer(0), ("x7", "you said Say: one,\nand two! — so"));
+    assert_eq!(answer(1), ("x8", "you said Say: {id}! — so"));
+
+    let said = say(files.run(&daemon, &["--column", "nobody"])).ends_with(1);
+    assert!(said.err.contains("no column \"nobody\""), "{}", said.err);
+    say(files.run(&daemon, &["--template", "{text"])).ends_with(2);
+    say(files.run(&daemon, &["--template", "{text}", "--column", "text"])).ends_with(2);
+    assert_eq!(daemon.jobs().len(), 2);
+}
+
+#[test]
+fn what_comes_through_a_pipe_is_read_twice_all_the_same() {
+    let daemon = FakeDaemon::start();
+    let mut files = Files::new(&daemon, "");
+    files.input = "/dev/stdin".into();
+    let mut command = files.run(&daemon, &[]);
+    let mut child = command.stdin(Stdio::piped()).spawn().unwrap();
+    let mut stdin = child.stdin.take().unwrap();
+    stdin.write_all(plain(3).as_bytes()).unwrap();
+    drop(stdin);
+    let output = child.wait_with_output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    assert_plain_answers(&files.answers(), 3);
 }
 
 #[test]

@@ -131,7 +131,14 @@ fn a_batch_gives_the_same_answers_when_the_daemon_is_killed_in_the_middle() {
     let run = |output: &Path, name: &str| {
         let mut command = ctl(
             &daemon.socket,
-            &["batch", "run", "--max-tokens", "40", "--ignore-eos"],
+            &[
+                "batch",
+                "run",
+                "--ordered",
+                "--max-tokens",
+                "40",
+                "--ignore-eos",
+            ],
         );
         command.args([
             "--temperature",

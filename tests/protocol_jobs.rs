@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 use serde_json::{Value, json};
 use woolly::job::{Endpoint, ModelInfo, State, Usage};
-use woolly::protocol::batch_line::{self, BatchLine, LineFormat, OutputLine};
+use woolly::protocol::batch_line::{BatchLine, OutputLine};
 use woolly::protocol::jobs::{JobError, Position};
 use woolly::protocol::tokenize::{Tokens, detokenize, tokenize};
 use woolly::protocol::{Health, HealthStatus, JobRequest, JobView, ModelList, RequestError};
@@ -115,23 +115,6 @@ fn a_job_view_is_read_back_as_written() {
         serde_json::to_value(Position::from(1001)).unwrap(),
         json!(">1000")
     );
-}
-
-#[test]
-fn the_first_line_tells_the_format() {
-    assert_eq!(LineFormat::of(r#"{"custom_id": "a"}"#), LineFormat::OpenAi);
-    for prompt in ["{curly", "[1]", "7", "Once upon a time"] {
-        assert_eq!(LineFormat::of(prompt), LineFormat::Prompts, "{prompt}");
-    }
-}
-
-#[test]
-fn lines_keep_their_numbers_and_blanks() {
-    let lines: Vec<_> = batch_line::lines(b"one\r\n \t\r\n\n  two \n\xff\n").collect();
-    assert_eq!(lines[..2], [(1, Ok("one")), (4, Ok("  two "))]);
-    assert_eq!(lines.len(), 3);
-    assert!(lines[2].0 == 5 && lines[2].1.is_err());
-    assert_eq!(batch_line::lines(b"").count(), 0);
 }
 
 #[test]
@@ -305,9 +288,6 @@ proptest! {
     #[test]
     fn any_line_is_read_or_refused(text in any::<String>()) {
         let _ = BatchLine::openai(&text);
-        for (_, line) in batch_line::lines(text.as_bytes()) {
-            prop_assert!(text.contains(line.unwrap()));
-        }
         let _ = JobRequest::parse(text.as_bytes());
     }
 

@@ -5,21 +5,23 @@
 
 use std::path::PathBuf;
 use std::rc::Rc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use clap::{Args, Subcommand};
 use serde_json::json;
 use tokio::task::JoinSet;
-use tokio::time::Instant;
 
 use crate::job::State;
 use crate::protocol::batch_line::OutputLine;
 
-use super::batch_input::{self, Format, Request};
-use super::batch_output::{self, Output};
+use super::batch_input::{self, Input, Request};
+use super::batch_output::{self, Order, Output};
+use super::batch_pace::{self, Pace};
 use super::batch_remote::{Cancel, Fetch, Status, Submit};
+use super::batch_shape::Reading;
 use super::client::Client;
 use super::interrupt::Interrupt;
+use super::new_file;
 use super::progress::{Meter, Unit};
 use super::reconnect::Link;
 use super::sampling::Sampling;
@@ -30,8 +32,8 @@ const FULL_QUEUE_DELAY_S: u64 = 1;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Batch {
-    /// Submit every line, wait for all of them, and write the answers in the order of the lines
-    Run(Run),
+    /// Submit every line, wait for all of them, and write the answers to a file
+    Run(Box<Run>),
     /// Give a file of requests to the daemon, which works through it by itself
     Submit(Submit),
     /// How far a batch is, or all batches
@@ -45,18 +47,20 @@ pub(super) enum Batch {
 #[derive(Debug, Args)]
 #[command(after_help = "Input: OpenAI batch lines
   {\"custom_id\": \"a\", \"method\": \"POST\", \"url\": \"/v1/completions\", \"body\": {\"prompt\": \"...\"}}
-or one prompt a line. Output: one line for each, in the same order, in OpenAI's batch output shape.
-A line that cannot run gets an answer with status 400. A file is refused as a whole when a line has no custom_id
-or one that was used before.
+or one prompt a line, or a table (CSV, TSV, JSON objects a line) whose columns make the prompts. Output: one
+line for each, in OpenAI's batch output shape, as they are done or --ordered. A line that cannot run gets an
+answer with status 400. A file is refused as a whole when a line has no custom_id or one that was used before,
+or lacks a column.
 
 Broken off (Ctrl-C, a reboot, a crash of the daemon), the same command goes on where it was: lines that are
 already answered are not computed again while the daemon keeps their jobs.
 
 Examples:
   woollyctl batch run -i requests.jsonl -o answers.jsonl
-  woollyctl batch run -i prompts.txt -o answers.jsonl --max-tokens 32 --temperature 0")]
+  woollyctl batch run -i prompts.txt -o answers.jsonl --ordered --max-tokens 32 --temperature 0
+  woollyctl batch run -i reviews.csv -o answers.jsonl --id-column id --template \"Summarize: {text}\"")]
 pub(super) struct Run {
-    /// The file of requests or prompts
+    /// The file of requests, prompts or columns
     #[arg(short, long, value_name = "FILE")]
     input: PathBuf,
 
@@ -64,9 +68,9 @@ pub(super) struct Run {
     #[arg(short, long, value_name = "FILE")]
     output: PathBuf,
 
-    /// What the lines are; auto: batch lines if the first is a JSON object, else prompts
-    #[arg(long, value_enum, default_value = "auto")]
-    format: Format,
+    /// Write the answers in the order of the input, not as they are done
+    #[arg(long)]
+    ordered: bool,
 
     /// Keep at most this many lines submitted and unanswered
     #[arg(long, value_name = "N", default_value_t = 64, value_parser = clap::value_parser!(u16).range(1..=1024))]
@@ -79,6 +83,9 @@ pub(super) struct Run {
     /// A name for this run: under a new name everything is computed again
     #[arg(long, value_name = "NAME", default_value = "")]
     run: String,
+
+    #[command(flatten)]
+    reading: Reading,
 
     #[command(flatten)]
     sampling: Sampling,
@@ -107,15 +114,25 @@ struct Summary {
 }
 
 pub(super) async fn run(client: Client, args: Run, json: bool) -> Result<(), Error> {
-    let bytes = std::fs::read(&args.input)
-        .map_err(|problem| Error::file("cannot read", &args.input, &problem))?;
-    let requests = batch_input::read(&bytes, args.format, &args.sampling, &args.run)
-        .map_err(|problem| Error::Failed(format!("{}: {problem}", args.input.display())))?;
-    let mut output = Output::create(&args.output)?;
+    let refused = |problem: batch_input::Problem| problem.of(&args.input);
+    let scratch = new_file::directory(&args.output);
+    let input = Input::open(
+        &args.input,
+        scratch,
+        &args.reading,
+        &args.sampling,
+        &args.run,
+    )
+    .map_err(refused)?;
+    let order = match args.ordered {
+        true => Order::Input,
+        false => Order::Completion,
+    };
+    let mut output = Output::create(&args.output, order)?;
     let mut interrupt = Interrupt::install()?;
-    let total = requests.len();
+    let total = input.count();
 
-    let meter = Rc::new(Meter::new("batch", Unit::Lines, total as u64));
+    let meter = Rc::new(Meter::new("batch", Unit::Lines, total));
     let say = {
         let meter = Rc::clone(&meter);
         Box::new(move |line: &str| meter.say(&format!("woollyctl: {line}")))
@@ -123,13 +140,15 @@ pub(super) async fn run(client: Client, args: Run, json: bool) -> Result<(), Err
     let link = Rc::new(Link::new(client, Duration::from_secs(args.retry_for), say));
 
     let started = Instant::now();
-    let mut waiting = requests.into_iter().enumerate();
+    let mut pace = Pace::start(started);
+    let mut waiting = (0..).zip(input.requests());
     let mut running = JoinSet::new();
     let mut summary = Summary::default();
     loop {
         while running.len() < usize::from(args.outstanding)
             && let Some((index, request)) = waiting.next()
         {
+            let request = request.map_err(refused)?;
             let link = Rc::clone(&link);
             running.spawn_local(async move { (index, answer(&link, request).await) });
         }
@@ -141,17 +160,22 @@ pub(super) async fn run(client: Client, args: Run, json: bool) -> Result<(), Err
         let (index, answered) =
             ended.map_err(|problem| Error::Failed(format!("a line was lost: {problem}")))?;
         let answered = answered.inspect_err(|_| {
-            let done = summary.completed + summary.failed;
+            let done = summary.done();
             meter.finish();
             link.say(&format!(
                 "{done} of {total} lines are answered; the same command goes on from there"
             ));
         })?;
         summary.add(&answered);
-        output.put(index, answered.line)?;
-        meter.note(format!(", {:.1} tokens/s", summary.rate(started.elapsed())));
+        if !answered.earlier {
+            pace.add(Instant::now(), answered.completion_tokens);
+        }
+        output.put(index, &answered.line)?;
+        let left = total.saturating_sub(summary.done());
+        meter.note(&batch_pace::note(pace.rates(), summary.failed, left));
         meter.advance(1);
     }
+    input.check_unchanged().map_err(refused)?;
     output.finish()?;
     meter.finish();
 
@@ -241,6 +265,10 @@ impl Summary {
         if !answered.earlier {
             self.fresh_tokens += answered.completion_tokens;
         }
+    }
+
+    fn done(&self) -> u64 {
+        self.completed + self.failed
     }
 
     /// Generated tokens per second of this run.

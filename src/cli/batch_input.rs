@@ -1,29 +1,27 @@
-//! The input of `woollyctl batch run`: a file whose lines `protocol` reads.
+//! The input of `woollyctl batch run`: a file, read record by record as requests.
 //!
-//! A file that cannot be used is refused before anything is submitted; a line that cannot run is kept with its
-//! reason, for the output. Each request gets an idempotency key that
-//! depends only on the file's bytes, the run's name, the line and the request, so that the same command finds
-//! the same jobs again.
+//! A file that cannot be used is refused before anything is submitted, so it is read twice: to look through
+//! it, and to run it. A line that cannot run is kept with its reason, for the output. Each request gets an
+//! idempotency key that depends only on the file's bytes, the run's name, the line and the request, so that the
+//! same command finds the same jobs again.
+//!
+//! Invariant: memory holds one record, and of the lines before it 24 bytes each where ids are given.
 
 use std::collections::HashMap;
+use std::fs::{File, Metadata};
+use std::io::{self, Read};
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+use std::time::SystemTime;
 
-use crate::protocol::batch_line::{self, BatchLine, LineFormat};
+use crate::protocol::batch_line::BatchLine;
 use crate::protocol::{JobRequest, RequestError};
 
+use super::batch_records::{Record, Records};
+use super::batch_shape::{Reading, Shape};
+use super::new_file::nameless;
 use super::sampling::Sampling;
-use super::wire;
-
-/// How the lines of a file are meant. (The variants have plain comments: with help texts of their own, clap
-/// would print every flag of the verb in its long form.)
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-pub(super) enum Format {
-    // By the first line: a JSON object makes it a batch file.
-    Auto,
-    // OpenAI batch lines.
-    Openai,
-    // Every line that is not blank is a prompt.
-    Plain,
-}
+use super::{Error, wire};
 
 /// One request.
 #[derive(Debug, Clone, PartialEq)]
@@ -40,59 +38,200 @@ pub(super) struct Request {
 pub(super) enum Problem {
     #[error("line {line}: {problem}")]
     Line { line: u64, problem: RequestError },
+    #[error("line {line}: {problem}")]
+    Record { line: u64, problem: String },
     #[error("line {line}: custom_id {id:?} was used before, in line {first}")]
     Duplicate { line: u64, first: u64, id: String },
     #[error(
-        "its lines are batch requests, which say themselves how to sample: {flag} is for plain prompts"
+        "its lines are batch requests, which say themselves how to sample: a sampling flag is for prompts"
     )]
-    FlagsForRequests { flag: &'static str },
+    FlagsForRequests,
+    #[error(
+        "its lines are {what}: --column, --template and --id-column are for tables and JSON objects (--format csv, tsv or jsonl)"
+    )]
+    ColumnsForLines { what: &'static str },
+    #[error("it has no column {name:?}; there are {there}")]
+    NoColumn { name: String, there: String },
+    #[error(
+        "which column holds the prompts? --column NAME or --template TEXT says so; there are {there}"
+    )]
+    WhichColumn { there: String },
+    #[error("it has more than one column {name:?}")]
+    SameColumns { name: String },
+    #[error("cannot read it: {0}")]
+    Read(String),
+    #[error("it changed while it was read; nothing is written, and the same command begins again")]
+    Changed,
 }
 
-/// The requests of a file, in its order. `run` names a run: another name computes everything again.
-pub(super) fn read(
-    bytes: &[u8],
-    format: Format,
-    sampling: &Sampling,
-    run: &str,
-) -> Result<Vec<Request>, Problem> {
-    let bad = |line| move |problem| Problem::Line { line, problem };
-    let mut lines = Vec::new();
-    for (number, line) in batch_line::lines(bytes) {
-        lines.push((number, line.map_err(bad(number))?));
-    }
-    let format = match (format, lines.first()) {
-        (Format::Openai, _) => LineFormat::OpenAi,
-        (Format::Auto, Some((_, first))) => LineFormat::of(first),
-        (Format::Plain, _) | (Format::Auto, None) => LineFormat::Prompts,
-    };
-    if format == LineFormat::OpenAi && *sampling != Sampling::default() {
-        return Err(Problem::FlagsForRequests {
-            flag: "a sampling flag",
-        });
-    }
-    let file = *blake3::hash(bytes).as_bytes();
-    let mut seen = HashMap::new();
-    let mut requests = Vec::with_capacity(lines.len());
-    for (number, text) in lines {
-        let line = match format {
-            LineFormat::OpenAi => BatchLine::openai(text).map_err(bad(number))?,
-            LineFormat::Prompts => BatchLine::prompt(number, wire::request(text, sampling)),
-        };
-        let BatchLine { custom_id, request } = line;
-        if let Some(first) = seen.insert(custom_id.clone(), number) {
-            return Err(Problem::Duplicate {
-                line: number,
-                first,
-                id: custom_id,
-            });
+impl Problem {
+    pub(super) fn record(line: u64, problem: impl Into<String>) -> Self {
+        Problem::Record {
+            line,
+            problem: problem.into(),
         }
-        requests.push(Request {
-            key: key(&file, run, number, request.as_ref().ok()),
+    }
+
+    /// The sentence with the name of the file before it.
+    pub(super) fn of(self, path: &Path) -> Error {
+        Error::Failed(format!("{}: {self}", path.display()))
+    }
+}
+
+impl From<io::Error> for Problem {
+    fn from(problem: io::Error) -> Self {
+        Problem::Read(problem.to_string())
+    }
+}
+
+/// A file that was looked through.
+#[derive(Debug)]
+pub(super) struct Input {
+    file: File,
+    stamp: Stamp,
+    shape: Shape,
+    hash: [u8; 32],
+    run: String,
+    sampling: Sampling,
+    count: u64,
+}
+
+/// Changes when somebody writes the file.
+type Stamp = (u64, Option<SystemTime>);
+
+fn stamp(metadata: &Metadata) -> Stamp {
+    (metadata.len(), metadata.modified().ok())
+}
+
+impl Input {
+    /// Opens the file and looks through it. What comes through a pipe is kept meanwhile in `scratch`, a
+    /// directory. `run` names a run: another name computes everything again.
+    pub(super) fn open(
+        path: &Path,
+        scratch: &Path,
+        reading: &Reading,
+        sampling: &Sampling,
+        run: &str,
+    ) -> Result<Self, Problem> {
+        let mut file = File::open(path)?;
+        if !file.metadata()?.is_file() {
+            let mut copy = nameless(scratch)?;
+            io::copy(&mut file, &mut copy)?;
+            file = copy;
+        }
+        let mut hasher = blake3::Hasher::new();
+        hasher.update_reader(At::start(&file))?;
+        let mut input = Input {
+            stamp: stamp(&file.metadata()?),
+            shape: Shape::of(&file, path, reading)?,
+            file,
+            hash: *hasher.finalize().as_bytes(),
+            run: run.to_owned(),
+            sampling: sampling.clone(),
+            count: 0,
+        };
+        if matches!(input.shape, Shape::Requests) && *sampling != Sampling::default() {
+            return Err(Problem::FlagsForRequests);
+        }
+        input.count = input.look_through()?;
+        Ok(input)
+    }
+
+    /// How many requests there are.
+    pub(super) fn count(&self) -> u64 {
+        self.count
+    }
+
+    /// The requests in the order of the file.
+    pub(super) fn requests(&self) -> impl Iterator<Item = Result<Request, Problem>> {
+        let records = Records::new(At::start(&self.file), self.shape.layout());
+        records.map(|record| {
+            let (line, record) = record?;
+            self.request(line, &record)
+        })
+    }
+
+    /// Fails if the file is not the one that was looked through any more.
+    pub(super) fn check_unchanged(&self) -> Result<(), Problem> {
+        match stamp(&self.file.metadata()?) == self.stamp {
+            true => Ok(()),
+            false => Err(Problem::Changed),
+        }
+    }
+
+    fn look_through(&self) -> Result<u64, Problem> {
+        // Half a hash is enough to tell ids apart, and has the same size for all of them.
+        let mut seen: HashMap<[u8; 16], u64> = HashMap::new();
+        let mut count = 0;
+        let records = Records::new(At::start(&self.file), self.shape.layout());
+        for record in records {
+            let (line, record) = record?;
+            let id = self.line(line, &record)?.custom_id;
+            count += 1;
+            if !self.shape.names_its_lines() {
+                continue;
+            }
+            let mut half = [0; 16];
+            blake3::Hasher::new()
+                .update(id.as_bytes())
+                .finalize_xof()
+                .fill(&mut half);
+            if let Some(first) = seen.insert(half, line) {
+                return Err(Problem::Duplicate { line, first, id });
+            }
+        }
+        Ok(count)
+    }
+
+    fn line(&self, line: u64, record: &Record) -> Result<BatchLine, Problem> {
+        match (&self.shape, record) {
+            (Shape::Requests, Record::Line(text)) => {
+                BatchLine::openai(text).map_err(|problem| Problem::Line { line, problem })
+            }
+            (Shape::Prompts, Record::Line(text)) => {
+                let request = wire::request(text, &self.sampling);
+                Ok(BatchLine::prompt(line, request))
+            }
+            (Shape::Records { columns, .. }, record) => {
+                let (prompt, id) = columns
+                    .read(record)
+                    .map_err(|problem| Problem::Record { line, problem })?;
+                let mut made = BatchLine::prompt(line, wire::request(&prompt, &self.sampling));
+                made.custom_id = id.unwrap_or(made.custom_id);
+                Ok(made)
+            }
+            (_, Record::Row(_)) => Err(Problem::record(line, "a row where a line was expected")),
+        }
+    }
+
+    fn request(&self, line: u64, record: &Record) -> Result<Request, Problem> {
+        let BatchLine { custom_id, request } = self.line(line, record)?;
+        Ok(Request {
+            key: key(&self.hash, &self.run, line, request.as_ref().ok()),
             custom_id,
             job: request,
-        });
+        })
     }
-    Ok(requests)
+}
+
+/// Reads a file from its start, whatever else reads it.
+pub(super) struct At<'a> {
+    file: &'a File,
+    position: u64,
+}
+
+impl<'a> At<'a> {
+    pub(super) fn start(file: &'a File) -> Self {
+        At { file, position: 0 }
+    }
+}
+
+impl Read for At<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let read = self.file.read_at(buffer, self.position)?;
+        self.position += read as u64;
+        Ok(read)
+    }
 }
 
 /// Lengths go in front, so that no two different sets of parts give the same bytes.
@@ -125,14 +264,33 @@ mod tests {
     use proptest::prelude::*;
     use serde_json::json;
 
+    use super::super::batch_shape::Format;
     use super::*;
 
     fn job(request: &Request) -> &JobRequest {
         request.job.as_ref().unwrap()
     }
 
+    fn read(
+        name: &str,
+        bytes: &[u8],
+        reading: &Reading,
+        sampling: &Sampling,
+        run: &str,
+    ) -> Result<Vec<Request>, Problem> {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join(name);
+        std::fs::write(&path, bytes).unwrap();
+        let input = Input::open(&path, dir.path(), reading, sampling, run)?;
+        let requests: Vec<Request> = input.requests().collect::<Result<_, _>>()?;
+        assert_eq!(input.count(), requests.len() as u64);
+        input.check_unchanged()?;
+        Ok(requests)
+    }
+
     fn auto(text: &str) -> Result<Vec<Request>, Problem> {
-        read(text.as_bytes(), Format::Auto, &Sampling::default(), "")
+        let bytes = text.as_bytes();
+        read("in", bytes, &Reading::default(), &Sampling::default(), "")
     }
 
     fn line(id: &str) -> String {
@@ -159,8 +317,23 @@ mod tests {
     fn a_prompt_that_begins_with_a_brace_is_still_a_prompt() {
         assert_eq!(auto("{curly\n").unwrap().len(), 1);
         let text = line("a");
-        let plain = read(text.as_bytes(), Format::Plain, &Sampling::default(), "").unwrap();
+        let reading = Reading {
+            format: Format::Plain,
+            ..Reading::default()
+        };
+        let plain = read("in", text.as_bytes(), &reading, &Sampling::default(), "").unwrap();
         assert_eq!(job(&plain[0]).body["prompt"], json!(text));
+    }
+
+    #[test]
+    fn a_file_that_changes_is_not_taken_for_the_one_that_was_looked_through() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("in");
+        std::fs::write(&path, "one\n").unwrap();
+        let (reading, sampling) = (Reading::default(), Sampling::default());
+        let input = Input::open(&path, dir.path(), &reading, &sampling, "").unwrap();
+        std::fs::write(&path, "one\ntwo\n").unwrap();
+        assert_eq!(input.check_unchanged(), Err(Problem::Changed));
     }
 
     #[test]
@@ -203,15 +376,20 @@ mod tests {
             max_tokens: Some(4),
             ..Sampling::default()
         };
-        let refused = read(line("a").as_bytes(), Format::Auto, &sampling, "");
-        assert!(matches!(refused, Err(Problem::FlagsForRequests { .. })));
+        let text = line("a");
+        let refused = read("in", text.as_bytes(), &Reading::default(), &sampling, "");
+        assert_eq!(refused, Err(Problem::FlagsForRequests));
     }
 
     #[test]
     fn keys_are_the_same_for_the_same_command_and_differ_otherwise() {
         let keys = |text: &str, sampling: &Sampling, run: &str| -> Vec<String> {
-            let requests = read(text.as_bytes(), Format::Auto, sampling, run).unwrap();
-            requests.into_iter().map(|request| request.key).collect()
+            let requests = read("in", text.as_bytes(), &Reading::default(), sampling, run);
+            requests
+                .unwrap()
+                .into_iter()
+                .map(|request| request.key)
+                .collect()
         };
         let default = Sampling::default();
         let first = keys("a\na\n", &default, "");
@@ -236,8 +414,14 @@ mod tests {
     proptest! {
         #[test]
         fn any_file_is_read_or_refused(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
-            let _ = read(&bytes, Format::Auto, &Sampling::default(), "");
-            let _ = read(&bytes, Format::Openai, &Sampling::default(), "");
+            let column = Reading {
+                column: Some("a".to_owned()),
+                ..Reading::default()
+            };
+            for name in ["in", "in.csv"] {
+                let _ = read(name, &bytes, &Reading::default(), &Sampling::default(), "");
+                let _ = read(name, &bytes, &column, &Sampling::default(), "");
+            }
         }
     }
 }

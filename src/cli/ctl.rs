@@ -111,7 +111,7 @@ fn measure(verb: &bench::Verb, json: bool) -> Result<(), Error> {
 async fn talk(verb: Verb, client: Client, json: bool) -> Result<(), Error> {
     if let Verb::Batch(verb) = verb {
         return match verb {
-            batch::Batch::Run(args) => batch::run(client, args, json).await,
+            batch::Batch::Run(args) => batch::run(client, *args, json).await,
             batch::Batch::Submit(args) => batch_remote::submit(&client, args, json).await,
             batch::Batch::Status(args) => batch_remote::status(&client, args, json).await,
             batch::Batch::Fetch(args) => batch_remote::fetch(&client, args, json).await,

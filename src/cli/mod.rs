@@ -10,7 +10,10 @@
 mod batch;
 mod batch_input;
 mod batch_output;
+mod batch_pace;
+mod batch_records;
 mod batch_remote;
+mod batch_shape;
 mod cache;
 mod cancel;
 mod client;
@@ -24,6 +27,7 @@ mod list;
 mod model;
 mod new_file;
 mod progress;
+mod prompt_template;
 mod queue;
 mod queue_check;
 mod reconnect;

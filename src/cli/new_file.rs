@@ -8,7 +8,7 @@ use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::os::fd::AsRawFd;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{AtFlags, CWD, Mode, OFlags, RenameFlags};
@@ -17,6 +17,8 @@ use super::Error;
 
 /// Permissions, before the umask takes its part.
 const MODE: u32 = 0o666;
+/// The same for what is never published.
+const PRIVATE: u32 = 0o600;
 
 /// The file while it is written, in the directory it will have its name in.
 #[derive(Debug)]
@@ -42,7 +44,7 @@ impl NewFile {
         hidden.push(name);
         hidden.push(format!(".{}.tmp", std::process::id()));
         let temporary = path.with_file_name(hidden);
-        let nameless = nameless(directory(path));
+        let nameless = without_name(directory(path), MODE);
         let is_named = nameless.is_err();
         let file = nameless
             .or_else(|_| {
@@ -62,7 +64,9 @@ impl NewFile {
 
     /// Nobody else may read it, whatever the umask says.
     pub(super) fn make_private(&self) -> Result<(), Error> {
-        let private = self.file.set_permissions(fs::Permissions::from_mode(0o600));
+        let private = self
+            .file
+            .set_permissions(fs::Permissions::from_mode(PRIVATE));
         private.map_err(|problem| self.failed(&problem))
     }
 
@@ -136,20 +140,36 @@ impl Drop for NewFile {
     }
 }
 
-fn directory(path: &Path) -> &Path {
+/// The directory that a name stands in.
+pub(super) fn directory(path: &Path) -> &Path {
     match path.parent() {
         Some(parent) if parent != Path::new("") => parent,
         _ => Path::new("."),
     }
 }
 
+/// A file to write and read that nobody else sees, and that goes with the process however that ends.
+pub(super) fn nameless(directory: &Path) -> io::Result<File> {
+    without_name(directory, PRIVATE).or_else(|_| {
+        let path = directory.join(format!(".woollyctl.{}.tmp", std::process::id()));
+        let file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create_new(true)
+            .mode(PRIVATE)
+            .open(&path)?;
+        fs::remove_file(&path)?;
+        Ok(file)
+    })
+}
+
 /// A file without a name gets one through /proc.
-fn nameless(directory: &Path) -> io::Result<File> {
+fn without_name(directory: &Path, mode: u32) -> io::Result<File> {
     if !Path::new("/proc/self/fd").exists() {
         return Err(io::ErrorKind::Unsupported.into());
     }
-    let flags = OFlags::TMPFILE | OFlags::WRONLY | OFlags::CLOEXEC;
-    let file = rustix::fs::open(directory, flags, Mode::from_raw_mode(MODE))?;
+    let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
+    let file = rustix::fs::open(directory, flags, Mode::from_raw_mode(mode))?;
     Ok(File::from(file))
 }
 

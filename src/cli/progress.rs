@@ -40,10 +40,10 @@ impl Meter {
             ProgressDrawTarget::hidden()
         };
         let counts = match unit {
-            Unit::Bytes => "{bytes} of {total_bytes}, {bytes_per_sec}",
+            Unit::Bytes => "{bytes} of {total_bytes}, {bytes_per_sec}, {eta} left",
             Unit::Lines => "{pos} of {len} lines{msg}",
         };
-        let template = format!("{{prefix}} [{{bar:32}}] {counts}, {{eta}} left");
+        let template = format!("{{prefix}} [{{bar:32}}] {counts}");
         let style = ProgressStyle::with_template(&template)
             .unwrap_or_else(|_| ProgressStyle::default_bar())
             .progress_chars("=> ");
@@ -70,9 +70,10 @@ impl Meter {
         }
     }
 
-    /// Shown behind the count at a terminal.
-    pub(super) fn note(&self, text: String) {
-        self.bar.set_message(text);
+    /// Stands behind the count of lines from now on.
+    pub(super) fn note(&self, text: &str) {
+        let comma = if text.is_empty() { "" } else { ", " };
+        self.bar.set_message(format!("{comma}{text}"));
     }
 
     /// A line that the bar steps aside for.
@@ -85,25 +86,22 @@ impl Meter {
     }
 
     fn line(&self, percent: u64, done: u64, total: u64) -> String {
-        let elapsed = self.bar.elapsed();
-        let rate = done as f64 / elapsed.as_secs_f64().max(1e-3);
-        let left = elapsed.mul_f64(total.saturating_sub(done) as f64 / done.max(1) as f64);
         let counts = match self.unit {
             Unit::Bytes => {
+                let elapsed = self.bar.elapsed();
+                let rate = done as f64 / elapsed.as_secs_f64().max(1e-3);
+                let left = elapsed.mul_f64(total.saturating_sub(done) as f64 / done.max(1) as f64);
                 format!(
-                    "{} of {}, {}/s",
+                    "{} of {}, {}/s, {} left",
                     HumanBytes(done),
                     HumanBytes(total),
-                    HumanBytes(rate as u64)
+                    HumanBytes(rate as u64),
+                    HumanDuration(left)
                 )
             }
-            Unit::Lines => format!("{done} of {total} lines"),
+            Unit::Lines => format!("{done} of {total} lines{}", self.bar.message()),
         };
-        format!(
-            "{}: {percent}% ({counts}, {} left)",
-            self.what,
-            HumanDuration(left)
-        )
+        format!("{}: {percent}% ({counts})", self.what)
     }
 }
 

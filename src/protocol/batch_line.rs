@@ -17,38 +17,6 @@ use super::fields::Fields;
 use super::render::json;
 use super::{ErrorBody, ErrorKind, JobRequest, RequestError};
 
-/// What the lines of a file are.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum LineFormat {
-    /// A batch request per line.
-    OpenAi,
-    /// A prompt per line.
-    Prompts,
-}
-
-impl LineFormat {
-    /// The format of a file that begins with this line: a JSON object makes it one of batch requests.
-    pub fn of(first: &str) -> Self {
-        match serde_json::from_str(first) {
-            Ok(Value::Object(_)) => LineFormat::OpenAi,
-            _ => LineFormat::Prompts,
-        }
-    }
-}
-
-/// The lines of a file that are not blank, without their line breaks, and their numbers from 1.
-pub fn lines(file: &[u8]) -> impl Iterator<Item = (u64, Result<&str, RequestError>)> {
-    let numbered = (1..).zip(file.split(|&byte| byte == b'\n'));
-    numbered.filter_map(|(number, line)| match std::str::from_utf8(line) {
-        Err(_) => Some((
-            number,
-            Err(RequestError::body("the line is not UTF-8 text")),
-        )),
-        Ok(text) if text.trim().is_empty() => None,
-        Ok(text) => Some((number, Ok(text.strip_suffix('\r').unwrap_or(text)))),
-    })
-}
-
 /// One request of a batch.
 #[derive(Debug, Clone, PartialEq)]
 pub struct BatchLine {
@@ -58,7 +26,7 @@ pub struct BatchLine {
 }
 
 impl BatchLine {
-    /// A line of [`LineFormat::OpenAi`]. An error is one of the file.
+    /// A line of a file of batch requests. An error is one of the file.
     pub fn openai(text: &str) -> Result<Self, RequestError> {
         let value: Value = serde_json::from_str(text)
             .map_err(|error| RequestError::body(format!("the line is not valid JSON: {error}")))?;
@@ -72,7 +40,7 @@ impl BatchLine {
         Ok(BatchLine { custom_id, request })
     }
 
-    /// A line of [`LineFormat::Prompts`]. Such a line has no id but its number, and it does not say how to
+    /// A line that is a prompt, or has one in it. Such a line has no id but its number, and it does not say how to
     /// sample: the request made of its text comes from the caller.
     pub fn prompt(number: u64, request: JobRequest) -> Self {
         BatchLine {

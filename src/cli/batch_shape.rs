@@ -1,0 +1,362 @@
+//! What the records of an input file mean: batch requests, prompts, or columns that prompts are made of.
+//!
+//! Decided once for a file, from flags, its name and its first line; then applied to every record.
+
+use std::fs::File;
+use std::path::Path;
+
+use clap::Args;
+use csv::StringRecord;
+use serde_json::{Map, Value};
+
+use super::batch_input::{At, Problem};
+use super::batch_records::{Layout, Record, Records};
+use super::prompt_template::Template;
+
+/// The column of prompts when none is named.
+const PROMPT: &str = "prompt";
+const COMMAS: Layout = Layout::Table { separator: b',' };
+const TABS: Layout = Layout::Table { separator: b'\t' };
+
+/// How a file is meant. (The variants have plain comments: with help texts of their own, clap
+/// would print every flag of the verb in its long form.)
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum)]
+pub(super) enum Format {
+    // By name, first line, and whether columns are asked for.
+    #[default]
+    Auto,
+    // OpenAI batch lines.
+    Openai,
+    // Every line that is not blank is a prompt.
+    Plain,
+    // A table with a header, its fields between commas.
+    Csv,
+    // The same between tabs.
+    Tsv,
+    // A JSON object a line, whose fields are columns.
+    Jsonl,
+}
+
+/// The flags that say how the input is meant.
+#[derive(Debug, Clone, Default, Args)]
+#[command(next_help_heading = "Input")]
+pub(super) struct Reading {
+    /// What the file is; auto: by its name, its first line, and whether a column is asked for
+    #[arg(long, value_enum, default_value = "auto")]
+    pub(super) format: Format,
+
+    /// The column that holds the prompts, of a table or of JSON objects
+    #[arg(long, value_name = "NAME", conflicts_with = "template")]
+    pub(super) column: Option<String>,
+
+    /// The prompt, with columns in braces: "Translate: {text}"; {{ and }} stand for braces
+    #[arg(long, value_name = "TEXT")]
+    pub(super) template: Option<Template>,
+
+    /// The column that names the answers, as custom_id; without it they are called line-7
+    #[arg(long, value_name = "NAME")]
+    pub(super) id_column: Option<String>,
+}
+
+impl Reading {
+    fn asks_for_columns(&self) -> bool {
+        self.column.is_some() || self.template.is_some() || self.id_column.is_some()
+    }
+
+    /// The format of a file of this name and first line. Never [`Format::Auto`].
+    fn format(&self, path: &Path, first: Option<&str>) -> Format {
+        if self.format != Format::Auto {
+            return self.format;
+        }
+        let ends_in = |extension: &str| {
+            path.extension()
+                .is_some_and(|found| found.eq_ignore_ascii_case(extension))
+        };
+        let is_object =
+            first.is_some_and(|first| matches!(serde_json::from_str(first), Ok(Value::Object(_))));
+        match (ends_in("csv"), ends_in("tsv"), self.asks_for_columns()) {
+            (true, ..) => Format::Csv,
+            (_, true, _) => Format::Tsv,
+            (.., true) if is_object => Format::Jsonl,
+            (.., true) => Format::Csv,
+            _ if is_object => Format::Openai,
+            _ => Format::Plain,
+        }
+    }
+}
+
+/// What every record of a file is.
+#[derive(Debug)]
+pub(super) enum Shape {
+    /// A batch request.
+    Requests,
+    /// A prompt.
+    Prompts,
+    /// Fields that a prompt is made of.
+    Records { layout: Layout, columns: Columns },
+}
+
+impl Shape {
+    pub(super) fn of(file: &File, path: &Path, reading: &Reading) -> Result<Self, Problem> {
+        let first = Records::new(At::start(file), Layout::Lines).next();
+        let first = match first {
+            Some(Ok((_, Record::Line(text)))) => Some(text),
+            // Whoever reads all of it says what is wrong with the line.
+            _ => None,
+        };
+        let lines = |what, shape| match reading.asks_for_columns() {
+            true => Err(Problem::ColumnsForLines { what }),
+            false => Ok(shape),
+        };
+        let table = |layout: Layout| {
+            let header = Records::new(At::start(file), layout).header()?;
+            let columns = Columns::of(reading, header)?;
+            Ok(Shape::Records { layout, columns })
+        };
+        match reading.format(path, first.as_deref()) {
+            Format::Openai => lines("batch requests", Shape::Requests),
+            Format::Plain | Format::Auto => lines("prompts", Shape::Prompts),
+            Format::Csv => table(COMMAS),
+            Format::Tsv => table(TABS),
+            Format::Jsonl => table(Layout::Lines),
+        }
+    }
+
+    pub(super) fn layout(&self) -> Layout {
+        match self {
+            Shape::Requests | Shape::Prompts => Layout::Lines,
+            Shape::Records { layout, .. } => *layout,
+        }
+    }
+
+    /// Whether ids come from the file, where one may stand twice.
+    pub(super) fn names_its_lines(&self) -> bool {
+        match self {
+            Shape::Requests => true,
+            Shape::Prompts => false,
+            Shape::Records { columns, .. } => columns.id.is_some(),
+        }
+    }
+}
+
+/// Which fields of a record make the prompt and its name.
+#[derive(Debug)]
+pub(super) struct Columns {
+    /// Of a table; JSON objects have names of their own.
+    header: Option<StringRecord>,
+    prompt: Template,
+    id: Option<String>,
+}
+
+impl Columns {
+    fn of(reading: &Reading, header: Option<StringRecord>) -> Result<Self, Problem> {
+        let named = match (&reading.template, &reading.column) {
+            (Some(template), _) => Some(template.clone()),
+            (None, Some(name)) => Some(Template::column(name)),
+            (None, None) => None,
+        };
+        let columns = Columns {
+            prompt: named.or_else(|| unasked(header.as_ref())).ok_or_else(|| {
+                Problem::WhichColumn {
+                    there: quoted(header.as_ref()),
+                }
+            })?,
+            header,
+            id: reading.id_column.clone(),
+        };
+        if let Some(header) = &columns.header {
+            columns.check(header)?;
+        }
+        Ok(columns)
+    }
+
+    /// An empty file has no header and needs none.
+    fn check(&self, header: &StringRecord) -> Result<(), Problem> {
+        let names = self.prompt.columns().chain(self.id.as_deref());
+        for name in names.filter(|_| !header.is_empty()) {
+            let name = name.to_owned();
+            match header.iter().filter(|there| **there == name).count() {
+                0 => {
+                    let there = quoted(Some(header));
+                    return Err(Problem::NoColumn { name, there });
+                }
+                1 => {}
+                _ => return Err(Problem::SameColumns { name }),
+            }
+        }
+        Ok(())
+    }
+
+    /// The prompt that a record makes and, if it has one, its name.
+    pub(super) fn read(&self, record: &Record) -> Result<(String, Option<String>), String> {
+        match (record, &self.header) {
+            (Record::Row(row), Some(header)) => self.fill(|name| {
+                let at = header.iter().position(|there| there == name);
+                let field = at.and_then(|at| row.get(at));
+                field.map(str::to_owned).ok_or_else(|| missing(name))
+            }),
+            (Record::Row(_), None) => Err("a row without a header".into()),
+            (Record::Line(text), _) => {
+                let object: Map<String, Value> =
+                    serde_json::from_str(text).map_err(|_| "it is no JSON object".to_owned())?;
+                self.fill(|name| match object.get(name) {
+                    None => Err(missing(name)),
+                    Some(Value::String(text)) => Ok(text.clone()),
+                    Some(value @ (Value::Number(_) | Value::Bool(_))) => Ok(value.to_string()),
+                    Some(Value::Null) => Err(format!("{name:?} is null; expected text")),
+                    Some(Value::Array(_)) => Err(format!("{name:?} is an array; expected text")),
+                    Some(Value::Object(_)) => Err(format!("{name:?} is an object; expected text")),
+                })
+            }
+        }
+    }
+
+    fn fill(
+        &self,
+        value: impl Fn(&str) -> Result<String, String>,
+    ) -> Result<(String, Option<String>), String> {
+        let prompt = self.prompt.render(&value)?;
+        let id = self.id.as_ref().map(|name| match value(name)? {
+            id if id.is_empty() => Err(format!("{name:?} is empty, and is to name the answer")),
+            id => Ok(id),
+        });
+        Ok((prompt, id.transpose()?))
+    }
+}
+
+/// The prompts of a table that nobody was asked about: the only column, or the one with that name.
+fn unasked(header: Option<&StringRecord>) -> Option<Template> {
+    match header {
+        Some(header) if header.len() == 1 => header.get(0).map(Template::column),
+        Some(header) if header.len() > 1 && !header.iter().any(|name| name == PROMPT) => None,
+        _ => Some(Template::column(PROMPT)),
+    }
+}
+
+fn missing(name: &str) -> String {
+    format!("it has no {name:?}")
+}
+
+fn quoted(header: Option<&StringRecord>) -> String {
+    let names = header.into_iter().flatten().map(|name| format!("{name:?}"));
+    names.collect::<Vec<_>>().join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::batch_input::{Input, Request};
+    use super::super::sampling::Sampling;
+    use super::*;
+
+    fn table(name: &str, text: &str, reading: &Reading) -> Result<Vec<(String, String)>, String> {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        let input = Input::open(&path, dir.path(), reading, &Sampling::default(), "");
+        let input = input.map_err(|problem| problem.to_string())?;
+        let pair = |request: Result<Request, Problem>| {
+            let request = request.unwrap();
+            let job = request.job.unwrap();
+            (
+                request.custom_id,
+                job.body["prompt"].as_str().unwrap().to_owned(),
+            )
+        };
+        Ok(input.requests().map(pair).collect())
+    }
+
+    fn pairs(expected: &[(&str, &str)]) -> Result<Vec<(String, String)>, String> {
+        let pair = |(id, prompt): &(&str, &str)| ((*id).to_owned(), (*prompt).to_owned());
+        Ok(expected.iter().map(pair).collect())
+    }
+
+    fn column(name: &str) -> Reading {
+        Reading {
+            column: Some(name.to_owned()),
+            ..Reading::default()
+        }
+    }
+
+    #[test]
+    fn a_table_gives_prompts_by_column_or_template_and_ids_by_column() {
+        let text = "id,text,lang\na,\"one,\ntwo\",de\nb,{id},fr\n";
+        let by_column = table("in.csv", text, &column("text"));
+        assert_eq!(
+            by_column,
+            pairs(&[("line-2", "one,\ntwo"), ("line-4", "{id}")])
+        );
+        let reading = Reading {
+            template: Some("To {lang}: {{{text}}}".parse().unwrap()),
+            id_column: Some("id".into()),
+            ..Reading::default()
+        };
+        let filled = table("in.csv", text, &reading);
+        assert_eq!(
+            filled,
+            pairs(&[("a", "To de: {one,\ntwo}"), ("b", "To fr: {{id}}")])
+        );
+        let tabs = "id\ttext\tlang\na\tone,\tde\n";
+        assert_eq!(
+            table("in.tsv", tabs, &reading),
+            pairs(&[("a", "To de: {one,}")])
+        );
+        let objects = "{\"id\": 7, \"text\": \"one\", \"lang\": \"de\"}\n\n";
+        assert_eq!(
+            table("in", objects, &reading),
+            pairs(&[("7", "To de: {one}")])
+        );
+    }
+
+    #[test]
+    fn a_table_with_one_column_or_one_called_prompt_needs_no_flag() {
+        let reading = Reading::default();
+        assert_eq!(
+            table("a.csv", "x\n1\n", &reading),
+            pairs(&[("line-2", "1")])
+        );
+        let two = table("a.CSV", "x,prompt\n1,2\n", &reading);
+        assert_eq!(two, pairs(&[("line-2", "2")]));
+        assert_eq!(table("a.csv", "", &reading), pairs(&[]));
+    }
+
+    #[test]
+    fn columns_that_are_missing_or_hold_no_text_are_named() {
+        let refused =
+            |name: &str, text: &str, reading: &Reading| table(name, text, reading).unwrap_err();
+        let none = Reading::default();
+        let which = refused("a.csv", "x,y\n1,2\n", &none);
+        assert!(
+            which.contains("--column") && which.ends_with("\"x\", \"y\""),
+            "{which}"
+        );
+        let missing = refused("a.csv", "x,y\n1,2\n", &column("z"));
+        assert_eq!(missing, "it has no column \"z\"; there are \"x\", \"y\"");
+        let twice = refused("a.csv", "x,x\n1,2\n", &column("x"));
+        assert_eq!(twice, "it has more than one column \"x\"");
+        let missing = refused("a", "{\"x\": \"1\"}\n{\"y\": 1}\n", &column("x"));
+        assert_eq!(missing, "line 2: it has no \"x\"");
+        let null = refused("a", "{\"x\": null}\n", &column("x"));
+        assert_eq!(null, "line 1: \"x\" is null; expected text");
+        let array = Reading {
+            format: Format::Jsonl,
+            ..none
+        };
+        assert_eq!(
+            refused("a", "[1]\n", &array),
+            "line 1: it is no JSON object"
+        );
+        let ids = Reading {
+            id_column: Some("x".into()),
+            ..column("y")
+        };
+        let twice = refused("a.csv", "x,y\n1,2\n1,3\n", &ids);
+        assert_eq!(twice, "line 3: custom_id \"1\" was used before, in line 2");
+        let empty = refused("a.csv", "x,y\n,2\n", &ids);
+        assert_eq!(empty, "line 2: \"x\" is empty, and is to name the answer");
+        let plain = Reading {
+            format: Format::Plain,
+            ..column("x")
+        };
+        assert!(refused("a", "x\n1\n", &plain).contains("--format csv"));
+    }
+}
