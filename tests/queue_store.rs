@@ -1,22 +1,19 @@
-//! The conformance suite of `JobStore`, for the SQLite store and for the oracle in memory, a random
-//! comparison of the two, and what only the SQLite file can do.
+//! The conformance suite of `JobStore`, for the SQLite store and for the oracle in memory, and what only
+//! the SQLite file can do.
 
 use std::path::Path;
 
-use proptest::prelude::*;
 use woolly::job::{Endpoint, JobId, State, Usage};
 use woolly::queue::batch::{FileId, NewBatch};
-use woolly::queue::pace::Pace;
 use woolly::queue::{
-    Admission, Applied, BatchChange, Blame, Change, Completion, Error, Filter, Finished, Flow,
-    JobRow, JobStore, Limits, NewJob, Part, Retention, SqliteStore, Times, Woken,
+    Applied, BatchChange, Blame, Change, Completion, Error, Filter, Finished, Flow, JobRow,
+    JobStore, NewJob, Retention, SqliteStore, Times, Woken,
 };
 
-use crate::support::conformance::{Disk, SqliteDisk, conformance};
+use crate::support::conformance::{Disk, conformance};
 use crate::support::queue::{
     Single, admission, attached, completed, detached, failed, full, keyed,
 };
-use crate::support::queue_oracle::Oracle;
 
 conformance! {
     a_paused_queue_starts_nothing
@@ -786,158 +783,6 @@ fn unknown_jobs_are_not_found(disk: &dyn Disk) {
         assert_eq!(store.cancel(id, 0), Err(Error::NotFound));
         assert!(!store.delivered(id));
         assert_eq!(store.requeue(&[id]), []);
-    }
-}
-
-/// Limits that are reached now and then.
-fn random_admission() -> impl Strategy<Value = Admission> {
-    let pace = (0..3_000_u32, 1..4_u32).prop_map(|(run_ms, at_once)| Pace {
-        run_ms: f64::from(run_ms),
-        at_once: f64::from(at_once),
-    });
-    (
-        2..9_u64,
-        prop::option::of(10..90_u64),
-        prop::option::of(1..6_u64),
-        prop::option::of(10..60_u64),
-        prop::option::of(pace),
-    )
-        .prop_map(
-            |(max_jobs, max_bytes, max_jobs_per_user, max_bytes_per_user, pace)| {
-                let limits = Limits {
-                    max_jobs,
-                    max_bytes,
-                    max_jobs_per_user,
-                    max_bytes_per_user,
-                };
-                Admission { limits, pace }
-            },
-        )
-}
-
-/// A change with small numbers, so that random ones meet; `None` is a crash.
-fn change() -> impl Strategy<Value = Option<Change>> {
-    let id = || (1..12_i64).prop_map(JobId);
-    let submit = (
-        0..2_u8,
-        -1..2_i32,
-        prop::option::of(0..3_u8),
-        0..2_u32,
-        any::<bool>(),
-        random_admission(),
-        prop::option::of(0..6_000_i64),
-        prop::option::of(0..6_000_i64),
-        any::<bool>(),
-    )
-        .prop_map(
-            |(
-                body,
-                priority,
-                key,
-                uid,
-                attached,
-                admission,
-                not_before_ms,
-                deadline_ms,
-                refuse_late,
-            )| {
-                Change::Submit {
-                    job: NewJob {
-                        priority,
-                        idempotency_key: key.map(|key| key.to_string()),
-                        uid,
-                        attached,
-                        times: Times {
-                            not_before_ms,
-                            deadline_ms,
-                        },
-                        refuse_late,
-                        ..detached(&body.to_string())
-                    },
-                    admission,
-                }
-            },
-        );
-    let part = (0..3_u32, 0..2_u8, 0..9_u8).prop_map(|(number, fingerprint, body)| Part {
-        number,
-        fingerprint: [fingerprint; 32],
-        body: vec![body],
-    });
-    let checkpoint = (id(), part.clone()).prop_map(|(id, part)| Change::Checkpoint { id, part });
-    let first = part.prop_map(|part| Part { number: 0, ..part });
-    let finish =
-        (id(), 0..3_u8, prop::option::of(first)).prop_map(|(id, kind, keep)| Change::Finish {
-            id,
-            completion: match kind {
-                0 => Completion::Completed {
-                    result: b"yes".to_vec(),
-                    usage: Usage::new(5, 7),
-                    keep,
-                },
-                1 => failed("no"),
-                _ => Completion::Faulted {
-                    error: "fault".to_owned(),
-                },
-            },
-        });
-    let purge =
-        (0..60_i64, 0..60_i64).prop_map(|(detached_before_ms, attached_before_ms)| Change::Purge {
-            retention: Retention {
-                detached_before_ms,
-                attached_before_ms,
-            },
-            limit: 100,
-        });
-    prop_oneof![
-        6 => submit.prop_map(Some),
-        5 => Just(Some(Change::Claim)),
-        1 => prop_oneof![8 => Just(Flow::Open), 1 => Just(Flow::Paused), 1 => Just(Flow::Draining)]
-            .prop_map(|flow| Some(Change::SetFlow(flow))),
-        2 => (1..4_usize).prop_map(|limit| Some(Change::Wake { limit })),
-        4 => finish.prop_map(Some),
-        4 => checkpoint.prop_map(Some),
-        2 => prop::collection::vec(id(), 0..3).prop_map(|ids| Some(Change::Requeue(ids))),
-        2 => id().prop_map(|id| Some(Change::Cancel(id))),
-        2 => id().prop_map(|id| Some(Change::Delivered(id))),
-        1 => purge.prop_map(Some),
-        1 => Just(None),
-    ]
-}
-
-proptest! {
-    #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
-
-    /// Random groups, with crashes between them, give the same answers and the same rows.
-    #[test]
-    fn sqlite_agrees_with_the_oracle(
-        groups in prop::collection::vec(prop::collection::vec(change(), 1..6), 1..14)
-    ) {
-        let disks: [Box<dyn Disk>; 2] =
-            [Box::new(SqliteDisk::new()), Box::new(Oracle::default())];
-        let mut stores = disks.each_ref().map(|disk| Some(disk.open()));
-        for (now_ms, group) in groups.into_iter().enumerate() {
-            let crash = group.contains(&None);
-            let group: Vec<_> = group.into_iter().flatten().collect();
-            let [sqlite, oracle] =
-                stores.each_mut().map(|store| store.as_mut().unwrap().apply(&group, now_ms as i64 * 500));
-            prop_assert_eq!(sqlite, oracle);
-            if crash {
-                for (store, disk) in stores.iter_mut().zip(&disks) {
-                    *store = None;
-                    *store = Some(disk.open());
-                }
-            }
-            let mut readers = stores.each_ref().map(|store| store.as_ref().unwrap().reader().unwrap());
-            let [sqlite, oracle] = readers.each_mut().map(|reader| {
-                let rows: Vec<_> = (1..40).map(|id| reader.get(JobId(id))).collect();
-                let all = reader.list(&Filter { limit: 99, ..Filter::default() });
-                let transcripts: Vec<_> = [(0, 0), (0, 1), (1, 0), (1, 1)]
-                    .map(|(fingerprint, uid)| reader.transcript(&[fingerprint; 32], uid))
-                    .into();
-                (rows, all, reader.counts(), transcripts)
-            });
-            prop_assert_eq!(sqlite, oracle);
-        }
     }
 }
 

@@ -15,7 +15,7 @@ usage() {
 }
 case ${1:-} in
 cache) tests='torture:: gguf_malformed:: gguf_mutants:: --skip torture::queue::' ;;
-queue) tests='torture::queue:: queue_store::sqlite_agrees_with_the_oracle' ;;
+queue) tests='torture::queue::' ;;
 *) usage ;;
 esac
 case ${2:-} in

@@ -182,6 +182,15 @@ impl Response {
     }
 }
 
+impl Stream {
+    /// What stands where events were expected, such as the body of a refusal.
+    pub fn rest(mut self) -> io::Result<String> {
+        let mut text = String::new();
+        self.lines.read_to_string(&mut text)?;
+        Ok(text)
+    }
+}
+
 impl Iterator for Stream {
     type Item = String;
 

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, TransactionBehavior};
 
 use crate::job::JobId;
@@ -155,10 +156,20 @@ impl JobStore for SqliteStore {
     }
 
     fn close(self: Box<Self>) -> Result<(), Error> {
-        // The last connection to go copies the log into the database and removes it.
         let SqliteStore {
             db, faults, _dir, ..
         } = *self;
+        // The last connection to go would copy the log into the database as well, and say nothing when it cannot.
+        let copied = db.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()));
+        match copied.map_err(|error| faults.of(error)) {
+            // The log keeps everything, and the next daemon copies it.
+            Ok(()) | Err(Error::NoSpace { .. }) => {}
+            Err(error) => {
+                // What a failed sync left unwritten must not be taken for written: the log stays.
+                let kept = db.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true);
+                return Err(kept.err().map_or(error, |problem| faults.of(problem)));
+            }
+        }
         db.close().map_err(|(_, error)| faults.of(error))
     }
 }

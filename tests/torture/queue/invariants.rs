@@ -81,7 +81,8 @@ impl Witness {
                 .map(|sent| sent.way);
             let done = match row.state.as_str() {
                 "completed" => true,
-                "cancelled" => way == Some(Way::Attached),
+                "cancelled" => matches!(way, Some(Way::Attached | Way::Doomed)),
+                "failed" => way == Some(Way::Doomed),
                 _ => false,
             };
             if !done {

@@ -17,6 +17,8 @@ pub(super) enum Way {
     Attached,
     /// A line of a batch.
     Line,
+    /// To be cancelled, or to fail.
+    Doomed,
 }
 
 impl Way {

@@ -9,7 +9,7 @@ use crate::torture::{pick, random};
 use super::figure::Figure;
 use super::seed;
 use super::stage::Stage;
-use super::submitters::{KINDS, Submitter};
+use super::submitters::crowd;
 use super::work::CONFIG;
 
 /// Jobs that wait or run at every kill that counts.
@@ -79,16 +79,7 @@ fn life_and_death(
     };
     let budget = AtomicI64::new(new as i64);
     thread::scope(|threads| {
-        for kind in KINDS {
-            let submitter = Submitter {
-                client: daemon.client(),
-                ledger: &stage.ledger,
-                work: stage.work,
-                budget: &budget,
-                random: crate::torture::random(random(u64::MAX)),
-            };
-            threads.spawn(move || submitter.run(kind));
-        }
+        crowd(threads, stage, &daemon, &budget, random);
         // The moment is the mischief.
         thread::sleep(Duration::from_micros(5_000 + random(295_000)));
         daemon.kill();

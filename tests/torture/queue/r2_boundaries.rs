@@ -26,13 +26,13 @@ const MOST: usize = 2_000;
 const FULL_FOR: usize = 6;
 
 /// What one injection did, and everything that is wrong after the next daemon has finished.
-fn trial(
+pub(super) fn trial(
     figure: &mut Figure,
     call: &str,
     action: &str,
     nth: usize,
     until: usize,
-    judge: impl Fn(&Traced, &mut Faults),
+    judge: impl Fn(&Traced, &Stage, &mut Faults),
 ) -> bool {
     let mut stage = Stage::new(CONFIG);
     let when = if until > nth {
@@ -45,7 +45,7 @@ fn trial(
         return false;
     }
     let mut faults = Faults::default();
-    judge(&traced, &mut faults);
+    judge(&traced, &stage, &mut faults);
     if traced.log.contains("panicked") {
         faults.wrong.push(format!("a panic: {}", traced.log));
     }
@@ -68,7 +68,7 @@ fn r2_killed_at_every_boundary() {
     let step = pick(60, 12, 1);
     let mut points = vec![];
     for call in CALLS {
-        let judge = |traced: &Traced, faults: &mut Faults| {
+        let judge = |traced: &Traced, _: &Stage, faults: &mut Faults| {
             if traced.code.is_some() {
                 faults.wrong.push(format!("ended with {:?}", traced.code));
             }
@@ -93,9 +93,9 @@ fn r5_a_full_disk_is_waited_for() {
     let mut figure = Figure::new("R5", "ENOSPC at writes, and room again");
     let mut refused = 0;
     for call in ["pwrite64", "ftruncate", "fallocate"] {
-        for nth in (1..=MOST).step_by(pick(80, 16, 1)) {
+        for nth in (1..=MOST).step_by(pick(80, 24, 4)) {
             let refusals = std::cell::Cell::new(0);
-            let judge = |traced: &Traced, faults: &mut Faults| {
+            let judge = |traced: &Traced, _: &Stage, faults: &mut Faults| {
                 refusals.set(traced.refused);
                 // Before it serves, a daemon that cannot write ends.
                 let serves = traced.log.is_empty();
@@ -114,5 +114,5 @@ fn r5_a_full_disk_is_waited_for() {
     figure.note(format!(
         "{refused} requests were refused for lack of space, and accepted later"
     ));
-    figure.finish(pick(3, 15, 150));
+    figure.finish(pick(3, 15, 100));
 }

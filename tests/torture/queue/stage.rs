@@ -23,14 +23,27 @@ pub(super) struct Stage {
 
 impl Stage {
     pub fn new(config: &str) -> Self {
+        Stage::with_daemon_keys("", config)
+    }
+
+    /// The same with more keys in `[daemon]`.
+    pub fn with_daemon_keys(keys: &str, config: &str) -> Self {
         let work = work();
         Stage {
-            home: Home::new(config),
+            home: Home::with_daemon_keys(keys, config),
             ledger: Ledger::default(),
             work,
             witness: Witness::default(),
             faults: Faults::default(),
         }
+    }
+
+    /// Takes back what a client found wrong and is right in this test. How often that was.
+    pub fn forgive(&self, is_right: impl Fn(&str) -> bool) -> usize {
+        let wrong = &mut self.ledger.book().faults.wrong;
+        let before = wrong.len();
+        wrong.retain(|sentence| !is_right(sentence));
+        before - wrong.len()
     }
 
     /// While no daemon runs: what holds at any moment. How many jobs were waiting or running.

@@ -11,6 +11,8 @@ pub(super) struct Row {
     /// What leads back to the ledger; `None` for a body that nobody sent.
     pub mark: Option<usize>,
     pub result: Option<Vec<u8>>,
+    pub attempts: i64,
+    pub crashes: i64,
 }
 
 impl Row {
@@ -21,6 +23,8 @@ impl Row {
 
 pub(super) struct StoreFile {
     pub rows: Vec<Row>,
+    /// Of the schema.
+    pub version: usize,
     /// What is wrong with the file.
     pub damage: Vec<String>,
 }
@@ -37,7 +41,8 @@ impl StoreFile {
         StoreFile::read(copy.path())
     }
 
-    fn read(dir: &Path) -> Self {
+    /// The queue in a directory that nothing else uses.
+    pub fn read(dir: &Path) -> Self {
         let db = rusqlite::Connection::open(dir.join("queue.db")).unwrap();
         let text = |sql: &str| {
             db.query_row(sql, [], |row| row.get::<_, String>(0))
@@ -49,10 +54,12 @@ impl StoreFile {
         if sound != "ok" {
             damage.push(format!("integrity_check: {sound}"));
         }
+        let version = number("SELECT user_version FROM pragma_user_version") as usize;
         // Killed before its first commit.
         if number("SELECT count(*) FROM sqlite_schema WHERE name = 'job'") == 0 {
             return StoreFile {
                 rows: Vec::new(),
+                version,
                 damage,
             };
         }
@@ -70,7 +77,7 @@ impl StoreFile {
         }
         let mut rows = db
             .prepare(
-                "SELECT job.id, state, request.body, result.body
+                "SELECT job.id, state, request.body, result.body, attempts, crashes
                  FROM job LEFT JOIN request ON request.job_id = job.id LEFT JOIN result ON result.job_id = job.id
                  ORDER BY job.id",
             )
@@ -82,10 +89,16 @@ impl StoreFile {
                 state: row.get(1)?,
                 mark: body.as_deref().and_then(work::mark),
                 result: row.get(3)?,
+                attempts: row.get(4)?,
+                crashes: row.get(5)?,
             })
         });
         let rows = rows.unwrap().collect::<Result<_, _>>().unwrap();
-        StoreFile { rows, damage }
+        StoreFile {
+            rows,
+            version,
+            damage,
+        }
     }
 
     pub fn unfinished(&self) -> usize {

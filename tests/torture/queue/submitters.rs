@@ -2,12 +2,16 @@
 
 use std::io;
 use std::sync::atomic::{AtomicI64, Ordering};
+use std::thread::Scope;
 
 use serde_json::{Value, json};
 
+use crate::support::daemon::Daemon;
 use crate::support::http::{Client, multipart};
 
 use super::ledger::{Ledger, Way};
+use super::seed;
+use super::stage::Stage;
 use super::work::Work;
 
 /// What each of the clients that work at once does.
@@ -39,7 +43,47 @@ pub(super) struct Submitter<'a, R> {
     pub random: R,
 }
 
+/// Eight clients, one of each kind, that together may send `budget` new jobs.
+pub(super) fn crowd<'scope, 'env>(
+    threads: &'scope Scope<'scope, 'env>,
+    stage: &'env Stage,
+    daemon: &Daemon,
+    budget: &'env AtomicI64,
+    random: &mut impl FnMut(u64) -> u64,
+) {
+    for kind in KINDS {
+        let submitter = Submitter {
+            client: daemon.client(),
+            ledger: &stage.ledger,
+            work: stage.work,
+            budget,
+            random: crate::torture::random(random(u64::MAX)),
+        };
+        threads.spawn(move || submitter.run(kind));
+    }
+}
+
+/// One that does as it is told, always with the same choices.
+pub(super) fn fixed<'a>(
+    stage: &'a Stage,
+    client: &Client,
+) -> Submitter<'a, impl FnMut(u64) -> u64 + use<>> {
+    static PLENTY: AtomicI64 = AtomicI64::new(i64::MAX);
+    Submitter {
+        client: client.clone(),
+        ledger: &stage.ledger,
+        work: stage.work,
+        budget: &PLENTY,
+        random: crate::torture::random(seed()),
+    }
+}
+
 impl<R: FnMut(u64) -> u64> Submitter<'_, R> {
+    /// Returns when there are no new jobs to send any more.
+    pub fn run_while_new(mut self, way: Way) {
+        while self.budget.load(Ordering::Relaxed) > 0 && self.job(way).unwrap_or(false) {}
+    }
+
     /// Returns when the daemon is gone, or has refused something.
     pub fn run(mut self, kind: Kind) {
         for turn in 0.. {
@@ -58,7 +102,7 @@ impl<R: FnMut(u64) -> u64> Submitter<'_, R> {
         self.budget.fetch_sub(jobs, Ordering::Relaxed) > 0
     }
 
-    fn job(&mut self, way: Way) -> io::Result<bool> {
+    pub fn job(&mut self, way: Way) -> io::Result<bool> {
         // Without a key there is nothing that could be sent again.
         if way == (Way::Detached { keyed: false }) && self.budget.load(Ordering::Relaxed) <= 0 {
             return self.look("/v1/jobs?limit=5");
@@ -67,7 +111,7 @@ impl<R: FnMut(u64) -> u64> Submitter<'_, R> {
         match way {
             Way::Streamed => self.stream(mark),
             Way::Attached => self.wait(mark),
-            Way::Detached { .. } | Way::Line => self.submit(mark, way.is_keyed()),
+            Way::Detached { .. } | Way::Line | Way::Doomed => self.submit(mark, way.is_keyed()),
         }
     }
 
@@ -117,7 +161,7 @@ impl<R: FnMut(u64) -> u64> Submitter<'_, R> {
             self.client
                 .try_stream("POST", endpoint, &headers, body.as_bytes())?;
         if status != 200 {
-            return Ok(self.refused(mark, status, b""));
+            return Ok(self.refused(mark, status, events.rest()?.as_bytes()));
         }
         let request = self.ledger.book().sent[mark].request;
         let expected = self.work.texts(request);
@@ -241,6 +285,6 @@ fn key(mark: usize) -> String {
 }
 
 /// The number in `job_7`, `cmpl-7` or `chatcmpl-7`.
-fn job_id(text: &str) -> Option<i64> {
+pub(super) fn job_id(text: &str) -> Option<i64> {
     text.rsplit(['_', '-']).next()?.parse().ok()
 }

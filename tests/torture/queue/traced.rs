@@ -1,18 +1,17 @@
 //! A daemon whose system calls fail on purpose, and the fixed script that its clients follow meanwhile.
 
 use std::io;
-use std::sync::atomic::AtomicI64;
 
 use rustix::net::sockopt::socket_peercred;
 use rustix::process::{Signal, kill_process};
 use serde_json::Value;
 
+use crate::support::daemon::Home;
 use crate::support::http::Client;
 
 use super::ledger::Way;
-use super::seed;
 use super::stage::Stage;
-use super::submitters::Submitter;
+use super::submitters::fixed;
 
 /// Jobs of the script, beside those of a batch.
 const JOBS: usize = 30;
@@ -26,17 +25,38 @@ pub(super) struct Traced {
     pub log: String,
     /// Answers that ask the client to come again.
     pub refused: usize,
+    /// From the first failing call to the end; `None` when there was no such call.
+    pub gone_after_s: Option<f64>,
 }
 
-/// Runs a daemon on the stage whose `nth` call of `call` in each thread meets `action` (`signal=KILL`, `error=EIO`).
+/// Runs a daemon on the stage whose `nth` call of `call` in each thread meets `action` (`signal=KILL`, `error=EIO`),
+/// with clients that follow the script.
 pub(super) fn run(stage: &Stage, call: &str, action: &str, nth: &str) -> Traced {
-    let log = stage.home.path().join("strace.log");
+    let mut refused = 0;
+    let mut traced = start(&stage.home, call, action, nth, |client| {
+        // The error means that the daemon is gone.
+        let _ = script(stage, client, &mut refused);
+    });
+    traced.refused = refused;
+    traced
+}
+
+/// The same with clients that do `work`; without them it is a start and a stop.
+pub(super) fn start(
+    home: &Home,
+    call: &str,
+    action: &str,
+    nth: &str,
+    work: impl FnOnce(&Client),
+) -> Traced {
+    let log = home.path().join("strace.log");
     let trace = format!("trace={call}");
     let inject = format!("inject={call}:{action}:when={nth}");
-    let mut daemon = stage.home.spawn_under(&[
+    let mut daemon = home.spawn_under(&[
         "strace",
         "-f",
-        "-qq",
+        "-ttt",
+        "-q",
         "-o",
         log.to_str().unwrap(),
         "-e",
@@ -44,15 +64,12 @@ pub(super) fn run(stage: &Stage, call: &str, action: &str, nth: &str) -> Traced 
         "-e",
         &inject,
     ]);
-    let mut refused = 0;
     if daemon.wait_for("READY=1") {
-        let client = daemon.client();
         // The daemon's own process; strace would let it go.
-        let pid = std::os::unix::net::UnixStream::connect(stage.home.socket())
+        let pid = std::os::unix::net::UnixStream::connect(home.socket())
             .ok()
             .and_then(|connection| Some(socket_peercred(&connection).ok()?.pid));
-        // The error means that the daemon is gone.
-        let _ = script(stage, &client, &mut refused);
+        work(&daemon.client());
         if let Some(pid) = pid {
             let _ = kill_process(pid, Signal::TERM);
         }
@@ -64,20 +81,22 @@ pub(super) fn run(stage: &Stage, call: &str, action: &str, nth: &str) -> Traced 
         injected: traced.contains("INJECTED") || traced.contains("killed by SIGKILL"),
         code: status.code(),
         log: said,
-        refused,
+        refused: 0,
+        gone_after_s: gone_after_s(&traced),
     }
+}
+
+/// Lines of strace begin with the thread and the time in seconds.
+fn gone_after_s(traced: &str) -> Option<f64> {
+    let at = |line: &str| line.split_whitespace().nth(1)?.parse::<f64>().ok();
+    let failed = traced.lines().find(|line| line.contains("INJECTED"))?;
+    let last = traced.lines().rfind(|line| line.contains("+++ "))?;
+    Some(at(last)? - at(failed)?)
 }
 
 /// Thirty jobs and a batch, all of them done.
 fn script(stage: &Stage, client: &Client, refused: &mut usize) -> io::Result<()> {
-    let budget = AtomicI64::new(i64::MAX);
-    let mut submitter = Submitter {
-        client: client.clone(),
-        ledger: &stage.ledger,
-        work: stage.work,
-        budget: &budget,
-        random: crate::torture::random(seed()),
-    };
+    let mut submitter = fixed(stage, client);
     let mut again = |step: &mut dyn FnMut() -> io::Result<bool>| -> io::Result<()> {
         // What is refused for lack of space is tried again; it was said to the ledger, which takes it back here.
         while !step()? {
