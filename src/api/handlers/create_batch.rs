@@ -14,7 +14,7 @@ use crate::api::submission::now_ms;
 use crate::protocol::BatchRequest;
 use crate::protocol::batches::PURPOSE_BATCH;
 use crate::queue::batch::{FileId, NewBatch};
-use crate::queue::{Applied, BatchChange};
+use crate::queue::{Applied, BatchChange, Error};
 
 pub(in crate::api) async fn handle(
     State(shared): State<Shared>,
@@ -35,9 +35,12 @@ pub(in crate::api) async fn handle(
         .queue
         .read(move |reader| reader.file(input_file))
         .await;
-    file.ok()
-        .filter(|row| caller.may_see(row.file.uid) && row.file.purpose == PURPOSE_BATCH)
-        .ok_or_else(unknown)?;
+    match file {
+        Ok(row) if caller.may_see(row.file.uid) && row.file.purpose == PURPOSE_BATCH => {}
+        Ok(_) | Err(Error::NotFound) => return Err(unknown()),
+        // Whether there is such a file is not known, and the client must not take it for lost.
+        Err(error) => return Err(error.into()),
+    }
     let window_ms = i64::try_from(request.window_s.saturating_mul(1000)).unwrap_or(i64::MAX);
     let batch = NewBatch {
         uid: caller.uid,
