@@ -89,6 +89,9 @@ done
 need_strace || record 'installing strace' 0 1
 rust_tests
 
+# The figures of the queue, with counts that take a few minutes.
+check 'torture of the queue' tests/torture.sh queue
+
 # Tests against other people's programs: the packages read what woolly writes, and talk to it.
 packages=(gguf safetensors numpy openai)
 python_version=$(python3 -c 'import sys; print("%d.%d" % sys.version_info[:2])')

@@ -26,11 +26,7 @@ impl StateDir {
             path: path.display().to_string(),
             problem,
         };
-        DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(path)
-            .map_err(|error| refuse(format!("cannot be created: {error}")))?;
+        create_private(path).map_err(|error| refuse(format!("cannot be created: {error}")))?;
         // Who can put files there could put another queue there, or a link that makes us write elsewhere.
         trust_directory(path)
             .map_err(|error| refuse(format!("cannot be opened: {error}")))?
@@ -69,6 +65,30 @@ impl Drop for StateDir {
         // Closing the file is not enough at once: a child process that is just being started may hold a
         // copy of it for a moment. When this fails, the lock ends with the process.
         let _ = self.lock.unlock();
+    }
+}
+
+/// Creates what is missing of a directory's path, with mode 0700, so that a power loss leaves it there: what is synced
+/// inside of a directory is no safer than the directory's own name.
+pub(super) fn create_private(path: &Path) -> io::Result<()> {
+    let above = match path.parent() {
+        Some(above) if above != Path::new("") => above,
+        Some(_) => Path::new("."),
+        None => return Ok(()),
+    };
+    match DirBuilder::new().mode(0o700).create(path) {
+        Ok(()) => File::open(above)?.sync_all(),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            create_private(above)?;
+            create_private(path)
+        }
+        Err(_) if path.is_dir() => {
+            // Made by a daemon that died before it could sync, or by an administrator, above whose directory we may
+            // have no rights and nothing to do.
+            let _ = File::open(above).and_then(|above| above.sync_all());
+            Ok(())
+        }
+        Err(error) => Err(error),
     }
 }
 

@@ -6,15 +6,16 @@
 //! Invariant: names are made here, never of what a user wrote.
 
 use std::collections::HashSet;
-use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufWriter, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use rand::TryRng;
 use rand::rngs::SysRng;
 
 use super::Error;
+use super::directory::create_private;
 
 /// Inside the state directory.
 pub(super) const DIRECTORY: &str = "files";
@@ -37,9 +38,7 @@ pub struct NewStored {
 impl Files {
     pub(super) fn open(state_dir: &Path) -> Result<Self, Error> {
         let path = state_dir.join(DIRECTORY);
-        let mut builder = DirBuilder::new();
-        let made = builder.recursive(true).mode(0o700).create(&path);
-        made.map_err(|error| Error::StateDir {
+        create_private(&path).map_err(|error| Error::StateDir {
             path: path.display().to_string(),
             problem: format!("cannot be created: {error}"),
         })?;

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::figure::Faults;
+use super::r3_power_loss::now_s;
 
 /// How a job came to the daemon.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,6 +40,8 @@ pub(super) struct Sent {
     pub way: Way,
     /// The ids under which it was accepted: one at most.
     pub ids: BTreeSet<i64>,
+    /// When the client was told the first of them, in seconds since 1970.
+    pub accepted_at: Option<f64>,
     /// The client has read the whole answer.
     pub answered: bool,
 }
@@ -49,6 +52,7 @@ pub(super) struct SentBatch {
     /// The marks of its lines.
     pub lines: Vec<usize>,
     pub ids: BTreeSet<String>,
+    pub accepted_at: Option<f64>,
 }
 
 #[derive(Debug, Default)]
@@ -64,6 +68,10 @@ pub(super) struct Book {
 pub(super) struct Ledger(Mutex<Book>);
 
 impl Ledger {
+    pub fn with(book: Book) -> Self {
+        Ledger(Mutex::new(book))
+    }
+
     pub fn book(&self) -> MutexGuard<'_, Book> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -75,13 +83,16 @@ impl Ledger {
             request,
             way,
             ids: BTreeSet::new(),
+            accepted_at: None,
             answered: false,
         });
         book.sent.len() - 1
     }
 
     pub fn accepted(&self, mark: usize, id: i64) {
-        self.book().sent[mark].ids.insert(id);
+        let sent = &mut self.book().sent[mark];
+        sent.ids.insert(id);
+        sent.accepted_at.get_or_insert_with(now_s);
     }
 
     pub fn answered(&self, mark: usize) {
@@ -101,12 +112,15 @@ impl Ledger {
             name: name.clone(),
             lines,
             ids: BTreeSet::new(),
+            accepted_at: None,
         });
         (number, name)
     }
 
     pub fn accepted_batch(&self, number: usize, id: &str) {
-        self.book().batches[number].ids.insert(id.to_owned());
+        let batch = &mut self.book().batches[number];
+        batch.ids.insert(id.to_owned());
+        batch.accepted_at.get_or_insert_with(now_s);
     }
 
     /// A job with a key that was never answered, if there is one, to be sent again by who sent it.
@@ -136,6 +150,25 @@ impl Ledger {
 }
 
 impl Book {
+    /// As it stood at a moment.
+    pub fn at(&self, moment_s: f64) -> Self {
+        let later = |at: Option<f64>| at.is_some_and(|at| at >= moment_s);
+        let mut book = Book {
+            sent: self.sent.clone(),
+            batches: self.batches.clone(),
+            faults: Faults::default(),
+        };
+        for sent in book.sent.iter_mut().filter(|sent| later(sent.accepted_at)) {
+            (sent.ids, sent.answered) = (BTreeSet::new(), false);
+        }
+        for batch in book.batches.iter_mut() {
+            if later(batch.accepted_at) {
+                batch.ids = BTreeSet::new();
+            }
+        }
+        book
+    }
+
     /// The jobs that the daemon has accepted.
     pub fn accepted(&self) -> usize {
         let lines = self.batches.iter().filter(|batch| !batch.ids.is_empty());

@@ -7,12 +7,14 @@
 //! - `stage`: a daemon's directory with the three above, over many lives of the daemon
 //! - `submitters`: clients of every kind, at work until the daemon goes
 //! - `traced`: a daemon whose system calls fail on purpose
+//! - `traced_files`, `disk_image`: what a daemon does to its files, and what a power loss leaves of it
 //! - `figure`: the counts, one line of the table
 //!
 //! I1 an accepted job exists. I2 after a drain it is at its end, and completed unless the test says otherwise.
 //! I3 it has one result, which never changes. I4 the result is that of an undisturbed run. I5 what was sent once and
 //! not answered exists at most once. I6 the file is sound. I7 nothing is left behind. I8 a fault names its seed.
 
+mod disk_image;
 mod figure;
 mod invariants;
 mod ledger;
@@ -26,11 +28,13 @@ mod r26_migrations;
 mod r28_model;
 mod r2_boundaries;
 mod r30_backups;
+mod r3_power_loss;
 mod r4_failed_sync;
 mod stage;
 mod store_file;
 mod submitters;
 mod traced;
+mod traced_files;
 mod work;
 
 /// The seed of every random choice: `WOOLLY_TORTURE_SEED`, or always the same one.

@@ -71,7 +71,7 @@ fn agreement(
     groups: impl Strategy<Value = Vec<(i64, Group)>>,
 ) {
     let mut figure = Figure::new(id, what);
-    let cases = pick(64, 1_000, 10_000);
+    let cases = pick(64, 500, 10_000);
     figure.trials = run(cases, groups, |groups| {
         let (sqlite, oracle) = (SqliteDisk::new(), Oracle::default());
         let [sqlite, oracle] = [&sqlite as &dyn Disk, &oracle].map(|disk| {

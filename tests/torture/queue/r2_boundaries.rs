@@ -93,7 +93,7 @@ fn r5_a_full_disk_is_waited_for() {
     let mut figure = Figure::new("R5", "ENOSPC at writes, and room again");
     let mut refused = 0;
     for call in ["pwrite64", "ftruncate", "fallocate"] {
-        for nth in (1..=MOST).step_by(pick(80, 24, 4)) {
+        for nth in (1..=MOST).step_by(pick(80, 24, 8)) {
             let refusals = std::cell::Cell::new(0);
             let judge = |traced: &Traced, _: &Stage, faults: &mut Faults| {
                 refusals.set(traced.refused);
@@ -114,5 +114,5 @@ fn r5_a_full_disk_is_waited_for() {
     figure.note(format!(
         "{refused} requests were refused for lack of space, and accepted later"
     ));
-    figure.finish(pick(3, 15, 100));
+    figure.finish(pick(3, 15, 60));
 }

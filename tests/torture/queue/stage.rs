@@ -38,6 +38,14 @@ impl Stage {
         }
     }
 
+    /// Another stage, on which clients were told what they had been told here at a moment, in seconds since 1970.
+    pub fn before(&self, moment_s: f64, config: &str) -> Self {
+        Stage {
+            ledger: Ledger::with(self.ledger.book().at(moment_s)),
+            ..Stage::new(config)
+        }
+    }
+
     /// Takes back what a client found wrong and is right in this test. How often that was.
     pub fn forgive(&self, is_right: impl Fn(&str) -> bool) -> usize {
         let wrong = &mut self.ledger.book().faults.wrong;

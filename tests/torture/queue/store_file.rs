@@ -32,7 +32,7 @@ pub(super) struct StoreFile {
 impl StoreFile {
     pub fn copied(state_dir: &Path) -> Self {
         let copy = tempfile::tempdir().unwrap();
-        for name in ["queue.db", "queue.db-wal"] {
+        for name in ["queue.db", "queue.db-wal", "queue.db-journal"] {
             let (from, to) = (state_dir.join(name), copy.path().join(name));
             if from.exists() {
                 std::fs::copy(from, to).unwrap();

@@ -1,6 +1,7 @@
 //! A daemon whose system calls fail on purpose, and the fixed script that its clients follow meanwhile.
 
 use std::io;
+use std::process::ExitStatus;
 
 use rustix::net::sockopt::socket_peercred;
 use rustix::process::{Signal, kill_process};
@@ -52,7 +53,7 @@ pub(super) fn start(
     let log = home.path().join("strace.log");
     let trace = format!("trace={call}");
     let inject = format!("inject={call}:{action}:when={nth}");
-    let mut daemon = home.spawn_under(&[
+    let program = [
         "strace",
         "-f",
         "-ttt",
@@ -63,18 +64,8 @@ pub(super) fn start(
         &trace,
         "-e",
         &inject,
-    ]);
-    if daemon.wait_for("READY=1") {
-        // The daemon's own process; strace would let it go.
-        let pid = std::os::unix::net::UnixStream::connect(home.socket())
-            .ok()
-            .and_then(|connection| Some(socket_peercred(&connection).ok()?.pid));
-        work(&daemon.client());
-        if let Some(pid) = pid {
-            let _ = kill_process(pid, Signal::TERM);
-        }
-    }
-    let (status, said) = daemon.end();
+    ];
+    let (status, said) = start_under(home, &program, work);
     let traced = std::fs::read_to_string(&log).unwrap_or_default();
     std::fs::remove_file(&log).unwrap();
     Traced {
@@ -86,6 +77,26 @@ pub(super) fn start(
     }
 }
 
+/// Starts a daemon under strace, lets clients work, and stops it.
+pub(super) fn start_under(
+    home: &Home,
+    program: &[&str],
+    work: impl FnOnce(&Client),
+) -> (ExitStatus, String) {
+    let mut daemon = home.spawn_under(program);
+    if daemon.wait_for("READY=1") {
+        // The daemon's own process; strace would let it go.
+        let pid = std::os::unix::net::UnixStream::connect(home.socket())
+            .ok()
+            .and_then(|connection| Some(socket_peercred(&connection).ok()?.pid));
+        work(&daemon.client());
+        if let Some(pid) = pid {
+            let _ = kill_process(pid, Signal::TERM);
+        }
+    }
+    daemon.end()
+}
+
 /// Lines of strace begin with the thread and the time in seconds.
 fn gone_after_s(traced: &str) -> Option<f64> {
     let at = |line: &str| line.split_whitespace().nth(1)?.parse::<f64>().ok();
@@ -95,7 +106,7 @@ fn gone_after_s(traced: &str) -> Option<f64> {
 }
 
 /// Thirty jobs and a batch, all of them done.
-fn script(stage: &Stage, client: &Client, refused: &mut usize) -> io::Result<()> {
+pub(super) fn script(stage: &Stage, client: &Client, refused: &mut usize) -> io::Result<()> {
     let mut submitter = fixed(stage, client);
     let mut again = |step: &mut dyn FnMut() -> io::Result<bool>| -> io::Result<()> {
         // What is refused for lack of space is tried again; it was said to the ledger, which takes it back here.
