@@ -175,10 +175,14 @@ fn equal_jobs_share_one_run_where_they_allow_it() {
     let client = daemon.client();
     let golden = result(&client, &client.submit(&long(6)));
     // At the same time, and one after them; those that do not allow it run.
+    client.send("POST", "/v1/queue/pause", &[], b"").expect(200);
     let ids: Vec<String> = (0..4)
         .map(|_| client.submit(&with_reuse(long(6), true)))
         .collect();
     let alone = client.submit(&with_reuse(long(6), false));
+    client
+        .send("POST", "/v1/queue/resume", &[], b"")
+        .expect(200);
     for id in ids.iter().chain([&alone]) {
         assert_eq!(result(&client, id), golden);
     }

@@ -1,7 +1,6 @@
 //! Follows a job to its end, through restarts of the daemon.
 //!
-//! After a restart the daemon computes the job again and its stream begins again with the same bytes, so
-//! what was already given out is skipped by length.
+//! After a restart the stream begins again with the same bytes, so what was already given out is skipped by length.
 
 use std::collections::{HashMap, HashSet};
 

@@ -20,7 +20,7 @@ use super::failure::Failure;
 use super::fingerprint;
 use super::gate::Gate;
 use super::known;
-use super::running::{EndedJob, Running, is_output};
+use super::running::{EndedJob, Running, Sharing, is_output};
 use super::transcript;
 
 /// Nothing tells when a full disk has room again, so a result that met one is written again after this.
@@ -115,14 +115,12 @@ impl Dispatch {
         };
         let fingerprint = fingerprint::of(&spec, &self.served.info.fingerprint);
         let reuse = spec.reuse.unwrap_or(self.reuse);
-        if reuse && self.lock().waits_for_equal(id, &fingerprint) {
+        let sharing = reuse.then_some(Sharing { uid, fingerprint });
+        if sharing.is_some_and(|sharing| self.lock().waits_for_equal(id, sharing)) {
             tracing::debug!(job = %id, "job waits for an equal one");
             return;
         }
-        let equal = match reuse {
-            true => known::of_equal(&self.queue, id, fingerprint, uid),
-            false => None,
-        };
+        let equal = sharing.and_then(|_| known::of_equal(&self.queue, id, fingerprint, uid));
         let sequences = spec.sequences.len();
         let known = equal.unwrap_or_else(|| {
             known::of_earlier_run(&self.queue, id, sequences, &fingerprint, transcript)
@@ -136,7 +134,7 @@ impl Dispatch {
         let checkpoint = Checkpoint::new(fingerprint, every, Instant::now());
         let cancelled = self
             .lock()
-            .register(Arc::clone(&spec), meta, checkpoint, reuse);
+            .register(Arc::clone(&spec), meta, checkpoint, sharing);
         let tasks = known::tasks(id, priority, &spec, &cancelled, &known);
         for (sequence, event) in known {
             let job = id;
@@ -185,9 +183,9 @@ impl Dispatch {
             self.room.notify_one();
         }
         if let Some(ended) = ended {
-            let fingerprint = ended.fingerprint;
+            let sharing = ended.sharing;
             self.publish(ended);
-            let waited = self.lock().published(&fingerprint);
+            let waited = self.lock().published(sharing);
             self.release(waited);
             self.tell_if_idle();
         }
@@ -213,8 +211,7 @@ impl Dispatch {
             end,
             unfinished,
             rest,
-            fingerprint,
-            reuse,
+            sharing,
         } = ended;
         let id = meta.job;
         match end {
@@ -227,9 +224,9 @@ impl Dispatch {
                     completion_tokens = usage.completion_tokens,
                     "job completed"
                 );
-                let keep = reuse.then(|| Part {
+                let keep = sharing.map(|sharing| Part {
                     number: 0,
-                    fingerprint,
+                    fingerprint: sharing.fingerprint,
                     body: transcript::of_outcome(&outcome),
                 });
                 let completion = Completion::Completed {

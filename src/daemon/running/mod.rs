@@ -15,6 +15,13 @@ use super::checkpoint::Checkpoint;
 /// Jobs that wait for an equal one at most.
 const MAX_HELD: usize = 1_024;
 
+/// Jobs that may answer for each other: equal ones, of one user. Another user's must not even show by a wait.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Sharing {
+    pub(super) uid: u32,
+    pub(super) fingerprint: [u8; 32],
+}
+
 /// A job that the engine works on.
 #[derive(Debug)]
 pub(super) struct RunningJob {
@@ -25,8 +32,8 @@ pub(super) struct RunningJob {
     /// A user cancelled it: the queue knows, and nothing is to be published or queued again.
     by_user: bool,
     checkpoint: Checkpoint,
-    /// Whether it may answer for equal ones.
-    reuse: bool,
+    /// For whom it may answer, if it may.
+    sharing: Option<Sharing>,
 }
 
 /// All of them, and how far the daemon is on its way out.
@@ -35,10 +42,10 @@ pub(super) struct Running {
     jobs: HashMap<JobId, RunningJob>,
     /// Jobs whose end is being written to the queue.
     publishing: usize,
-    /// The fingerprints of those that may answer for equal ones.
-    ending: Vec<[u8; 32]>,
-    /// Claimed jobs that wait for the end of an equal one, by its fingerprint. They go back to the queue then.
-    held: Vec<(JobId, [u8; 32])>,
+    /// Of those, for whom they may answer.
+    ending: Vec<Sharing>,
+    /// Claimed jobs that wait for the end of an equal one. They go back to the queue then.
+    held: Vec<(JobId, Sharing)>,
     /// Cancelled between their claim and their registration.
     cancelled_early: Vec<JobId>,
     /// Stopped by us before they were done: to be queued again.
@@ -59,9 +66,8 @@ pub(super) struct EndedJob {
     pub(super) unfinished: bool,
     /// What was generated since the last checkpoint.
     pub(super) rest: Option<Part>,
-    pub(super) fingerprint: [u8; 32],
-    /// Whether it may answer for equal ones.
-    pub(super) reuse: bool,
+    /// For whom it may answer, if it may.
+    pub(super) sharing: Option<Sharing>,
 }
 
 impl Running {
@@ -87,7 +93,7 @@ impl Running {
         spec: Arc<Spec>,
         meta: ResponseMeta,
         checkpoint: Checkpoint,
-        reuse: bool,
+        sharing: Option<Sharing>,
     ) -> Arc<AtomicBool> {
         let by_user = self.cancelled_early.contains(&meta.job);
         let cancelled = Arc::new(AtomicBool::new(by_user || self.all_stopped));
@@ -102,18 +108,18 @@ impl Running {
                 cancelled: Arc::clone(&cancelled),
                 by_user,
                 checkpoint,
-                reuse,
+                sharing,
             },
         );
         cancelled
     }
 
     /// Holds a claimed job back, if an equal one runs that may answer for it.
-    pub(super) fn waits_for_equal(&mut self, id: JobId, fingerprint: &[u8; 32]) -> bool {
-        let runs = |job: &RunningJob| job.reuse && job.checkpoint.fingerprint() == fingerprint;
-        let waits = self.ending.contains(fingerprint) || self.jobs.values().any(runs);
+    pub(super) fn waits_for_equal(&mut self, id: JobId, sharing: Sharing) -> bool {
+        let runs = |job: &RunningJob| job.sharing == Some(sharing);
+        let waits = self.ending.contains(&sharing) || self.jobs.values().any(runs);
         if waits && !self.cancelled_early.contains(&id) {
-            self.held.push((id, *fingerprint));
+            self.held.push((id, sharing));
         }
         waits
     }
@@ -183,30 +189,29 @@ impl Running {
                     self.unfinished.push(event.job);
                 }
                 self.publishing += 1;
-                let fingerprint = *job.checkpoint.fingerprint();
-                if job.reuse {
-                    self.ending.push(fingerprint);
-                }
+                self.ending.extend(job.sharing);
                 Some(EndedJob {
                     spec: job.spec,
                     meta: job.meta,
                     rest: job.checkpoint.part().filter(|_| unfinished),
                     end,
                     unfinished,
-                    fingerprint,
-                    reuse: job.reuse,
+                    sharing: job.sharing,
                 })
             }
         }
     }
 
-    /// The end of a job with this fingerprint is written. Returns the jobs that waited for it.
-    pub(super) fn published(&mut self, fingerprint: &[u8; 32]) -> Vec<JobId> {
+    /// The end of a job is written. Returns the jobs that waited for it.
+    pub(super) fn published(&mut self, sharing: Option<Sharing>) -> Vec<JobId> {
         self.publishing = self.publishing.saturating_sub(1);
-        if let Some(place) = self.ending.iter().position(|ending| ending == fingerprint) {
+        let Some(sharing) = sharing else {
+            return vec![];
+        };
+        if let Some(place) = self.ending.iter().position(|ending| *ending == sharing) {
             self.ending.swap_remove(place);
         }
-        let released = self.held.extract_if(.., |(_, held)| held == fingerprint);
+        let released = self.held.extract_if(.., |(_, held)| *held == sharing);
         released.map(|(id, _)| id).collect()
     }
 

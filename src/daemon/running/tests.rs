@@ -64,9 +64,16 @@ fn of(job: i64) -> [u8; 32] {
     [(job % 2) as u8; 32]
 }
 
+fn sharing(job: i64) -> Sharing {
+    Sharing {
+        uid: 7,
+        fingerprint: of(job),
+    }
+}
+
 fn register(running: &mut Running, sequences: usize, job: i64) -> Arc<AtomicBool> {
     let checkpoint = Checkpoint::new(of(job), EVERY, Instant::now());
-    running.register(spec(sequences), meta(job), checkpoint, true)
+    running.register(spec(sequences), meta(job), checkpoint, Some(sharing(job)))
 }
 
 fn numbers(part: Option<Part>) -> Option<(u32, Vec<u32>)> {
@@ -125,31 +132,39 @@ fn what_was_stopped_leaves_its_last_part() {
 #[test]
 fn equal_jobs_wait_until_the_end_of_the_first_is_written() {
     let mut running = Running::default();
-    assert!(!running.waits_for_equal(JobId(1), &of(1)));
+    assert!(!running.waits_for_equal(JobId(1), sharing(1)));
     register(&mut running, 1, 1);
     for id in [3, 5, 7] {
-        assert!(running.waits_for_equal(JobId(id), &of(id)));
+        assert!(running.waits_for_equal(JobId(id), sharing(id)));
     }
-    assert!(!running.waits_for_equal(JobId(2), &of(2)));
+    assert!(!running.waits_for_equal(JobId(2), sharing(2)));
+    let other_user = Sharing {
+        uid: 8,
+        ..sharing(1)
+    };
+    assert!(!running.waits_for_equal(JobId(4), other_user));
     running.cancel(JobId(5));
     assert!(running.apply(&event(1, 0, finished())).is_some());
     assert!(
-        running.waits_for_equal(JobId(9), &of(9)),
+        running.waits_for_equal(JobId(9), sharing(9)),
         "its result is not there yet"
     );
-    assert_eq!(running.published(&of(1)), [JobId(3), JobId(7), JobId(9)]);
-    assert!(!running.waits_for_equal(JobId(11), &of(11)));
+    assert_eq!(
+        running.published(Some(sharing(1))),
+        [JobId(3), JobId(7), JobId(9)]
+    );
+    assert!(!running.waits_for_equal(JobId(11), sharing(11)));
     // One that wants to be computed anew answers for nobody.
     let checkpoint = Checkpoint::new(of(13), EVERY, Instant::now());
-    running.register(spec(1), meta(13), checkpoint, false);
-    assert!(!running.waits_for_equal(JobId(15), &of(15)));
+    running.register(spec(1), meta(13), checkpoint, None);
+    assert!(!running.waits_for_equal(JobId(15), sharing(15)));
 }
 
 #[test]
 fn who_waits_for_an_equal_one_is_unfinished_too() {
     let mut running = Running::default();
     register(&mut running, 1, 1);
-    assert!(running.waits_for_equal(JobId(3), &of(3)));
+    assert!(running.waits_for_equal(JobId(3), sharing(3)));
     running.stop_all();
     assert_eq!(running.take_unfinished(), [JobId(1), JobId(3)]);
 }
@@ -182,7 +197,7 @@ fn the_daemon_is_idle_when_the_last_job_is_published() {
     assert!(!running.is_idle());
     assert!(running.apply(&event(1, 0, finished())).is_some());
     assert!(!running.is_idle());
-    assert_eq!(running.published(&[1; 32]), []);
+    assert_eq!(running.published(None), []);
     assert!(running.is_idle());
     assert!(
         running.apply(&event(1, 0, finished())).is_none(),

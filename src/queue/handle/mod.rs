@@ -86,10 +86,12 @@ impl Queue {
         let (requests, waiting) = async_channel::bounded(GROUP);
         let (reads, waiting_reads) = async_channel::bounded(READS);
         let of_reader = shared.clone();
-        let reader = spawn("woolly-queue-r", &shared, move || {
-            reader::run(reading, &waiting_reads, &of_reader);
+        let reader = serve("woolly-queue-r", &shared, waiting_reads, move |reads| {
+            reader::run(reading, reads, &of_reader);
         })?;
-        let writer = spawn("woolly-queue", &shared, move || writer.run(&waiting))?;
+        let writer = serve("woolly-queue", &shared, waiting, move |requests| {
+            writer.run(requests);
+        })?;
         let (alarm, of_alarm) = (shared.clone(), requests.clone());
         let alarm = spawn("woolly-queue-t", &shared, move || {
             // Full: the writer is awake, and looks at the time with each group.
@@ -309,6 +311,27 @@ impl Inner {
         self.shared.live.close_all();
         self.shared.close_batch_bell();
     }
+}
+
+/// A thread that takes requests. When it has panicked, nobody waits for an answer to one that it never took.
+fn serve<T: Send + 'static>(
+    name: &'static str,
+    shared: &Arc<Shared>,
+    requests: Receiver<T>,
+    work: impl FnOnce(&Receiver<T>) + Send + 'static,
+) -> Result<JoinHandle<()>, Error> {
+    /// Senders live on, and would keep what is in the channel alive with them.
+    struct Emptied<T>(Receiver<T>);
+    impl<T> Drop for Emptied<T> {
+        fn drop(&mut self) {
+            self.0.close();
+            while self.0.try_recv().is_ok() {}
+        }
+    }
+    spawn(name, shared, move || {
+        let requests = Emptied(requests);
+        work(&requests.0);
+    })
 }
 
 /// A thread whose panic counts as a fault of the store.

@@ -23,6 +23,7 @@ mod r16_drain;
 mod r17_disconnects;
 mod r1_random_kills;
 mod r22_descriptors;
+mod r23_panics;
 mod r24_poison;
 mod r26_migrations;
 mod r28_model;

@@ -17,7 +17,7 @@ const IN_FLIGHT: usize = 64;
 /// What the clients fill the queue up to.
 const TARGET: usize = 200;
 /// New jobs between two kills, whatever waits.
-const NEW: usize = 30;
+const NEW: usize = 45;
 /// Kills of one directory.
 const KILLS: usize = 50;
 
