@@ -327,7 +327,7 @@ mod tests {
         bench.reaches(short, State::Completed);
         assert_eq!(bench.row(cancelled).state, State::Cancelled);
         room.stop().unwrap();
-        bench.front.stop();
+        bench.front.stop().unwrap();
     }
 
     #[test]
@@ -343,7 +343,7 @@ mod tests {
         room.stop().unwrap();
         ids.iter().for_each(|id| bench.is_untouched(*id));
         assert!(bench.control.try_recv().is_err(), "nothing failed");
-        bench.front.stop();
+        bench.front.stop().unwrap();
     }
 
     #[test]
@@ -375,7 +375,7 @@ mod tests {
         assert_eq!(bench.choices(short), golden);
         assert_eq!(bench.reaches(long, State::Completed).attempts, 1);
         room.stop().unwrap();
-        bench.front.stop();
+        bench.front.stop().unwrap();
     }
 
     #[test]
@@ -392,6 +392,6 @@ mod tests {
         bench.reaches(next, State::Completed);
         assert_eq!(bench.row(gone).state, State::Cancelled);
         room.stop().unwrap();
-        bench.front.stop();
+        bench.front.stop().unwrap();
     }
 }

@@ -130,8 +130,9 @@ impl Front {
         self.lifecycle.advance(Phase::Draining);
     }
 
-    /// Sends away those who still wait, then closes the queue: its last commits must not be lost.
-    pub(super) fn stop(self) {
+    /// Sends away those who still wait, then closes the queue: its last commits must not be lost. A store that failed
+    /// on the way out, when nobody listened any more, is the error.
+    pub(super) fn stop(self) -> Result<(), Failure> {
         self.lifecycle.advance(Phase::Stopped);
         let answered = self
             .runtime
@@ -149,6 +150,10 @@ impl Front {
         self.queue.close();
         // It catches its own panics.
         let _ = self.batches.join();
+        match self.queue.failure() {
+            Some(error) => Err(error.into()),
+            None => Ok(()),
+        }
     }
 }
 

@@ -54,8 +54,8 @@ pub fn run(config: &Config) -> Result<(), Failure> {
     let front = Front::start(config, sender.clone())?;
     let served = serve(config, model, &front, &sender, &control);
     systemd::stopping();
-    front.stop();
-    served
+    let stopped = front.stop();
+    served.and(stopped)
 }
 
 /// How the time of one loaded model ended.

@@ -26,7 +26,7 @@ impl StateDir {
             path: path.display().to_string(),
             problem,
         };
-        create_private(path).map_err(|error| refuse(format!("cannot be created: {error}")))?;
+        create_private(path)?;
         // Who can put files there could put another queue there, or a link that makes us write elsewhere.
         trust_directory(path)
             .map_err(|error| refuse(format!("cannot be opened: {error}")))?
@@ -70,26 +70,34 @@ impl Drop for StateDir {
 
 /// Creates what is missing of a directory's path, with mode 0700, so that a power loss leaves it there: what is synced
 /// inside of a directory is no safer than the directory's own name.
-pub(super) fn create_private(path: &Path) -> io::Result<()> {
+pub(super) fn create_private(path: &Path) -> Result<(), Error> {
     let above = match path.parent() {
         Some(above) if above != Path::new("") => above,
         Some(_) => Path::new("."),
         None => return Ok(()),
     };
     match DirBuilder::new().mode(0o700).create(path) {
-        Ok(()) => File::open(above)?.sync_all(),
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             create_private(above)?;
-            create_private(path)
+            return create_private(path);
         }
-        Err(_) if path.is_dir() => {
-            // Made by a daemon that died before it could sync, or by an administrator, above whose directory we may
-            // have no rights and nothing to do.
-            let _ = File::open(above).and_then(|above| above.sync_all());
-            Ok(())
+        Err(error) if !path.is_dir() => {
+            return Err(Error::StateDir {
+                path: path.display().to_string(),
+                problem: format!("cannot be created: {error}"),
+            });
         }
-        Err(error) => Err(error),
+        // It may have been made by a daemon that died before it could sync.
+        Ok(()) | Err(_) => {}
     }
+    // Whoever may not read the directory above has not made anything in it.
+    let Ok(above) = File::open(above) else {
+        return Ok(());
+    };
+    above.sync_all().map_err(|error| Error::Store {
+        path: path.display().to_string(),
+        problem: format!("cannot sync its name: {error}"),
+    })
 }
 
 fn cannot_write(error: &io::Error) -> String {

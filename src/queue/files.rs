@@ -38,10 +38,7 @@ pub struct NewStored {
 impl Files {
     pub(super) fn open(state_dir: &Path) -> Result<Self, Error> {
         let path = state_dir.join(DIRECTORY);
-        create_private(&path).map_err(|error| Error::StateDir {
-            path: path.display().to_string(),
-            problem: format!("cannot be created: {error}"),
-        })?;
+        create_private(&path)?;
         Ok(Files { path })
     }
 

@@ -206,6 +206,11 @@ impl Queue {
         self.inner.shared.failed()
     }
 
+    /// What ended the store, also on its way out.
+    pub fn failure(&self) -> Option<Error> {
+        self.inner.shared.failure()
+    }
+
     pub fn live(&self) -> &LiveLog {
         &self.inner.shared.live
     }

@@ -26,7 +26,9 @@ pub(super) struct Traced {
     pub log: String,
     /// Answers that ask the client to come again.
     pub refused: usize,
-    /// From the first failing call to the end; `None` when there was no such call.
+    /// The first failing call, with the path of its file.
+    pub failing: Option<String>,
+    /// From there to the end.
     pub gone_after_s: Option<f64>,
 }
 
@@ -58,6 +60,7 @@ pub(super) fn start(
         "-f",
         "-ttt",
         "-q",
+        "-y",
         "-o",
         log.to_str().unwrap(),
         "-e",
@@ -73,6 +76,7 @@ pub(super) fn start(
         code: status.code(),
         log: said,
         refused: 0,
+        failing: failing(&traced).map(str::to_owned),
         gone_after_s: gone_after_s(&traced),
     }
 }
@@ -97,10 +101,14 @@ pub(super) fn start_under(
     daemon.end()
 }
 
+fn failing(traced: &str) -> Option<&str> {
+    traced.lines().find(|line| line.contains("INJECTED"))
+}
+
 /// Lines of strace begin with the thread and the time in seconds.
 fn gone_after_s(traced: &str) -> Option<f64> {
     let at = |line: &str| line.split_whitespace().nth(1)?.parse::<f64>().ok();
-    let failed = traced.lines().find(|line| line.contains("INJECTED"))?;
+    let failed = failing(traced)?;
     let last = traced.lines().rfind(|line| line.contains("+++ "))?;
     Some(at(last)? - at(failed)?)
 }
