@@ -170,7 +170,9 @@ const DEBUG: &str = "[log]\nlevel = \"woolly=debug\"\n";
 
 #[test]
 fn equal_jobs_share_one_run_where_they_allow_it() {
-    let home = home(DEBUG);
+    // With room for all of them, so that equal ones are claimed while the first still runs.
+    let roomy = LONG.replace("slots = 2", "slots = 16");
+    let home = Home::new(&format!("{roomy}[queue]\npoison_limit = 0\n{DEBUG}"));
     let daemon = home.start();
     let client = daemon.client();
     let golden = result(&client, &client.submit(&long(6)));
