@@ -1,7 +1,7 @@
 //! The input of `woollyctl batch run`: a file, read record by record as requests.
 //!
-//! A file that cannot be used is refused before anything is submitted, so it is read twice: to look through
-//! it, and to run it. A line that cannot run is kept with its reason, for the output. Each request gets an
+//! A file that cannot be used is refused before anything is submitted, so it is read three times: for its hash, to
+//! look through it, and to run it. A line that cannot run is kept with its reason, for the output. Each request gets an
 //! idempotency key that depends only on the file's bytes, the run's name, the line and the request, so that the
 //! same command finds the same jobs again.
 //!

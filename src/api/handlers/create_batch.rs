@@ -13,8 +13,10 @@ use crate::api::server::Shared;
 use crate::api::submission::now_ms;
 use crate::protocol::BatchRequest;
 use crate::protocol::batches::PURPOSE_BATCH;
-use crate::queue::batch::{FileId, NewBatch};
-use crate::queue::{Applied, BatchChange, Error};
+use crate::queue::batch::NewBatch;
+use crate::queue::{Applied, BatchChange};
+
+use super::file_if_visible;
 
 pub(in crate::api) async fn handle(
     State(shared): State<Shared>,
@@ -23,24 +25,17 @@ pub(in crate::api) async fn handle(
 ) -> Result<Response, Refusal> {
     shared.takes_work()?;
     let (request, warnings) = BatchRequest::parse(&body.0)?;
-    let unknown = || {
-        let problem = format!(
-            "there is no file {} to read requests from",
-            request.input_file_id
-        );
-        Refusal::bad_field("input_file_id", problem)
-    };
-    let input_file: FileId = request.input_file_id.parse().map_err(|_| unknown())?;
-    let file = shared
-        .queue
-        .read(move |reader| reader.file(input_file))
-        .await;
-    match file {
-        Ok(row) if caller.may_see(row.file.uid) && row.file.purpose == PURPOSE_BATCH => {}
-        Ok(_) | Err(Error::NotFound) => return Err(unknown()),
-        // Whether there is such a file is not known, and the client must not take it for lost.
-        Err(error) => return Err(error.into()),
-    }
+    let input_file = file_if_visible(&shared, caller, &request.input_file_id)
+        .await?
+        .filter(|row| row.file.purpose == PURPOSE_BATCH)
+        .ok_or_else(|| {
+            let problem = format!(
+                "there is no file {} to read requests from",
+                request.input_file_id
+            );
+            Refusal::bad_field("input_file_id", problem)
+        })?
+        .id;
     let window_ms = i64::try_from(request.window_s.saturating_mul(1000)).unwrap_or(i64::MAX);
     let batch = NewBatch {
         uid: caller.uid,

@@ -52,11 +52,23 @@ async fn visible_job(shared: &Shared, caller: Caller, id: IdInPath) -> Result<Jo
 /// The file with the id in the path, if there is one and the caller may see it.
 async fn visible_file(shared: &Shared, caller: Caller, id: IdInPath) -> Result<FileRow, Refusal> {
     let Path(text) = id.map_err(|error| Refusal::bad_request(error.body_text()))?;
-    let unknown = || Refusal::unknown(format!("there is no file {text}"));
-    let id: FileId = text.parse().map_err(|_| unknown())?;
+    let file = file_if_visible(shared, caller, &text).await?;
+    file.ok_or_else(|| Refusal::unknown(format!("there is no file {text}")))
+}
+
+/// `None` when there is no file of this name that the caller may see. A store that cannot tell is an error: who asks
+/// must not take the file for lost.
+async fn file_if_visible(
+    shared: &Shared,
+    caller: Caller,
+    name: &str,
+) -> Result<Option<FileRow>, Refusal> {
+    let Ok(id) = name.parse::<FileId>() else {
+        return Ok(None);
+    };
     match shared.queue.read(move |reader| reader.file(id)).await {
-        Ok(row) if caller.may_see(row.file.uid) => Ok(row),
-        Ok(_) | Err(queue::Error::NotFound) => Err(unknown()),
+        Ok(row) => Ok(Some(row).filter(|row| caller.may_see(row.file.uid))),
+        Err(queue::Error::NotFound) => Ok(None),
         Err(error) => Err(error.into()),
     }
 }

@@ -133,10 +133,7 @@ impl Disk {
     }
 
     fn name(&mut self, path: &Path, inode: Option<usize>) {
-        match inode {
-            Some(inode) => self.names.insert(path.to_owned(), inode),
-            None => self.names.remove(path),
-        };
+        set(&mut self.names, path, inode);
         let parent = path.parent().unwrap().to_owned();
         let pending = self.pending_names.entry(parent).or_default();
         pending.push((path.to_owned(), inode));

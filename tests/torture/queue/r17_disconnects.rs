@@ -14,7 +14,7 @@ use super::figure::Figure;
 use super::ledger::Way;
 use super::seed;
 use super::stage::Stage;
-use super::submitters::{Submitter, job_id};
+use super::submitters::{job_id, submitter};
 use super::work::CONFIG;
 
 /// Long answers of `work`, so that there is something to break off.
@@ -34,13 +34,7 @@ fn r17_disconnects_and_cancels() {
     let mut stopped = 0;
     thread::scope(|threads| {
         for _ in 0..NEIGHBOURS {
-            let submitter = Submitter {
-                client: daemon.client(),
-                ledger: &stage.ledger,
-                work: stage.work,
-                budget: &budget,
-                random: crate::torture::random(random(u64::MAX)),
-            };
+            let submitter = submitter(&stage, daemon.client(), &budget, random(u64::MAX));
             threads.spawn(move || submitter.run_while_new(Way::Detached { keyed: true }));
         }
         let client = daemon.client();
@@ -124,8 +118,7 @@ fn drop_waiting(stage: &Stage, client: &Client, request: usize, for_us: u64) -> 
 
 /// Submits, waits a little, and cancels.
 fn cancel(stage: &Stage, client: &Client, request: usize, after_us: u64) -> Left {
-    let (mark, id) = submit(stage, client, request, Way::Doomed);
-    stage.ledger.accepted(mark, id);
+    let id = submit(stage, client, request, Way::Doomed);
     thread::sleep(Duration::from_micros(after_us));
     let began = Instant::now();
     client.post(&format!("/v1/jobs/job_{id}/cancel"), &json!({}));
@@ -134,8 +127,7 @@ fn cancel(stage: &Stage, client: &Client, request: usize, after_us: u64) -> Left
 
 /// Follows a job that does not need it, and goes: the job must not notice.
 fn drop_followed(stage: &Stage, client: &Client, request: usize, tokens: u64) -> Left {
-    let (mark, id) = submit(stage, client, request, Way::Detached { keyed: false });
-    stage.ledger.accepted(mark, id);
+    let id = submit(stage, client, request, Way::Detached { keyed: false });
     let mut events = client.stream("GET", &format!("/v1/jobs/job_{id}/events"), b"");
     for _ in 0..tokens {
         events.next();
@@ -143,9 +135,11 @@ fn drop_followed(stage: &Stage, client: &Client, request: usize, tokens: u64) ->
     None
 }
 
-fn submit(stage: &Stage, client: &Client, request: usize, way: Way) -> (usize, i64) {
+fn submit(stage: &Stage, client: &Client, request: usize, way: Way) -> i64 {
     let mark = stage.ledger.send(request, way);
     let endpoint = stage.work.request(request).endpoint;
     let job = json!({"endpoint": endpoint, "body": stage.work.body(request, mark)});
-    (mark, job_id(&client.submit(&job)).unwrap())
+    let id = job_id(&client.submit(&job)).unwrap();
+    stage.ledger.accepted(mark, id);
+    id
 }

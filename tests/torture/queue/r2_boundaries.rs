@@ -4,8 +4,7 @@ use crate::torture::{pick, strace};
 
 use super::figure::{Faults, Figure};
 use super::stage::Stage;
-use super::traced::{self, Traced};
-use super::work::CONFIG;
+use super::traced::{Traced, trial};
 
 /// Calls that change files, and those that answer clients.
 const CALLS: [&str; 10] = [
@@ -24,40 +23,6 @@ const CALLS: [&str; 10] = [
 const MOST: usize = 2_000;
 /// Calls in a row that find the disk full.
 const FULL_FOR: usize = 6;
-
-/// What one injection did, and everything that is wrong after the next daemon has finished.
-pub(super) fn trial(
-    figure: &mut Figure,
-    call: &str,
-    action: &str,
-    nth: usize,
-    until: usize,
-    judge: impl Fn(&Traced, &Stage, &mut Faults),
-) -> bool {
-    let mut stage = Stage::new(CONFIG);
-    let when = if until > nth {
-        format!("{nth}..{until}")
-    } else {
-        nth.to_string()
-    };
-    let traced = traced::run(&stage, call, action, &when);
-    if !traced.injected {
-        return false;
-    }
-    let mut faults = Faults::default();
-    judge(&traced, &stage, &mut faults);
-    if traced.log.contains("panicked") {
-        faults.wrong.push(format!("a panic: {}", traced.log));
-    }
-    stage.look();
-    let (accepted, found) = stage.finish();
-    let case = format!("{call} {when} {action}");
-    figure.trials += 1;
-    figure.accepted += accepted;
-    figure.faults.add(&case, faults);
-    figure.faults.add(&case, found);
-    true
-}
 
 #[test]
 fn r2_killed_at_every_boundary() {

@@ -12,7 +12,7 @@ use super::ledger::Way;
 use super::seed;
 use super::stage::Stage;
 use super::store_file::StoreFile;
-use super::submitters::Submitter;
+use super::submitters::submitter;
 use super::work::CONFIG;
 
 const CLIENTS: usize = 4;
@@ -28,13 +28,7 @@ fn r30_backups_under_load() {
     let mut unfinished = 0;
     thread::scope(|threads| {
         for _ in 0..CLIENTS {
-            let mut submitter = Submitter {
-                client: daemon.client(),
-                ledger: &stage.ledger,
-                work: stage.work,
-                budget: &budget,
-                random: crate::torture::random(random(u64::MAX)),
-            };
+            let mut submitter = submitter(&stage, daemon.client(), &budget, random(u64::MAX));
             let stopped = &stopped;
             threads.spawn(move || {
                 while !stopped.load(Ordering::Relaxed)

@@ -1,15 +1,13 @@
 //! R3: the power goes. Every write and sync of a daemon is recorded; then disks are made as they may look if the power
 //! goes at some moment of that record, and daemons are started on them.
 
-use std::time::{SystemTime, UNIX_EPOCH};
-
 use crate::torture::{pick, random, strace};
 
 use super::disk_image::Disk;
 use super::figure::Figure;
 use super::seed;
 use super::stage::Stage;
-use super::traced::{script, start_under};
+use super::traced::{script, under_strace};
 use super::traced_files::{self, CALLS, Timed};
 use super::work::CONFIG;
 
@@ -58,33 +56,12 @@ fn r3_the_power_goes() {
 /// A daemon's whole life with the script, and everything it did to its state directory.
 fn recorded() -> (Stage, Vec<Timed>) {
     let stage = Stage::new(CONFIG);
-    let log = stage.home.path().join("strace.log");
-    let program = [
-        "strace",
-        "-f",
-        "-ttt",
-        "-q",
-        "-y",
-        "-xx",
-        "-s",
-        LONGEST_WRITE,
-        "-o",
-        log.to_str().unwrap(),
-        "-e",
-        CALLS,
-    ];
-    let (status, said) = start_under(&stage.home, &program, |client| {
+    let options = ["-xx", "-s", LONGEST_WRITE, "-e", CALLS];
+    let (status, said, log) = under_strace(&stage.home, &options, |client| {
         script(&stage, client, &mut 0).unwrap();
     });
     assert_eq!(status.code(), Some(0), "{said}");
-    let log = std::fs::read_to_string(&log).unwrap();
     // strace shows paths without links in them.
     let home = stage.home.path().canonicalize().unwrap();
     (stage, traced_files::read(&log, &home))
-}
-
-/// The clock that strace uses.
-pub(super) fn now_s() -> f64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
-    since.as_secs_f64()
 }

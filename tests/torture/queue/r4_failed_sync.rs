@@ -3,9 +3,8 @@
 use crate::torture::{pick, strace};
 
 use super::figure::{Faults, Figure};
-use super::r2_boundaries::trial;
 use super::stage::Stage;
-use super::traced::Traced;
+use super::traced::{Traced, trial};
 
 /// In which a daemon has to be gone after the failure.
 const GONE_IN_S: f64 = 5.0;

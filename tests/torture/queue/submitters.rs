@@ -15,7 +15,7 @@ use super::stage::Stage;
 use super::work::Work;
 
 /// What each of the clients that work at once does.
-pub(super) const KINDS: [Kind; 8] = [
+const KINDS: [Kind; 8] = [
     Kind::Jobs(Way::Detached { keyed: true }),
     Kind::Jobs(Way::Detached { keyed: true }),
     Kind::Jobs(Way::Detached { keyed: true }),
@@ -52,13 +52,7 @@ pub(super) fn crowd<'scope, 'env>(
     random: &mut impl FnMut(u64) -> u64,
 ) {
     for kind in KINDS {
-        let submitter = Submitter {
-            client: daemon.client(),
-            ledger: &stage.ledger,
-            work: stage.work,
-            budget,
-            random: crate::torture::random(random(u64::MAX)),
-        };
+        let submitter = submitter(stage, daemon.client(), budget, random(u64::MAX));
         threads.spawn(move || submitter.run(kind));
     }
 }
@@ -69,12 +63,22 @@ pub(super) fn fixed<'a>(
     client: &Client,
 ) -> Submitter<'a, impl FnMut(u64) -> u64 + use<>> {
     static PLENTY: AtomicI64 = AtomicI64::new(i64::MAX);
+    submitter(stage, client.clone(), &PLENTY, seed())
+}
+
+/// One whose choices follow from `seed`.
+pub(super) fn submitter<'a>(
+    stage: &'a Stage,
+    client: Client,
+    budget: &'a AtomicI64,
+    seed: u64,
+) -> Submitter<'a, impl FnMut(u64) -> u64 + use<>> {
     Submitter {
-        client: client.clone(),
+        client,
         ledger: &stage.ledger,
         work: stage.work,
-        budget: &PLENTY,
-        random: crate::torture::random(seed()),
+        budget,
+        random: crate::torture::random(seed),
     }
 }
 

@@ -10,9 +10,11 @@ use serde_json::Value;
 use crate::support::daemon::Home;
 use crate::support::http::Client;
 
+use super::figure::{Faults, Figure};
 use super::ledger::Way;
 use super::stage::Stage;
 use super::submitters::fixed;
+use super::work::CONFIG;
 
 /// Jobs of the script, beside those of a batch.
 const JOBS: usize = 30;
@@ -32,9 +34,43 @@ pub(super) struct Traced {
     pub gone_after_s: Option<f64>,
 }
 
+/// What one injection did, and everything that is wrong after the next daemon has finished.
+pub(super) fn trial(
+    figure: &mut Figure,
+    call: &str,
+    action: &str,
+    nth: usize,
+    until: usize,
+    judge: impl Fn(&Traced, &Stage, &mut Faults),
+) -> bool {
+    let mut stage = Stage::new(CONFIG);
+    let when = if until > nth {
+        format!("{nth}..{until}")
+    } else {
+        nth.to_string()
+    };
+    let traced = run(&stage, call, action, &when);
+    if !traced.injected {
+        return false;
+    }
+    let mut faults = Faults::default();
+    judge(&traced, &stage, &mut faults);
+    if traced.log.contains("panicked") {
+        faults.wrong.push(format!("a panic: {}", traced.log));
+    }
+    stage.look();
+    let (accepted, found) = stage.finish();
+    let case = format!("{call} {when} {action}");
+    figure.trials += 1;
+    figure.accepted += accepted;
+    figure.faults.add(&case, faults);
+    figure.faults.add(&case, found);
+    true
+}
+
 /// Runs a daemon on the stage whose `nth` call of `call` in each thread meets `action` (`signal=KILL`, `error=EIO`),
 /// with clients that follow the script.
-pub(super) fn run(stage: &Stage, call: &str, action: &str, nth: &str) -> Traced {
+fn run(stage: &Stage, call: &str, action: &str, nth: &str) -> Traced {
     let mut refused = 0;
     let mut traced = start(&stage.home, call, action, nth, |client| {
         // The error means that the daemon is gone.
@@ -52,25 +88,10 @@ pub(super) fn start(
     nth: &str,
     work: impl FnOnce(&Client),
 ) -> Traced {
-    let log = home.path().join("strace.log");
     let trace = format!("trace={call}");
     let inject = format!("inject={call}:{action}:when={nth}");
-    let program = [
-        "strace",
-        "-f",
-        "-ttt",
-        "-q",
-        "-y",
-        "-o",
-        log.to_str().unwrap(),
-        "-e",
-        &trace,
-        "-e",
-        &inject,
-    ];
-    let (status, said) = start_under(home, &program, work);
-    let traced = std::fs::read_to_string(&log).unwrap_or_default();
-    std::fs::remove_file(&log).unwrap();
+    let options = ["-e", &trace, "-e", &inject];
+    let (status, said, traced) = under_strace(home, &options, work);
     Traced {
         injected: traced.contains("INJECTED") || traced.contains("killed by SIGKILL"),
         code: status.code(),
@@ -81,13 +102,24 @@ pub(super) fn start(
     }
 }
 
-/// Starts a daemon under strace, lets clients work, and stops it.
-pub(super) fn start_under(
+/// Starts a daemon under strace, lets clients work, and stops it: how it ended, what it said, and what strace saw. The
+/// calls are written with their threads, their times and the paths of their files.
+pub(super) fn under_strace(
     home: &Home,
-    program: &[&str],
+    options: &[&str],
     work: impl FnOnce(&Client),
-) -> (ExitStatus, String) {
-    let mut daemon = home.spawn_under(program);
+) -> (ExitStatus, String, String) {
+    let log = home.path().join("strace.log");
+    let program = [
+        "strace",
+        "-f",
+        "-ttt",
+        "-q",
+        "-y",
+        "-o",
+        log.to_str().unwrap(),
+    ];
+    let mut daemon = home.spawn_under(&[&program, options].concat());
     if daemon.wait_for("READY=1") {
         // The daemon's own process; strace would let it go.
         let pid = std::os::unix::net::UnixStream::connect(home.socket())
@@ -98,7 +130,10 @@ pub(super) fn start_under(
             let _ = kill_process(pid, Signal::TERM);
         }
     }
-    daemon.end()
+    let (status, said) = daemon.end();
+    let traced = std::fs::read_to_string(&log).unwrap_or_default();
+    std::fs::remove_file(&log).unwrap();
+    (status, said, traced)
 }
 
 fn failing(traced: &str) -> Option<&str> {
