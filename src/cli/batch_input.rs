@@ -5,7 +5,7 @@
 //! idempotency key that depends only on the file's bytes, the run's name, the line and the request, so that the
 //! same command finds the same jobs again.
 //!
-//! Invariant: memory holds one record, and of the lines before it 24 bytes each where ids are given.
+//! Invariant: memory holds one record, and of the lines before it some 70 bytes each where ids are given.
 
 use std::collections::HashMap;
 use std::fs::{File, Metadata};
