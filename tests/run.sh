@@ -85,8 +85,8 @@ for name in gemma qwen; do
         record "fetching $name" 0 1
     fi
 done
-# Without strace the tests of failing system calls skip themselves.
-need_strace || record 'installing strace' 0 1
+# Without these the tests of failing system calls and jumping clocks skip themselves.
+need_mischief || record 'installing strace and faketime' 0 1
 rust_tests
 
 # The figures of the queue, with counts that take a few minutes.

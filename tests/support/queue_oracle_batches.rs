@@ -4,7 +4,7 @@ use woolly::job::{JobId, State};
 use woolly::queue::batch::{
     BatchId, BatchRow, BatchState, FileId, FileRow, LineEnd, Lines, NewBatch, NewFile, NewLine,
 };
-use woolly::queue::{Applied, BatchChange, Error, Flow, Limits, Page, Share};
+use woolly::queue::{Applied, BatchChange, Error, Flow, JobRow, Limits, Page, Share};
 
 use super::queue_oracle::Disk;
 
@@ -239,19 +239,21 @@ impl Disk {
         Some(jobs)
     }
 
-    /// A batch with its counts, which are not kept but counted.
+    /// A batch with its counts: of jobs that are there they are counted anew each time.
     pub(crate) fn batch(&self, id: BatchId) -> Result<BatchRow, Error> {
         let mut batch = self.batches.get(&id.0).ok_or(Error::NotFound)?.clone();
         for (job, _) in self.lines.iter().filter(|(_, line)| line.batch == id.0) {
-            let row = &self.jobs[job].row;
-            let usage = row.usage.unwrap_or_default();
-            batch.lines.ended += u64::from(row.state.is_terminal());
-            batch.lines.completed += u64::from(row.state == State::Completed);
-            batch.lines.failed += u64::from(row.state == State::Failed);
-            batch.lines.prompt_tokens += usage.prompt_tokens;
-            batch.lines.completion_tokens += usage.completion_tokens;
+            count(&mut batch.lines, &self.jobs[job].row);
         }
         Ok(batch)
+    }
+
+    /// What a job that is about to be deleted counted for its batch stays.
+    pub(crate) fn keep_count(&mut self, job: i64) {
+        if let Some(line) = self.lines.get(&job) {
+            let batch = self.batches.get_mut(&line.batch).unwrap();
+            count(&mut batch.lines, &self.jobs[&job].row);
+        }
     }
 
     pub(crate) fn batches(&self, page: Page) -> Vec<BatchRow> {
@@ -314,10 +316,18 @@ impl Disk {
         ends
     }
 
-    /// Requests of batches that have not ended.
     /// Whether retention may delete a job.
     pub(crate) fn may_purge(&self, job: i64) -> bool {
         let batch = self.lines.get(&job).map(|line| &self.batches[&line.batch]);
         batch.is_none_or(|batch| batch.ended_at_ms.is_some())
     }
+}
+
+fn count(lines: &mut Lines, row: &JobRow) {
+    let usage = row.usage.unwrap_or_default();
+    lines.ended += u64::from(row.state.is_terminal());
+    lines.completed += u64::from(row.state == State::Completed);
+    lines.failed += u64::from(row.state == State::Failed);
+    lines.prompt_tokens += usage.prompt_tokens;
+    lines.completion_tokens += usage.completion_tokens;
 }

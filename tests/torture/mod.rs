@@ -9,6 +9,7 @@ mod hostile_paths;
 mod kill_points;
 mod no_space;
 mod queue;
+mod small_disk;
 mod stale_model;
 mod strace;
 mod truncation;

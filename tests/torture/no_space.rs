@@ -1,11 +1,11 @@
 //! R5: no room. Every call that writes fails once with ENOSPC while a cache file is built, and file systems of
 //! every size below the one that is needed fill up for real.
 
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::path::Path;
 
 use crate::support::cli::Said;
 
+use super::small_disk::SmallDisk;
 use super::strace::{self, Traced};
 use super::warming::{Warming, model, warm};
 use super::{Fault, Figure, Trial, pick, right};
@@ -95,39 +95,5 @@ fn filled(warming: &Warming, said: &Said, dir: &Path, case: &str, size: usize) -
         Ok(())
     } else {
         Err(Fault::Unnoticed(format!("{case}: {said:?}")))
-    }
-}
-
-/// A file system in memory of any size.
-struct SmallDisk {
-    path: PathBuf,
-}
-
-impl SmallDisk {
-    fn mount(path: &Path) -> Option<Self> {
-        std::fs::create_dir(path).unwrap();
-        let mounted = Command::new("mount")
-            .args(["-t", "tmpfs", "-o", "size=16m", "none"])
-            .arg(path)
-            .output();
-        let path = path.to_path_buf();
-        mounted
-            .is_ok_and(|output| output.status.success())
-            .then_some(SmallDisk { path })
-    }
-
-    fn resize(&self, kib: usize) {
-        let option = format!("remount,size={kib}k");
-        let done = Command::new("mount")
-            .args(["-o", &option])
-            .arg(&self.path)
-            .status();
-        assert!(done.unwrap().success(), "{option}");
-    }
-}
-
-impl Drop for SmallDisk {
-    fn drop(&mut self) {
-        let _ = Command::new("umount").arg(&self.path).status();
     }
 }

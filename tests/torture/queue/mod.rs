@@ -8,19 +8,24 @@
 //! - `submitters`: clients of every kind, at work until the daemon goes
 //! - `traced`: a daemon whose system calls fail on purpose
 //! - `traced_files`, `disk_image`: what a daemon does to its files, and what a power loss leaves of it
+//! - `random_changes`: what a store is asked for, at random
+//! - `broken`: every invariant, broken on purpose
 //! - `figure`: the counts, one line of the table
 //!
 //! I1 an accepted job exists. I2 after a drain it is at its end, and completed unless the test says otherwise.
 //! I3 it has one result, which never changes. I4 the result is that of an undisturbed run. I5 what was sent once and
 //! not answered exists at most once. I6 the file is sound. I7 nothing is left behind. I8 a fault names its seed.
 
+mod broken;
 mod disk_image;
 mod figure;
 mod invariants;
 mod ledger;
+mod percentiles;
 mod r15_deep_queue;
 mod r16_drain;
 mod r17_disconnects;
+mod r18_clock;
 mod r1_random_kills;
 mod r22_descriptors;
 mod r23_panics;
@@ -31,6 +36,8 @@ mod r2_boundaries;
 mod r30_backups;
 mod r3_power_loss;
 mod r4_failed_sync;
+mod r5_full_disk;
+mod random_changes;
 mod stage;
 mod store_file;
 mod submitters;

@@ -12,6 +12,7 @@ use crate::support::http::Client;
 use crate::torture::pick;
 
 use super::figure::Figure;
+use super::percentiles::Percentiles;
 use super::work::CONFIG;
 
 const CLIENTS: usize = 4;
@@ -71,20 +72,19 @@ fn r15_a_deep_queue() {
 
     let ms = |time: Duration| time.as_secs_f64() * 1e3;
     let (goal_50, goal_99) = (
-        Duration::from_millis(1).max(4 * syncs.0),
-        Duration::from_millis(10).max(4 * syncs.0),
+        Duration::from_millis(1).max(4 * syncs.half),
+        Duration::from_millis(10).max(4 * syncs.half),
     );
     figure.note(format!(
-        "submit p50 {:.2} ms, p99 {:.2} ms with {jobs} jobs; {:.2} and {:.2} in an empty queue; a sync here takes {:.2} and {:.2}",
-        ms(deep.0), ms(deep.1), ms(empty.0), ms(empty.1), ms(syncs.0), ms(syncs.1)
+        "a submit takes {deep} with {jobs} jobs, {empty} in an empty queue; a sync here {syncs}"
     ));
     let reached = |goal: bool| if goal { "reached" } else { "MISSED" };
     figure.note(format!(
         "goals p50 <= {:.1} ms {}, p99 <= {:.1} ms {}, memory <= base + 150 MiB {}",
         ms(goal_50),
-        reached(deep.0 <= goal_50),
+        reached(deep.half <= goal_50),
         ms(goal_99),
-        reached(deep.1 <= goal_99),
+        reached(deep.most <= goal_99),
         reached(resident <= base + 150)
     ));
     figure.note(format!(
@@ -119,8 +119,8 @@ fn fill(client: &Client, jobs: usize) {
 }
 
 /// The median and the 99th percentile of submits one after the other, connection and answer included.
-fn measured(client: &Client) -> (Duration, Duration) {
-    percentiles((0..MEASURED).map(|number| {
+fn measured(client: &Client) -> Percentiles {
+    Percentiles::of((0..MEASURED).map(|number| {
         let began = Instant::now();
         submit(client, number);
         began.elapsed()
@@ -128,20 +128,14 @@ fn measured(client: &Client) -> (Duration, Duration) {
 }
 
 /// The same of a write and a sync on the same disk.
-fn syncs(home: &Home) -> (Duration, Duration) {
+fn syncs(home: &Home) -> Percentiles {
     let mut file = std::fs::File::create(home.path().join("sync")).unwrap();
-    percentiles((0..SYNCS).map(|_| {
+    Percentiles::of((0..SYNCS).map(|_| {
         let began = Instant::now();
         file.write_all(&[0; 4_096]).unwrap();
         file.sync_data().unwrap();
         began.elapsed()
     }))
-}
-
-fn percentiles(times: impl Iterator<Item = Duration>) -> (Duration, Duration) {
-    let mut times: Vec<Duration> = times.collect();
-    times.sort_unstable();
-    (times[times.len() / 2], times[times.len() * 99 / 100])
 }
 
 fn resident_mib(daemon: &Daemon) -> u64 {

@@ -3,27 +3,24 @@
 
 use proptest::prelude::*;
 use proptest::test_runner::{TestCaseError, TestRunner};
-use woolly::job::{JobId, Usage};
-use woolly::queue::pace::Pace;
+use woolly::job::JobId;
+use woolly::queue::batch::BatchId;
 use woolly::queue::{
-    Admission, Applied, Change, Completion, Error, Filter, Flow, JobStore, Limits, NewJob, Part,
-    Retention, Times,
+    Applied, BatchChange, Change, Completion, Error, Filter, JobReader, JobStore, NewJob, Page,
+    Times,
 };
 
 use crate::support::conformance::{Disk, SqliteDisk};
-use crate::support::queue::{detached, failed};
 use crate::support::queue_oracle::Oracle;
 use crate::torture::pick;
 
 use super::figure::Figure;
+use super::random_changes::{Group, group};
 
 const HOUR_MS: i64 = 3_600_000;
 const TEN_YEARS_MS: i64 = 3_652 * 24 * HOUR_MS;
 /// Of a clock that nobody sets, between two groups of changes.
 const STEP_MS: i64 = 500;
-
-/// Changes that meet the store together; `None` is a crash behind them.
-type Group = Vec<Option<Change>>;
 
 #[test]
 fn r28_sqlite_agrees_with_the_oracle() {
@@ -85,7 +82,8 @@ fn agreement(
                 });
                 let transcripts = [(0, 0), (0, 1), (1, 0), (1, 1)]
                     .map(|(fingerprint, uid)| reader.transcript(&[fingerprint; 32], uid));
-                seen.push((applied, rows, all, reader.counts(), transcripts));
+                let batches = batches(&mut *reader);
+                seen.push((applied, rows, all, reader.counts(), transcripts, batches));
             });
             seen
         });
@@ -93,6 +91,26 @@ fn agreement(
         Ok(())
     });
     figure.finish(cases);
+}
+
+/// Everything that a reader tells of files and batches.
+fn batches(reader: &mut dyn JobReader) -> impl PartialEq + std::fmt::Debug + use<> {
+    let page = Page {
+        before: None,
+        uid: None,
+        limit: 99,
+    };
+    let mut names = reader.stored_names().unwrap();
+    names.sort_unstable();
+    let lines: Vec<_> = (1..6).map(|id| reader.lines(BatchId(id), 0, 99)).collect();
+    (
+        reader.files(page),
+        reader.batches(page),
+        reader.open_batches(),
+        reader.undelivered(),
+        names,
+        lines,
+    )
 }
 
 fn run<T: std::fmt::Debug>(
@@ -130,10 +148,6 @@ fn live(disk: &dyn Disk, groups: Vec<(i64, Group)>, mut see: impl FnMut(&dyn Job
     }
 }
 
-fn group() -> impl Strategy<Value = Group> {
-    prop::collection::vec(change(), 1..6)
-}
-
 /// Mostly a step; now and then an hour or ten years, in either direction, which leads far before 1970.
 fn jump() -> impl Strategy<Value = i64> {
     prop_oneof![
@@ -156,6 +170,16 @@ fn timeless(change: Option<Change>) -> Option<Option<Change>> {
             };
             Some(Some(Change::Submit { job, admission }))
         }
+        Some(Change::Batch(BatchChange::Expand {
+            id,
+            from,
+            mut lines,
+        })) => {
+            for line in &mut lines {
+                line.job.times = Times::default();
+            }
+            Some(Some(Change::Batch(BatchChange::Expand { id, from, lines })))
+        }
         Some(Change::Purge { .. }) => None,
         Some(Change::Finish {
             completion: Completion::Faulted { .. },
@@ -163,119 +187,4 @@ fn timeless(change: Option<Change>) -> Option<Option<Change>> {
         }) => None,
         other => Some(other),
     }
-}
-
-/// Limits that are reached now and then.
-fn random_admission() -> impl Strategy<Value = Admission> {
-    let pace = (0..3_000_u32, 1..4_u32).prop_map(|(run_ms, at_once)| Pace {
-        run_ms: f64::from(run_ms),
-        at_once: f64::from(at_once),
-    });
-    (
-        2..9_u64,
-        prop::option::of(10..90_u64),
-        prop::option::of(1..6_u64),
-        prop::option::of(10..60_u64),
-        prop::option::of(pace),
-    )
-        .prop_map(
-            |(max_jobs, max_bytes, max_jobs_per_user, max_bytes_per_user, pace)| {
-                let limits = Limits {
-                    max_jobs,
-                    max_bytes,
-                    max_jobs_per_user,
-                    max_bytes_per_user,
-                };
-                Admission { limits, pace }
-            },
-        )
-}
-
-/// A change with small numbers, so that random ones meet; `None` is a crash.
-fn change() -> impl Strategy<Value = Option<Change>> {
-    let id = || (1..12_i64).prop_map(JobId);
-    let submit = (
-        0..2_u8,
-        -1..2_i32,
-        prop::option::of(0..3_u8),
-        0..2_u32,
-        any::<bool>(),
-        random_admission(),
-        prop::option::of(0..6_000_i64),
-        prop::option::of(0..6_000_i64),
-        any::<bool>(),
-    )
-        .prop_map(
-            |(
-                body,
-                priority,
-                key,
-                uid,
-                attached,
-                admission,
-                not_before_ms,
-                deadline_ms,
-                refuse_late,
-            )| {
-                Change::Submit {
-                    job: NewJob {
-                        priority,
-                        idempotency_key: key.map(|key| key.to_string()),
-                        uid,
-                        attached,
-                        times: Times {
-                            not_before_ms,
-                            deadline_ms,
-                        },
-                        refuse_late,
-                        ..detached(&body.to_string())
-                    },
-                    admission,
-                }
-            },
-        );
-    let part = (0..3_u32, 0..2_u8, 0..9_u8).prop_map(|(number, fingerprint, body)| Part {
-        number,
-        fingerprint: [fingerprint; 32],
-        body: vec![body],
-    });
-    let checkpoint = (id(), part.clone()).prop_map(|(id, part)| Change::Checkpoint { id, part });
-    let first = part.prop_map(|part| Part { number: 0, ..part });
-    let finish =
-        (id(), 0..3_u8, prop::option::of(first)).prop_map(|(id, kind, keep)| Change::Finish {
-            id,
-            completion: match kind {
-                0 => Completion::Completed {
-                    result: b"yes".to_vec(),
-                    usage: Usage::new(5, 7),
-                    keep,
-                },
-                1 => failed("no"),
-                _ => Completion::Faulted {
-                    error: "fault".to_owned(),
-                },
-            },
-        });
-    let purge =
-        (0..60_i64, 0..60_i64).prop_map(|(detached_before_ms, attached_before_ms)| Change::Purge {
-            retention: Retention {
-                detached_before_ms,
-                attached_before_ms,
-            },
-            limit: 100,
-        });
-    prop_oneof![
-        6 => submit.prop_map(Some),
-        5 => Just(Some(Change::Claim)),
-        1 => prop_oneof![8 => Just(Flow::Open), 1 => Just(Flow::Paused), 1 => Just(Flow::Draining)]
-            .prop_map(|flow| Some(Change::SetFlow(flow))),
-        2 => (1..4_usize).prop_map(|limit| Some(Change::Wake { limit })),
-        4 => finish.prop_map(Some),
-        4 => checkpoint.prop_map(Some),
-        2 => prop::collection::vec(id(), 0..3).prop_map(|ids| Some(Change::Requeue(ids))),
-        2 => id().prop_map(|id| Some(Change::Cancel(id))),
-        2 => id().prop_map(|id| Some(Change::Delivered(id))),
-        1 => purge.prop_map(Some),
-        1 => Just(None),
-    ]
 }

@@ -62,20 +62,37 @@ impl Stage {
         file.unfinished()
     }
 
-    /// Starts a daemon, lets it finish everything, asks it for every job, stops it, and looks at what is left.
+    /// Starts a daemon, lets it finish everything, asks it for every job, stops it, and looks at what is left. How many
+    /// jobs were accepted, and everything that was found wrong.
     pub fn finish(mut self) -> (usize, Faults) {
+        self.end()
+    }
+
+    /// The same, and the directory stays.
+    pub fn end(&mut self) -> (usize, Faults) {
         let daemon = self.home.start();
         self.drain(&daemon);
         self.ask(&daemon.client());
         daemon.stop();
+        self.look_at_the_end();
+        let accepted = self.ledger.book().accepted();
+        (accepted, self.found())
+    }
+
+    /// When no daemon runs any more: what holds once everything is done.
+    pub fn look_at_the_end(&mut self) {
         let file = StoreFile::copied(&self.home.path().join("state"));
-        let mut book = self.ledger.book();
+        let book = self.ledger.book();
         self.witness.look(&file, &book, self.work, &mut self.faults);
         self.witness.all_done(&file, &book, &mut self.faults);
         tidy(self.home.path(), &mut self.faults);
-        let told = std::mem::take(&mut book.faults);
+    }
+
+    /// Everything that was found wrong so far, here and by clients.
+    pub fn found(&mut self) -> Faults {
+        let told = std::mem::take(&mut self.ledger.book().faults);
         self.faults.add("a client", told);
-        (book.accepted(), std::mem::take(&mut self.faults))
+        std::mem::take(&mut self.faults)
     }
 
     /// Returns when every job and every batch is at its end.

@@ -1,0 +1,141 @@
+//! R5: the disk is full for a while. Clients are told, nothing that was accepted is lost, and when there is room again
+//! everything goes on without a restart.
+//!
+//! `write` is left out where calls are made to fail: it also wakes threads, which no disk can keep it from. The real
+//! full disk has it.
+
+use std::fs::File;
+use std::io::{ErrorKind, Write};
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use rustix::process::Signal;
+
+use crate::torture::small_disk::SmallDisk;
+use crate::torture::{pick, random, strace};
+
+use super::figure::{Faults, Figure};
+use super::seed;
+use super::stage::Stage;
+use super::traced::{Traced, script, trial};
+use super::work::CONFIG;
+
+/// Of one kind in one thread; the script makes fewer.
+const MOST: usize = 2_000;
+/// Calls in a row that find the disk full.
+const FULL_FOR: usize = 6;
+/// Room for what the script leaves on the disk, several times over.
+const DISK_KIB: usize = 4 << 10;
+/// How long the disk is full, and how long not.
+const SPELL_US: u64 = 60_000;
+
+#[test]
+fn r5_a_full_disk_is_waited_for() {
+    if !strace::is_there() {
+        return;
+    }
+    let mut figure = Figure::new("R5", "ENOSPC at writes, and room again");
+    let mut refused = 0;
+    for call in ["pwrite64", "ftruncate", "fallocate"] {
+        for nth in (1..=MOST).step_by(pick(80, 24, 8)) {
+            let refusals = std::cell::Cell::new(0);
+            let judge = |traced: &Traced, _: &Stage, faults: &mut Faults| {
+                refusals.set(traced.refused);
+                // Before it serves, a daemon that cannot write ends.
+                let serves = traced.log.is_empty();
+                if traced.code != Some(0) && (serves || traced.code != Some(74)) {
+                    let sentence = format!("ended with {:?}: {}", traced.code, traced.log);
+                    faults.wrong.push(sentence);
+                }
+            };
+            let until = nth + FULL_FOR - 1;
+            if !trial(&mut figure, call, "error=ENOSPC", nth, until, judge) {
+                break;
+            }
+            refused += refusals.get();
+        }
+    }
+    figure.note(format!(
+        "{refused} requests were refused for lack of space, and accepted later"
+    ));
+    figure.finish(pick(3, 15, 60));
+}
+
+#[test]
+fn r5_a_disk_that_is_really_full() {
+    let mut figure = Figure::new("R5", "disks that fill up, and are emptied");
+    let trials = pick(1, 4, 20);
+    let mut random = random(seed());
+    let (mut refused, mut fillings) = (0, 0);
+    for number in 0..trials {
+        let mut stage = Stage::new(CONFIG);
+        let state = stage.home.path().join("state");
+        let Some(disk) = SmallDisk::mount(&state) else {
+            return println!("skipped: mounting a file system needs root");
+        };
+        disk.resize(DISK_KIB);
+        let daemon = stage.home.start();
+        let client = daemon.client();
+        let is_over = AtomicBool::new(false);
+        let mut faults = Faults::default();
+        thread::scope(|threads| {
+            let worker = threads.spawn(|| {
+                let mut refused = 0;
+                let done = script(&stage, &client, &mut refused);
+                is_over.store(true, Ordering::Relaxed);
+                done.map(|()| refused)
+            });
+            let ballast = state.join("ballast");
+            while !is_over.load(Ordering::Relaxed) {
+                fill(&ballast);
+                // How long it lasts is the mischief.
+                thread::sleep(Duration::from_micros(random(SPELL_US)));
+                let health = client.send("GET", "/v1/jobs?limit=5", &[], b"");
+                if health.status != 200 {
+                    let sentence = format!("a full disk cannot be read: {}", health.status);
+                    faults.wrong.push(sentence);
+                }
+                std::fs::remove_file(&ballast).unwrap();
+                fillings += 1;
+                thread::sleep(Duration::from_micros(random(SPELL_US)));
+            }
+            match worker.join().unwrap() {
+                Ok(some) => refused += some,
+                Err(gone) => faults.wrong.push(format!("the daemon went: {gone}")),
+            }
+        });
+        daemon.signal(Signal::TERM);
+        let (status, log) = daemon.end();
+        if status.code() != Some(0) || log.contains("panicked") {
+            faults.wrong.push(format!("ended with {status}: {log}"));
+        }
+        stage.look();
+        let (accepted, found) = stage.end();
+        // Before the directory that it is in.
+        drop(disk);
+        figure.trials += 1;
+        figure.accepted += accepted;
+        let case = format!("disk {number}");
+        figure.faults.add(&case, faults);
+        figure.faults.add(&case, found);
+    }
+    figure.note(format!(
+        "{fillings} times a disk was filled; {refused} requests were refused for lack of space, and accepted later"
+    ));
+    figure.finish(trials);
+}
+
+/// A file that leaves no room for anything else.
+fn fill(ballast: &Path) {
+    let mut file = File::create(ballast).unwrap();
+    let zeros = [0; 4_096];
+    loop {
+        match file.write_all(&zeros) {
+            Ok(()) => {}
+            Err(full) if full.kind() == ErrorKind::StorageFull => return,
+            Err(other) => panic!("{other}"),
+        }
+    }
+}
