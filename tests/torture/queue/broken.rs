@@ -90,8 +90,8 @@ const STATEMENTS: [(&str, &str, Kind); 10] = [
         Kind::Wrong,
     ),
     (
-        "I6: an index lacks its rows",
-        "UPDATE sqlite_schema SET sql = 'CREATE INDEX job_state ON job(id, state)' WHERE name = 'job_state'",
+        "I6: a page belongs to nothing",
+        "DELETE FROM sqlite_schema WHERE name = 'batch_open'",
         Kind::Wrong,
     ),
 ];
