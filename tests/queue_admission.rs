@@ -78,6 +78,7 @@ fn bytes_of_requests_and_files_are_counted(disk: &dyn Disk) {
             name: "in".to_owned(),
             stored_as: name.to_owned(),
             bytes,
+            kept_s: None,
         },
         limits: LIMITS,
     };

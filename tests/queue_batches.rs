@@ -5,12 +5,12 @@ use woolly::queue::batch::{
     BatchId, BatchRow, BatchState, FileId, FileRow, Lines, NewBatch, NewFile, NewLine,
 };
 use woolly::queue::{
-    Applied, BatchChange, Change, Error, Finished, Flow, JobStore, Limits, NewJob, Page, Reached,
-    Retention, Times,
+    Applied, BatchChange, Change, Error, Finished, Flow, JobStore, Limits, NewJob, Page, Purged,
+    Reached, Retention, Times,
 };
 
 use crate::support::conformance::{Disk, conformance};
-use crate::support::queue::{Single, admission, completed, detached, failed, full, limits};
+use crate::support::queue::{Single, admission, completed, detached, failed, full, limits, purged};
 
 conformance! {
     files_are_kept_listed_and_removed
@@ -20,6 +20,7 @@ conformance! {
     a_cancelled_batch_cancels_its_jobs_in_chunks
     lines_do_not_fill_the_queue_and_outlive_retention
     a_spooled_file_becomes_one_batch
+    files_are_kept_for_their_time
 }
 
 fn file(name: &str) -> NewFile {
@@ -29,6 +30,7 @@ fn file(name: &str) -> NewFile {
         name: "in.jsonl".to_owned(),
         stored_as: name.to_owned(),
         bytes: 11,
+        kept_s: None,
     }
 }
 
@@ -109,6 +111,7 @@ fn new_batch(input_file: FileId) -> NewBatch {
         deadline_ms: 1_000,
         priority: -2,
         metadata: Some("{}".to_owned()),
+        output_kept_s: Some(3_600),
     }
 }
 
@@ -403,7 +406,7 @@ fn lines_do_not_fill_the_queue_and_outlive_retention(disk: &dyn Disk) {
         retention,
         limit: 10,
     };
-    assert_eq!(store.one(purge(), 7), Ok(Applied::Purged(0)));
+    assert_eq!(store.one(purge(), 7), Ok(purged(0)));
     let end = BatchChange::End {
         id,
         state: BatchState::Completed,
@@ -411,7 +414,51 @@ fn lines_do_not_fill_the_queue_and_outlive_retention(disk: &dyn Disk) {
         errors: None,
     };
     store.batch(end, 8);
-    assert_eq!(store.one(purge(), 9), Ok(Applied::Purged(3)));
+    assert_eq!(store.one(purge(), 9), Ok(purged(3)));
+}
+
+fn files_are_kept_for_their_time(disk: &dyn Disk) {
+    let mut store = disk.open();
+    let keep = |name: &str, kept_s| BatchChange::AddFile {
+        file: NewFile {
+            kept_s,
+            ..file(name)
+        },
+        limits: limits(9),
+    };
+    for (name, kept_s) in [("input", Some(1)), ("other", Some(1)), ("longer", Some(2))] {
+        store.change(keep(name, kept_s), 100).unwrap();
+    }
+    store.change(keep("for ever", None), 100).unwrap();
+    let id = store.batch(BatchChange::Add(new_batch(FileId(1))), 200).id;
+    let mut purge = |now_ms| {
+        let retention = Retention::at(now_ms, 100);
+        let limit = 10;
+        match store.one(Change::Purge { retention, limit }, now_ms) {
+            Ok(Applied::Purged(purged)) => purged.files,
+            other => panic!("{other:?}"),
+        }
+    };
+    assert!(purge(1_099).is_empty());
+    // The batch still reads the other one.
+    assert_eq!(purge(1_100), ["other"]);
+    assert!(purge(1_100).is_empty());
+    let errors = "[]".to_owned();
+    store.batch(BatchChange::Refuse { id, errors }, 1_200);
+    drop(store);
+    let mut store = disk.open();
+    let retention = Retention::at(0, 100);
+    let all = Change::Purge {
+        retention,
+        limit: 10,
+    };
+    let files = vec!["input".to_owned(), "longer".to_owned()];
+    let purged = Purged { jobs: 0, files };
+    assert_eq!(store.one(all, 2_100), Ok(Applied::Purged(purged)));
+    let mut reader = store.reader().unwrap();
+    let left = reader.file(FileId(4)).unwrap();
+    assert_eq!((left.file.kept_s, left.expires_at_ms()), (None, None));
+    assert_eq!(reader.file(FileId(3)), Err(Error::NotFound));
 }
 
 fn a_spooled_file_becomes_one_batch(disk: &dyn Disk) {
@@ -428,6 +475,7 @@ fn a_spooled_file_becomes_one_batch(disk: &dyn Disk) {
             deadline_ms: 1_000,
             priority: 0,
             metadata: None,
+            output_kept_s: None,
         },
         limits: Limits {
             max_bytes: Some(most),

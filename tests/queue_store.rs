@@ -12,7 +12,7 @@ use woolly::queue::{
 
 use crate::support::conformance::{Disk, conformance};
 use crate::support::queue::{
-    Single, admission, attached, completed, detached, failed, full, keyed,
+    Single, admission, attached, completed, detached, failed, full, keyed, purged,
 };
 
 conformance! {
@@ -490,8 +490,8 @@ fn purge_follows_retention(disk: &dyn Disk) {
         retention,
         limit: 10,
     };
-    assert_eq!(store.one(purge.clone(), 0), Ok(Applied::Purged(2)));
-    assert_eq!(store.one(purge, 0), Ok(Applied::Purged(0)));
+    assert_eq!(store.one(purge.clone(), 0), Ok(purged(2)));
+    assert_eq!(store.one(purge, 0), Ok(purged(0)));
     let left = store
         .reader()
         .unwrap()
@@ -613,6 +613,7 @@ fn a_drained_queue_takes_nothing_in(disk: &dyn Disk) {
         priority: 0,
         metadata: None,
         deadline_ms: 9,
+        output_kept_s: None,
     };
     let add = Change::Batch(BatchChange::Add(batch));
     assert_eq!(store.one(add, 0), Err(Error::Draining));
@@ -841,7 +842,7 @@ fn a_newer_schema_is_refused_and_the_file_untouched() {
     assert_eq!(
         refused,
         format!(
-            "job store {}: has schema version 99, and this program knows 5: a newer woollyd wrote it",
+            "job store {}: has schema version 99, and this program knows 6: a newer woollyd wrote it",
             file.display()
         )
     );

@@ -4,7 +4,7 @@ use woolly::job::Usage;
 use woolly::queue::{Applied, Change, Completion, JobStore, Part, Retention, Transcript};
 
 use crate::support::conformance::{Disk, conformance};
-use crate::support::queue::{Single, attached, completed, detached, failed};
+use crate::support::queue::{Single, attached, completed, detached, failed, purged};
 
 conformance! {
     a_job_goes_on_with_what_was_kept
@@ -172,8 +172,8 @@ fn what_answers_others_outlives_its_connection(disk: &dyn Disk) {
             )
             .unwrap()
     };
-    assert_eq!(purge(90, 50), Applied::Purged(0));
-    assert_eq!(purge(90, 51), Applied::Purged(1));
+    assert_eq!(purge(90, 50), purged(0));
+    assert_eq!(purge(90, 51), purged(1));
     let found = store.reader().unwrap().transcript(&[1; 32], 1000);
     assert_eq!(found, Ok(None));
 }

@@ -9,6 +9,7 @@ pub(super) fn file(row: &FileRow) -> FileView {
         object: "file".to_owned(),
         bytes: row.file.bytes,
         created_at: seconds(row.created_at_ms),
+        expires_at: row.expires_at_ms().map(seconds),
         filename: row.file.name.clone(),
         purpose: row.file.purpose.clone(),
         status: "processed".to_owned(),

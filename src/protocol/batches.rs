@@ -1,5 +1,7 @@
 //! `/v1/files` and `/v1/batches`, in OpenAI's shapes.
 
+use std::ops::RangeInclusive;
+
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
@@ -16,6 +18,9 @@ const LONGEST_VALUE: usize = 512;
 /// The longest time that a batch may have: a year.
 const LONGEST_WINDOW_S: u64 = 366 * 24 * 3600;
 
+/// Seconds that a file may ask to be kept.
+const KEPT_S: RangeInclusive<i64> = 3_600..=2_592_000;
+
 /// What a file is for.
 pub const PURPOSE_BATCH: &str = "batch";
 pub const PURPOSE_OUTPUT: &str = "batch_output";
@@ -30,6 +35,8 @@ pub struct FileView {
     pub bytes: u64,
     /// Unix seconds.
     pub created_at: i64,
+    /// Null: it is kept until somebody deletes it.
+    pub expires_at: Option<i64>,
     pub filename: String,
     pub purpose: String,
     /// `processed`: a file that has an id is whole.
@@ -65,6 +72,19 @@ pub struct BatchRequest {
     pub window_s: u64,
     pub priority: i32,
     pub metadata: Option<Map<String, Value>>,
+    /// Seconds that the files with the answers are kept.
+    pub output_kept_s: Option<u32>,
+}
+
+/// `{"anchor": "created_at", "seconds": 3600}`, the field called `name`: how many seconds a file is kept.
+pub fn kept_seconds(name: &str, value: Value) -> Result<u32, RequestError> {
+    let mut fields = Fields::from_value(value, name.to_owned())?;
+    if fields.string("anchor")?.as_deref() != Some("created_at") {
+        return Err(fields.error("anchor", "must be created_at"));
+    }
+    let seconds = fields.integer("seconds", KEPT_S)?;
+    let seconds = seconds.and_then(|seconds| u32::try_from(seconds).ok());
+    seconds.ok_or_else(|| fields.error("seconds", "is required"))
 }
 
 impl BatchRequest {
@@ -94,6 +114,10 @@ impl BatchRequest {
                 return Err(fields.error("metadata", problem));
             }
         };
+        let output_kept = fields.take("output_expires_after");
+        let output_kept_s = output_kept
+            .map(|value| kept_seconds("output_expires_after", value))
+            .transpose()?;
         let request = BatchRequest {
             input_file_id,
             endpoint,
@@ -101,6 +125,7 @@ impl BatchRequest {
             window_s,
             priority: priority.map_or(0, |priority| priority as i32),
             metadata,
+            output_kept_s,
         };
         Ok((request, fields.unknown()))
     }
@@ -259,8 +284,14 @@ mod tests {
 
     #[test]
     fn a_request_is_read_and_its_mistakes_are_named() {
-        let request = parse(|body| body["metadata"] = json!({"a": "b"})).unwrap();
+        let request = parse(|body| {
+            body["metadata"] = json!({"a": "b"});
+            body["output_expires_after"] = json!({"anchor": "created_at", "seconds": 3600});
+        });
+        let request = request.unwrap();
         assert_eq!((request.window_s, request.priority), (86_400, 0));
+        assert_eq!(request.output_kept_s, Some(3_600));
+        assert_eq!(parse(|_| {}).unwrap().output_kept_s, None);
         assert_eq!(request.metadata_text().as_deref(), Some(r#"{"a":"b"}"#));
         let long = "x".repeat(513);
         for (field, value) in [
@@ -278,6 +309,20 @@ mod tests {
         ] {
             let error = parse(|body| body[field] = value.clone()).unwrap_err();
             assert_eq!(error.param.as_deref(), Some(field), "{value}");
+        }
+        for (value, param) in [
+            (json!(3600), ""),
+            (json!({"anchor": "now", "seconds": 3600}), ".anchor"),
+            (json!({"anchor": "created_at"}), ".seconds"),
+            (json!({"anchor": "created_at", "seconds": 3599}), ".seconds"),
+            (
+                json!({"anchor": "created_at", "seconds": 2592001}),
+                ".seconds",
+            ),
+        ] {
+            let error = parse(|body| body["output_expires_after"] = value).unwrap_err();
+            let expected = format!("output_expires_after{param}");
+            assert_eq!(error.param, Some(expected));
         }
     }
 }

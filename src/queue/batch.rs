@@ -72,6 +72,8 @@ pub struct NewFile {
     /// Its name in the directory of files.
     pub stored_as: String,
     pub bytes: u64,
+    /// Seconds from then on that it is kept; `None`: until somebody deletes it.
+    pub kept_s: Option<u32>,
 }
 
 /// A file as stored.
@@ -80,6 +82,14 @@ pub struct FileRow {
     pub id: FileId,
     pub file: NewFile,
     pub created_at_ms: i64,
+}
+
+impl FileRow {
+    /// From when on nobody gets to see it, in Unix milliseconds.
+    pub fn expires_at_ms(&self) -> Option<i64> {
+        let kept_ms = i64::from(self.file.kept_s?) * 1_000;
+        Some(self.created_at_ms.saturating_add(kept_ms))
+    }
 }
 
 /// Where a batch stands.
@@ -148,6 +158,8 @@ pub struct NewBatch {
     pub priority: i32,
     /// JSON object, as text.
     pub metadata: Option<String>,
+    /// [`NewFile::kept_s`] of the files with its answers.
+    pub output_kept_s: Option<u32>,
 }
 
 /// A batch as stored. Times are Unix milliseconds.
@@ -291,6 +303,7 @@ mod tests {
                     deadline_ms: 100,
                     priority: 0,
                     metadata: None,
+                    output_kept_s: None,
                 },
                 state,
                 created_at_ms: 0,

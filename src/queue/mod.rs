@@ -42,5 +42,6 @@ pub use row::{
 pub use sqlite::SqliteStore;
 pub use state::{Blame, Retention};
 pub use store::{
-    Admission, Applied, BatchChange, Cancelled, Change, Finished, JobReader, JobStore, Woken,
+    Admission, Applied, BatchChange, Cancelled, Change, Finished, JobReader, JobStore, Purged,
+    Woken,
 };

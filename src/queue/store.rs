@@ -56,7 +56,8 @@ pub enum Change {
     Delivered(JobId),
     Batch(BatchChange),
     /// Deletes at most `limit` jobs that ended long enough ago, but those of a batch only when that has ended. An attached
-    /// one that keeps a transcript is kept as long as a detached one.
+    /// one that keeps a transcript is kept as long as a detached one. And at most `limit` files whose time is over, but
+    /// none that an open batch needs.
     Purge {
         retention: Retention,
         limit: usize,
@@ -154,8 +155,7 @@ pub enum Applied {
     Delivered(bool),
     /// Whether it was kept.
     Checkpointed(bool),
-    /// How many jobs were deleted.
-    Purged(usize),
+    Purged(Purged),
 }
 
 /// The answer to a finish.
@@ -176,6 +176,15 @@ pub struct Woken {
     pub expired: Vec<(JobId, State)>,
     /// When the next job's time comes or its deadline passes, in Unix milliseconds.
     pub next_ms: Option<i64>,
+}
+
+/// The answer to a purge.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Purged {
+    /// How many jobs were deleted.
+    pub jobs: usize,
+    /// The names of the deleted files in their directory.
+    pub files: Vec<String>,
 }
 
 /// The answer to a cancel.

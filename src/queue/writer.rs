@@ -7,29 +7,30 @@
 //! Invariant: never waits for anybody but the store and the next request.
 
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use async_channel::{Receiver, Sender};
 
 use crate::job::{JobId, State};
 
 use super::Error;
+use super::files::Files;
 use super::row::{Completion, Times};
 use super::shared::Shared;
 use super::state::{Blame, Retention};
-use super::store::{Applied, BatchChange, Change, Finished, JobStore};
+use super::store::{Applied, BatchChange, Change, Finished, JobStore, Purged};
 
 /// Changes in one transaction, so that the first one of a flood is answered soon.
 pub(super) const GROUP: usize = 1_024;
 
-/// Jobs deleted with one group, so that submits keep flowing.
+/// Jobs, and files, deleted with one group, so that submits keep flowing.
 const PURGE_CHUNK: usize = 1_000;
 
 /// Jobs that expire with one group.
 const WAKE_CHUNK: usize = 1_000;
 
-/// Between two looks for jobs to delete, while there is other work.
-const PURGE_EVERY_MS: i64 = 60_000;
+/// Between two looks for jobs and files to delete, while there is other work.
+const PURGE_EVERY: Duration = Duration::from_secs(60);
 
 /// Where an answer goes: room for one message, and one is sent.
 pub(super) type Answer = Sender<Result<Applied, Error>>;
@@ -45,10 +46,12 @@ pub(super) enum Request {
 pub(super) struct Writer {
     store: Box<dyn JobStore>,
     shared: Arc<Shared>,
+    files: Files,
     retention_s: u64,
     /// Claims that wait for a job. Bounded by the threads that claim.
     claimers: Vec<Answer>,
-    next_purge_ms: i64,
+    /// By the clock that nobody sets: one that was set back must not keep everything.
+    next_purge: Instant,
     /// When the next job's time comes or its deadline passes.
     next_wake_ms: i64,
     /// A connection went before it heard of its job, which waits to be cancelled.
@@ -70,13 +73,19 @@ impl Group {
 }
 
 impl Writer {
-    pub(super) fn new(store: Box<dyn JobStore>, shared: Arc<Shared>, retention_s: u64) -> Self {
+    pub(super) fn new(
+        store: Box<dyn JobStore>,
+        shared: Arc<Shared>,
+        files: Files,
+        retention_s: u64,
+    ) -> Self {
         Writer {
             store,
             shared,
+            files,
             retention_s,
             claimers: Vec::new(),
-            next_purge_ms: i64::MIN,
+            next_purge: Instant::now(),
             next_wake_ms: i64::MIN,
             orphaned: false,
         }
@@ -154,7 +163,7 @@ impl Writer {
         for id in left.delivered {
             group.push(Change::Delivered(id), None);
         }
-        if now_ms >= self.next_purge_ms {
+        if Instant::now() >= self.next_purge {
             let retention = Retention::at(now_ms, self.retention_s);
             group.push(
                 Change::Purge {
@@ -283,14 +292,12 @@ impl Writer {
             Ok(Applied::Cancelled(cancelled)) if cancelled.before != cancelled.job.state => {
                 self.ended(cancelled.job.id, cancelled.before);
             }
-            Ok(Applied::Purged(jobs)) => {
+            Ok(Applied::Purged(Purged { jobs, files })) => {
+                files.iter().for_each(|file| self.files.remove(file));
                 // A whole chunk: there is more, and the next group goes on with it.
-                let more = *jobs == PURGE_CHUNK;
-                self.next_purge_ms = if more {
-                    now_ms
-                } else {
-                    now_ms + PURGE_EVERY_MS
-                };
+                let more = [*jobs, files.len()].contains(&PURGE_CHUNK);
+                let pause = if more { Duration::ZERO } else { PURGE_EVERY };
+                self.next_purge = Instant::now() + pause;
             }
             Err(Error::NoSpace { .. }) if answer.is_none() => self.keep(change),
             _ => {}

@@ -116,7 +116,9 @@ def batches(client: openai.OpenAI, model: str) -> None:
 
     def create(lines, **more):
         content = "\n".join(lines).encode()
-        file = client.files.create(file=("requests.jsonl", content), purpose="batch")
+        kept = {"anchor": "created_at", "seconds": 3600}
+        file = client.files.create(file=("requests.jsonl", content), purpose="batch", expires_after=kept)
+        assert file.expires_at == file.created_at + 3600, file
         assert file.object == "file" and file.purpose == "batch" and file.bytes == len(content), file
         assert client.files.retrieve(file.id) == file
         return file, client.batches.create(
@@ -127,7 +129,9 @@ def batches(client: openai.OpenAI, model: str) -> None:
         return dict(model=model, messages=messages, max_tokens=6, temperature=0)
 
     requests = [line(f"r{i}", body(f"Say {i}")) for i in range(5)]
-    file, batch = create(requests + [line("bad", {"messages": "no list"})], metadata={"run": "1"})
+    file, batch = create(
+        requests + [line("bad", {"messages": "no list"})],
+        metadata={"run": "1"}, output_expires_after={"anchor": "created_at", "seconds": 7200})
     assert batch.object == "batch" and batch.input_file_id == file.id and batch.metadata == {"run": "1"}, batch
     done = ended(batch)
     counts = done.request_counts
@@ -135,6 +139,8 @@ def batches(client: openai.OpenAI, model: str) -> None:
     assert (counts.total, counts.completed, counts.failed) == (6, 5, 1), counts
     answers = [json.loads(text) for text in client.files.content(done.output_file_id).text.splitlines()]
     assert [answer["custom_id"] for answer in answers] == [f"r{i}" for i in range(5)], answers
+    output = client.files.retrieve(done.output_file_id)
+    assert output.purpose == "batch_output" and output.expires_at == output.created_at + 7200, output
     alone = client.chat.completions.create(**body("Say 3"))
     inside = answers[3]["response"]["body"]["choices"][0]["message"]["content"]
     assert inside == alone.choices[0].message.content, "a batch gave another answer"

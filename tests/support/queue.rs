@@ -4,7 +4,7 @@ use woolly::config;
 use woolly::job::{Endpoint, JobId, Usage};
 use woolly::queue::{
     Admission, Applied, Cancelled, Change, Claimed, Completion, Error, Finished, JobStore, Limits,
-    NewJob, Reached, Submitted, Times, Woken,
+    NewJob, Purged, Reached, Submitted, Times, Woken,
 };
 
 /// A detached job whose body is `{"prompt":"<name>"}`.
@@ -52,6 +52,12 @@ pub(crate) fn failed(error: &str) -> Completion {
         error: error.to_owned(),
         refused: false,
     }
+}
+
+/// The answer to a purge that met no file.
+pub(crate) fn purged(jobs: usize) -> Applied {
+    let files = vec![];
+    Applied::Purged(Purged { jobs, files })
 }
 
 /// No limit but on the number of jobs.

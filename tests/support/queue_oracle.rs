@@ -7,8 +7,8 @@ use woolly::job::{JobId, State};
 use woolly::queue::batch::{BatchId, BatchRow, FileId, FileRow, LineEnd, Spooled};
 use woolly::queue::{
     Admission, Applied, Blame, Cancelled, Change, Claimed, Completion, Error, Filter, Finished,
-    Flow, JobReader, JobRow, JobStore, Limits, NewJob, Page, Part, Retention, Share, Submitted,
-    Transcript, Woken, state,
+    Flow, JobReader, JobRow, JobStore, Limits, NewJob, Page, Part, Purged, Retention, Share,
+    Submitted, Transcript, Woken, state,
 };
 
 use super::queue_oracle_batches::Line;
@@ -473,7 +473,9 @@ impl Disk {
                     self.jobs.remove(id);
                     self.lines.remove(id);
                 }
-                Ok(Applied::Purged(doomed.len()))
+                let files = self.purge_files(now_ms);
+                let jobs = doomed.len();
+                Ok(Applied::Purged(Purged { jobs, files }))
             }
         }
     }

@@ -45,6 +45,7 @@ pub(in crate::api) async fn handle(
         priority: request.priority,
         metadata: request.metadata_text(),
         completion_window: request.completion_window,
+        output_kept_s: request.output_kept_s,
     };
     match shared.queue.change_batch(BatchChange::Add(batch)).await? {
         Applied::Batch(row) => {

@@ -34,6 +34,7 @@ use crate::queue::{self, JobRow};
 use super::access::Caller;
 use super::refusal::Refusal;
 use super::server::Shared;
+use super::submission::now_ms;
 
 /// What stands for the id in a path; an error when it is no text at all.
 type IdInPath = Result<Path<String>, PathRejection>;
@@ -56,7 +57,7 @@ async fn visible_file(shared: &Shared, caller: Caller, id: IdInPath) -> Result<F
     file.ok_or_else(|| Refusal::unknown(format!("there is no file {text}")))
 }
 
-/// `None` when there is no file of this name that the caller may see. A store that cannot tell is an error: who asks
+/// `None` when there is no file of this name that the caller may see, or its time is over. A store that cannot tell is an error: who asks
 /// must not take the file for lost.
 async fn file_if_visible(
     shared: &Shared,
@@ -67,7 +68,10 @@ async fn file_if_visible(
         return Ok(None);
     };
     match shared.queue.read(move |reader| reader.file(id)).await {
-        Ok(row) => Ok(Some(row).filter(|row| caller.may_see(row.file.uid))),
+        Ok(row) => {
+            let is_over = row.expires_at_ms().is_some_and(|time| time <= now_ms());
+            Ok(Some(row).filter(|row| caller.may_see(row.file.uid) && !is_over))
+        }
         Err(queue::Error::NotFound) => Ok(None),
         Err(error) => Err(error.into()),
     }

@@ -4,6 +4,7 @@ use axum::extract::multipart::{Field, MultipartError, MultipartRejection};
 use axum::extract::{Multipart, State};
 use axum::http::StatusCode;
 use axum::response::Response;
+use serde_json::{Map, Value};
 
 use crate::api::access::Caller;
 use crate::api::batch_view;
@@ -11,7 +12,7 @@ use crate::api::body::json_response;
 use crate::api::refusal::Refusal;
 use crate::api::server::Shared;
 use crate::api::submission::in_background;
-use crate::protocol::batches::PURPOSE_BATCH;
+use crate::protocol::batches::{PURPOSE_BATCH, kept_seconds};
 use crate::queue::NewStored;
 use crate::queue::batch::NewFile;
 
@@ -25,7 +26,7 @@ pub(in crate::api) async fn handle(
 ) -> Result<Response, Refusal> {
     shared.takes_work()?;
     let mut form = form.map_err(|error| Refusal::bad_request(error.body_text()))?;
-    let (mut purpose, mut stored) = (None, None);
+    let (mut purpose, mut stored, mut kept) = (None, None, Map::new());
     while let Some(field) = form.next_field().await.map_err(broken)? {
         match field.name() {
             Some("purpose") => purpose = Some(short_text(field).await?),
@@ -38,13 +39,25 @@ pub(in crate::api) async fn handle(
                 }
                 stored = Some((name, store(&shared, field).await?));
             }
-            // Other fields are OpenAI's (`expires_after`) and change nothing here.
+            Some("expires_after[anchor]") => {
+                kept.insert("anchor".to_owned(), short_text(field).await?.into());
+            }
+            Some("expires_after[seconds]") => {
+                let text = short_text(field).await?;
+                let seconds = text.parse::<i64>().map_or(text.into(), Value::from);
+                kept.insert("seconds".to_owned(), seconds);
+            }
+            // Unknown ones change nothing.
             _ => _ = short_text(field).await?,
         }
     }
     if purpose.as_deref() != Some(PURPOSE_BATCH) {
         return Err(Refusal::bad_field("purpose", "purpose must be batch"));
     }
+    let kept = (!kept.is_empty()).then_some(Value::Object(kept));
+    let kept_s = kept
+        .map(|kept| kept_seconds("expires_after", kept))
+        .transpose()?;
     let (name, stored) = stored.ok_or_else(|| Refusal::bad_field("file", "file is required"))?;
     let bytes = stored.bytes();
     // Syncing takes as long as the disk does.
@@ -55,6 +68,7 @@ pub(in crate::api) async fn handle(
         name,
         stored_as: stored_as.clone(),
         bytes,
+        kept_s,
     };
     match shared.queue.add_file(file).await {
         Ok(row) => Ok(json_response(StatusCode::OK, &batch_view::file(&row))),

@@ -81,6 +81,7 @@ fn stored(batch: &BatchRow, file: NewStored, what: &str) -> Result<Option<NewFil
         name: format!("{}_{what}.jsonl", batch.id),
         stored_as: file.finish()?,
         bytes,
+        kept_s: batch.batch.output_kept_s,
     }))
 }
 

@@ -67,6 +67,7 @@ pub(super) fn accept(directory: &Path, queue: &Queue, name: &str) -> Result<(), 
         name: names::dropped_file(name),
         stored_as: stored_as.clone(),
         bytes,
+        kept_s: None,
     };
     let batch = NewBatch {
         uid,
@@ -77,6 +78,7 @@ pub(super) fn accept(directory: &Path, queue: &Queue, name: &str) -> Result<(), 
         deadline_ms: now_ms().saturating_add(WINDOW_MS),
         priority: 0,
         metadata: None,
+        output_kept_s: None,
     };
     let identity = format!("{}-{}", place(&before), copied.hash);
     let taken = queue.spool_blocking((name.to_owned(), identity), new_file, batch);

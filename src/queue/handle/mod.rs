@@ -81,7 +81,7 @@ impl Queue {
         backup::sweep(state_dir);
         let files = Files::open(state_dir)?;
         files.sweep(&reading.stored_names()?.into_iter().collect());
-        let mut writer = Writer::new(store, shared.clone(), config.retention_s);
+        let mut writer = Writer::new(store, shared.clone(), files.clone(), config.retention_s);
         writer.recover(blame, config.poison_limit)?;
         let (requests, waiting) = async_channel::bounded(GROUP);
         let (reads, waiting_reads) = async_channel::bounded(READS);

@@ -16,10 +16,12 @@ use crate::queue::{Error, Limits, Page, Share};
 use super::changes::{Changes, Refusal};
 use super::reads;
 
-const FILE: &str = "SELECT id, uid, purpose, name, stored_as, bytes, created_at_ms FROM file";
+const FILE: &str =
+    "SELECT id, uid, purpose, name, stored_as, bytes, created_at_ms, expires_at_ms FROM file";
 const BATCH: &str = "SELECT id, uid, state, endpoint, input_file, completion_window, priority, metadata, \
      created_at_ms, deadline_ms, in_progress_at_ms, finalizing_at_ms, cancelling_at_ms, ended_at_ms, errors, \
-     output_file, error_file, total, expanded, ended, completed, failed, prompt_tokens, completion_tokens FROM batch";
+     output_file, error_file, total, expanded, ended, completed, failed, prompt_tokens, completion_tokens, \
+     output_kept_s FROM batch";
 
 impl Changes<'_> {
     pub(super) fn apply_batch(&self, change: &BatchChange) -> Result<Applied, Refusal> {
@@ -101,10 +103,15 @@ impl Changes<'_> {
     }
 
     fn add_file(&self, file: &NewFile) -> Result<FileRow, rusqlite::Error> {
+        let mut row = FileRow {
+            id: FileId(0),
+            file: file.clone(),
+            created_at_ms: self.now_ms,
+        };
         self.db
             .prepare_cached(
-                "INSERT INTO file(uid, purpose, name, stored_as, bytes, created_at_ms)
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+                "INSERT INTO file(uid, purpose, name, stored_as, bytes, created_at_ms, expires_at_ms)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
             )?
             .execute(params![
                 file.uid,
@@ -113,12 +120,10 @@ impl Changes<'_> {
                 file.stored_as,
                 integer(file.bytes),
                 self.now_ms,
+                row.expires_at_ms(),
             ])?;
-        Ok(FileRow {
-            id: FileId(self.db.last_insert_rowid()),
-            file: file.clone(),
-            created_at_ms: self.now_ms,
-        })
+        row.id = FileId(self.db.last_insert_rowid());
+        Ok(row)
     }
 
     fn remove_file(&self, id: FileId) -> Result<FileRow, Refusal> {
@@ -146,8 +151,8 @@ impl Changes<'_> {
         self.db
             .prepare_cached(
                 "INSERT INTO batch(uid, state, endpoint, input_file, completion_window, priority, metadata,
-                                   created_at_ms, deadline_ms)
-                 VALUES (?1, 'validating', ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+                                   created_at_ms, deadline_ms, output_kept_s)
+                 VALUES (?1, 'validating', ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
             )?
             .execute(params![
                 batch.uid,
@@ -158,8 +163,25 @@ impl Changes<'_> {
                 batch.metadata,
                 self.now_ms,
                 batch.deadline_ms,
+                batch.output_kept_s,
             ])?;
         self.batch(BatchId(self.db.last_insert_rowid()))
+    }
+
+    /// Those whose time is over, without the inputs of open batches; the names of what went.
+    pub(super) fn purge_files(&self, limit: usize) -> Result<Vec<String>, rusqlite::Error> {
+        self.db
+            .prepare_cached(
+                "DELETE FROM file WHERE id IN (
+                   SELECT id FROM file INDEXED BY file_expiry
+                   WHERE expires_at_ms <= ?1 AND expires_at_ms IS NOT NULL
+                   AND id NOT IN (SELECT input_file FROM batch WHERE ended_at_ms IS NULL) LIMIT ?2)
+                 RETURNING stored_as",
+            )?
+            .query_map(params![self.now_ms, integer(limit as u64)], |row| {
+                row.get(0)
+            })?
+            .collect()
     }
 
     /// Makes jobs of the lines from number `from` on, if that is where the batch stands: what was asked for twice is
@@ -339,6 +361,8 @@ fn page_params(page: Page) -> (i64, Option<u32>, i64) {
 }
 
 fn file_row(row: &Row<'_>) -> Result<FileRow, rusqlite::Error> {
+    let created_at_ms: i64 = row.get(6)?;
+    let kept_s = |until_ms: i64| u32::try_from((until_ms - created_at_ms) / 1_000).ok();
     Ok(FileRow {
         id: FileId(row.get(0)?),
         file: NewFile {
@@ -347,8 +371,9 @@ fn file_row(row: &Row<'_>) -> Result<FileRow, rusqlite::Error> {
             name: row.get(3)?,
             stored_as: row.get(4)?,
             bytes: row.get::<_, i64>(5)?.unsigned_abs(),
+            kept_s: row.get::<_, Option<i64>>(7)?.and_then(kept_s),
         },
-        created_at_ms: row.get(6)?,
+        created_at_ms,
     })
 }
 
@@ -364,6 +389,7 @@ fn batch_row(row: &Row<'_>) -> Result<BatchRow, rusqlite::Error> {
             priority: row.get(6)?,
             metadata: row.get(7)?,
             deadline_ms: row.get(9)?,
+            output_kept_s: row.get(24)?,
         },
         state: reads::word(row, 2, BatchState::parse)?,
         created_at_ms: row.get(8)?,

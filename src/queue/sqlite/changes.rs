@@ -10,7 +10,7 @@ use rusqlite::{Connection, OptionalExtension, params};
 use crate::job::{Endpoint, JobId, State};
 
 use super::super::state::{self, Cause, Retention};
-use super::super::store::{Applied, Cancelled, Change, Finished, Woken};
+use super::super::store::{Applied, Cancelled, Change, Finished, Purged, Woken};
 use super::super::{Claimed, Completion, Error, Flow, JobRow};
 use super::{reads, transcripts};
 
@@ -293,7 +293,7 @@ impl Changes<'_> {
         Ok(deleted == 1)
     }
 
-    fn purge(&self, retention: Retention, limit: usize) -> Result<usize, rusqlite::Error> {
+    fn purge(&self, retention: Retention, limit: usize) -> Result<Purged, rusqlite::Error> {
         let mut statement = self.db.prepare_cached(
             "DELETE FROM job WHERE id IN (SELECT id FROM job
              WHERE attached = ?1 AND finished_at_ms < ?2
@@ -301,16 +301,20 @@ impl Changes<'_> {
              AND (batch IS NULL OR batch IN (SELECT id FROM batch WHERE ended_at_ms IS NOT NULL))
              LIMIT ?3)",
         )?;
-        let mut purged = 0;
+        let mut purged = Purged {
+            jobs: 0,
+            files: self.purge_files(limit)?,
+        };
         for (attached, before_ms) in [
             (true, retention.attached_before_ms),
             (false, retention.detached_before_ms),
         ] {
-            let left = i64::try_from(limit - purged).unwrap_or(i64::MAX);
+            let left = i64::try_from(limit - purged.jobs).unwrap_or(i64::MAX);
             let answers_until_ms = retention.detached_before_ms;
-            purged += statement.execute(params![attached, before_ms, left, answers_until_ms])?;
+            purged.jobs +=
+                statement.execute(params![attached, before_ms, left, answers_until_ms])?;
         }
-        if purged > 0 {
+        if purged != Purged::default() {
             // Each row of this statement is one page given back.
             let mut vacuum = self
                 .db

@@ -45,12 +45,15 @@ fn random_admission() -> impl Strategy<Value = Admission> {
 
 /// A file and what is left to take it in; no two are stored under one name.
 fn file() -> impl Strategy<Value = NewFile> {
-    (0..2_u32, 0..30_u64, any::<u64>().no_shrink()).prop_map(|(uid, bytes, name)| NewFile {
+    let kept_s = prop::option::of(1..5_u32);
+    let name = any::<u64>().no_shrink();
+    (0..2_u32, 0..30_u64, kept_s, name).prop_map(|(uid, bytes, kept_s, name)| NewFile {
         uid,
         purpose: "batch".to_owned(),
         name: "lines.jsonl".to_owned(),
         stored_as: format!("{name:016x}"),
         bytes,
+        kept_s,
     })
 }
 
@@ -63,6 +66,7 @@ fn batch() -> impl Strategy<Value = NewBatch> {
         deadline_ms: 6_000,
         priority,
         metadata: None,
+        output_kept_s: None,
     })
 }
 
