@@ -41,12 +41,18 @@ fn a_share_that_is_full_is_429_and_says_which() {
         .send("POST", &format!("/v1/jobs/{first}/cancel"), &[], b"")
         .expect(200);
     let mut large = job(1);
-    large["body"]["prompt"] = "x".repeat(1_000).into();
+    large["body"]["prompt"] = "x".repeat(900).into();
     let answer = refused(client.post("/v1/jobs", &large));
     assert_eq!(
         answer,
         full("requests and files of a user may have 1024 bytes")
     );
+    // What can never fit is not told to come again.
+    large["body"]["prompt"] = "x".repeat(1_100).into();
+    let never = client.post("/v1/jobs", &large);
+    assert_eq!((never.status, never.header("retry-after")), (413, None));
+    assert_eq!(never.header("x-should-retry"), Some("false"));
+    assert_eq!(never.json()["error"]["code"], "request_too_large");
     client.submit(&job(1));
     daemon.kill();
 }

@@ -1,10 +1,10 @@
 //! The spool directory: a file that is dropped becomes one batch, and its results appear beside it.
 
 use std::collections::BTreeSet;
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{MetadataExt, chown};
 use std::path::{Path, PathBuf};
 
-use rustix::process::Signal;
+use rustix::process::{Signal, getegid, geteuid};
 use serde_json::{Value, json};
 
 use crate::support::daemon::{Daemon, Home, TINY};
@@ -131,6 +131,36 @@ fn a_dropped_file_becomes_a_batch_of_its_owner_with_the_bytes_of_any_other() {
     let modes = ["a.output.jsonl", "a.done"]
         .map(|name| std::fs::metadata(spool.join(name)).unwrap().mode() & 0o777);
     assert_eq!(modes, [0o640, 0o640], "not for everybody");
+    daemon.stop();
+}
+
+#[test]
+fn results_are_for_who_dropped_the_file_and_never_written_through_a_link() {
+    let (home, spool) = home();
+    let precious = home.path().join("precious");
+    std::fs::write(&precious, "precious").unwrap();
+    for name in [".a.output.jsonl.tmp", ".a.done.tmp"] {
+        std::os::unix::fs::symlink(&precious, spool.join(name)).unwrap();
+    }
+    let is_root = geteuid().is_root();
+    let (user, group) = match is_root {
+        true => (4_321, 8_765),
+        false => (geteuid().as_raw(), getegid().as_raw()),
+    };
+    chown(&spool, None, Some(group)).unwrap();
+    let daemon = home.start();
+    // Some editors begin a file with a byte order mark.
+    let elsewhere = home.path().join("elsewhere");
+    std::fs::write(&elsewhere, format!("\u{feff}{}", lines(2))).unwrap();
+    chown(&elsewhere, Some(user), None).unwrap();
+    std::fs::rename(elsewhere, spool.join("a.jsonl")).unwrap();
+    assert_eq!(done(&spool, "a")["status"], "completed");
+    for name in ["a.output.jsonl", "a.done"] {
+        let result = std::fs::symlink_metadata(spool.join(name)).unwrap();
+        assert!(result.is_file(), "{name}");
+        assert_eq!((result.uid(), result.gid()), (user, group), "{name}");
+    }
+    assert_eq!(std::fs::read_to_string(precious).unwrap(), "precious");
     daemon.stop();
 }
 

@@ -161,6 +161,9 @@ impl From<queue::Error> for Refusal {
             Error::Full(_) => Refusal::new(ErrorKind::QueueFull, message)
                 .code("queue_full")
                 .retry(Retry::AfterSeconds(RETRY_FULL_S)),
+            Error::TooLarge(_) => Refusal::new(ErrorKind::TooLarge, message)
+                .code("request_too_large")
+                .retry(Retry::Never),
             Error::NotFound => Refusal::new(ErrorKind::NotFound, message).code("not_found"),
             Error::IdempotencyConflict => Refusal::new(ErrorKind::Conflict, message)
                 .code("idempotency_conflict")

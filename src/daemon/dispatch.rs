@@ -218,12 +218,6 @@ impl Dispatch {
             End::Completed(outcome) => {
                 let usage = protocol::usage(&spec, &outcome);
                 let result = protocol::render(&self.served.context(), &meta, &spec, &outcome);
-                tracing::info!(
-                    job = %id,
-                    prompt_tokens = usage.prompt_tokens,
-                    completion_tokens = usage.completion_tokens,
-                    "job completed"
-                );
                 let keep = sharing.map(|sharing| Part {
                     number: 0,
                     fingerprint: sharing.fingerprint,
@@ -234,7 +228,14 @@ impl Dispatch {
                     usage,
                     keep,
                 };
-                self.finish(id, completion);
+                if self.finish(id, completion) == Some(Finished::Published) {
+                    tracing::info!(
+                        job = %id,
+                        prompt_tokens = usage.prompt_tokens,
+                        completion_tokens = usage.completion_tokens,
+                        "job completed"
+                    );
+                }
             }
             End::Failed { error, fault } => {
                 tracing::warn!(job = %id, "job failed: {error}");
@@ -245,7 +246,7 @@ impl Dispatch {
                         refused: false,
                     },
                 };
-                self.finish(id, completion);
+                let _ = self.finish(id, completion);
             }
             End::Stopped if unfinished => {
                 tracing::debug!(job = %id, "job stopped");
@@ -261,24 +262,29 @@ impl Dispatch {
 
     /// Publishes the end of a job. A full disk is waited for: meanwhile events pile up and the workers
     /// wait, and nothing is computed in vain. Any other failure ends the daemon, and the next start runs
-    /// the job again and gets the same bytes.
-    fn finish(&self, id: JobId, completion: Completion) {
+    /// the job again and gets the same bytes. `None`: nothing was published.
+    fn finish(&self, id: JobId, completion: Completion) -> Option<Finished> {
         loop {
             match self.queue.finish_blocking(id, completion.clone()) {
-                // Too late: it was cancelled or expired before its end could be published, and is terminal too.
-                Ok(Finished::Published | Finished::TooLate) => return self.queue.live().close(id),
-                Ok(Finished::Retried { .. }) => return,
+                Ok(finished) => {
+                    // Too late: it was cancelled or expired before its end could be published, and is terminal too.
+                    if matches!(finished, Finished::Published | Finished::TooLate) {
+                        self.queue.live().close(id);
+                    }
+                    return Some(finished);
+                }
                 Err(error @ queue::Error::NoSpace { .. }) => {
                     tracing::warn!(job = %id, "{error}; trying again");
                     if self.pause_unless_stopping() {
                         continue;
                     }
                     // The same end comes of it with the next run.
-                    return self.lock().give_back([id]);
+                    self.lock().give_back([id]);
+                    return None;
                 }
                 Err(error) => {
                     let _ = self.control.try_send(Control::Failed(Failure::from(error)));
-                    return;
+                    return None;
                 }
             }
         }

@@ -8,6 +8,9 @@ pub enum Error {
     /// 429
     #[error("the queue is full: {0}")]
     Full(Reached),
+    /// 413: never to be taken in, however empty the queue is.
+    #[error("the request or file is too large for the queue: {0}")]
+    TooLarge(Reached),
     /// 503
     #[error("the queue is being drained and takes no new work")]
     Draining,

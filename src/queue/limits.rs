@@ -4,6 +4,8 @@
 
 use std::fmt;
 
+use super::Error;
+
 /// The most that may be in the queue. `None`: as much as the disk holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
@@ -48,8 +50,20 @@ impl fmt::Display for Reached {
 }
 
 impl Limits {
+    /// Refuses what would pass a limit: for now, or for ever when it alone has more bytes than there may be.
+    pub fn admit(&self, all: Share, of_user: Share, more: Share) -> Result<(), Error> {
+        let alone = Share { jobs: 0, ..more };
+        if let Some(limit) = self.reached(Share::default(), Share::default(), alone) {
+            return Err(Error::TooLarge(limit));
+        }
+        match self.reached(all, of_user, more) {
+            Some(limit) => Err(Error::Full(limit)),
+            None => Ok(()),
+        }
+    }
+
     /// The limit that would be passed if `more` came to what there is.
-    pub fn reached(&self, all: Share, of_user: Share, more: Share) -> Option<Reached> {
+    fn reached(&self, all: Share, of_user: Share, more: Share) -> Option<Reached> {
         let passes = |limit: Option<u64>, now: u64, more: u64| {
             limit.filter(|limit| more > 0 && now.saturating_add(more) > *limit)
         };
@@ -95,5 +109,26 @@ mod tests {
         );
         let full = limits.reached(share(0, 1), share(0, 0), share(0, u64::MAX));
         assert_eq!(full, Some(Reached::Bytes(1_000)));
+    }
+
+    #[test]
+    fn what_never_fits_is_not_told_to_come_again() {
+        let limits = Limits {
+            max_jobs: 1,
+            max_bytes: Some(100),
+            max_jobs_per_user: None,
+            max_bytes_per_user: Some(50),
+        };
+        let share = |jobs, bytes| Share { jobs, bytes };
+        let admit = |all, bytes| limits.admit(all, share(0, 0), share(1, bytes));
+        assert_eq!(admit(share(0, 50), 50), Ok(()));
+        assert_eq!(
+            admit(share(0, 51), 50),
+            Err(Error::Full(Reached::Bytes(100)))
+        );
+        assert_eq!(admit(share(1, 0), 50), Err(Error::Full(Reached::Jobs(1))));
+        let never = |limit| Err(Error::TooLarge(limit));
+        assert_eq!(admit(share(1, 0), 51), never(Reached::BytesOfUser(50)));
+        assert_eq!(admit(share(1, 0), 101), never(Reached::Bytes(100)));
     }
 }

@@ -286,11 +286,7 @@ impl Disk {
     }
 
     pub(crate) fn admit(&self, limits: &Limits, uid: u32, more: Share) -> Result<(), Error> {
-        let (all, of_user) = (self.share(None), self.share(Some(uid)));
-        match limits.reached(all, of_user, more) {
-            Some(reached) => Err(Error::Full(reached)),
-            None => Ok(()),
-        }
+        limits.admit(self.share(None), self.share(Some(uid)), more)
     }
 
     /// Queued jobs as they would run.

@@ -18,6 +18,8 @@ const MOST_LINES: u64 = 1_000_000;
 /// Mistakes that are told; the rest are like them.
 const TOLD: usize = 100;
 
+const BYTE_ORDER_MARK: &[u8] = "\u{feff}".as_bytes();
+
 /// A file that is being read.
 pub(super) struct Input {
     reader: BufReader<File>,
@@ -71,6 +73,10 @@ impl Input {
             if bytes.len() as u64 > LONGEST_LINE {
                 // What follows is the rest of this line.
                 return Ok(Some(Err("the line is longer than 16 MiB")));
+            }
+            // Some editors begin a file of text with this mark.
+            if self.number == 1 && bytes.starts_with(BYTE_ORDER_MARK) {
+                bytes.drain(..BYTE_ORDER_MARK.len());
             }
             match String::from_utf8(bytes) {
                 Ok(text) if text.trim().is_empty() => {}

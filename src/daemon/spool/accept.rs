@@ -144,6 +144,7 @@ fn copy(
     let lines = first.split(|&byte| byte == b'\n');
     let mut texts = lines.filter_map(|line| std::str::from_utf8(line).ok());
     let line = texts.find(|line| !line.trim().is_empty());
+    let line = line.map(|line| line.trim_start_matches('\u{feff}'));
     let request = line.and_then(|line| BatchLine::openai(line).ok()?.request.ok());
     Ok(Ok(Copied {
         hash: hasher.finalize(),

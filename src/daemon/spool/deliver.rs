@@ -2,7 +2,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, fchown};
 use std::path::Path;
 
 use serde_json::{Value, json};
@@ -12,7 +12,7 @@ use crate::queue::{BatchChange, Error, Queue};
 
 use super::{Trouble, file_trouble, names};
 
-/// For the group of the directory; who may read it is decided by whoever set it up.
+/// For who dropped the file, and for the group of the directory, which whoever set it up decided.
 const MODE: u32 = 0o640;
 
 pub(super) fn undelivered(queue: &Queue) -> Result<Vec<Spooled>, Trouble> {
@@ -29,7 +29,7 @@ pub(super) fn deliver(directory: &Path, queue: &Queue, spooled: &Spooled) -> Res
         let Some(content) = id.map_or(Ok(None), |id| content(queue, id))? else {
             return Ok(None);
         };
-        publish(directory, &file, content)?;
+        publish(directory, &file, batch.batch.uid, content)?;
         Ok(Some(file))
     };
     let output = result(batch.output_file, names::output(name))?;
@@ -51,6 +51,7 @@ pub(super) fn deliver(directory: &Path, queue: &Queue, spooled: &Spooled) -> Res
     publish(
         directory,
         &names::done(name),
+        batch.batch.uid,
         format!("{done}\n").as_bytes(),
     )?;
     queue.change_batch_blocking(BatchChange::SpoolDelivered(batch.id))?;
@@ -68,15 +69,21 @@ fn content(queue: &Queue, id: FileId) -> Result<Option<File>, Trouble> {
 }
 
 /// The file has its name when it is whole and on disk.
-fn publish(directory: &Path, file: &str, mut content: impl Read) -> Result<(), Trouble> {
+fn publish(directory: &Path, file: &str, uid: u32, mut content: impl Read) -> Result<(), Trouble> {
     let (path, unfinished) = (
         directory.join(file),
         directory.join(names::unfinished(file)),
     );
     let mut write = || -> io::Result<()> {
+        // Left by a daemon that died, or put there by somebody who may write here: never opened, also not as a link.
+        let _ = fs::remove_file(&unfinished);
         let mut options = OpenOptions::new();
-        options.write(true).create(true).truncate(true).mode(MODE);
+        options.write(true).create_new(true).mode(MODE);
         let mut written = options.open(&unfinished)?;
+        let group = fs::metadata(directory)?.gid();
+        // A service that is not root may give files to its own groups only, and to no other user.
+        let _ = fchown(&written, Some(uid), Some(group))
+            .or_else(|_| fchown(&written, None, Some(group)));
         // Whatever the umask of a service is.
         written.set_permissions(fs::Permissions::from_mode(MODE))?;
         io::copy(&mut content, &mut written)?;

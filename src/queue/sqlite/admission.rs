@@ -76,10 +76,7 @@ impl Changes<'_> {
             .query_row([uid], share)
             .optional()?
             .unwrap_or_default();
-        match limits.reached(all, of_user, more) {
-            Some(reached) => Err(Refusal::Answer(Error::Full(reached))),
-            None => Ok(()),
-        }
+        limits.admit(all, of_user, more).map_err(Refusal::Answer)
     }
 
     /// A queued job, perhaps a request of a batch.
