@@ -406,7 +406,7 @@ fn lines_do_not_fill_the_queue_and_outlive_retention(disk: &dyn Disk) {
         retention,
         limit: 10,
     };
-    assert_eq!(store.one(purge(), 7), Ok(purged(0)));
+    assert_eq!(store.one(purge(), 7), Ok(purged(0, Some(0))));
     let end = BatchChange::End {
         id,
         state: BatchState::Completed,
@@ -414,7 +414,7 @@ fn lines_do_not_fill_the_queue_and_outlive_retention(disk: &dyn Disk) {
         errors: None,
     };
     store.batch(end, 8);
-    assert_eq!(store.one(purge(), 9), Ok(purged(3)));
+    assert_eq!(store.one(purge(), 9), Ok(purged(3, None)));
 }
 
 fn files_are_kept_for_their_time(disk: &dyn Disk) {
@@ -453,7 +453,11 @@ fn files_are_kept_for_their_time(disk: &dyn Disk) {
         limit: 10,
     };
     let files = vec!["input".to_owned(), "longer".to_owned()];
-    let purged = Purged { jobs: 0, files };
+    let purged = Purged {
+        jobs: 0,
+        files,
+        next_ms: None,
+    };
     assert_eq!(store.one(all, 2_100), Ok(Applied::Purged(purged)));
     let mut reader = store.reader().unwrap();
     let left = reader.file(FileId(4)).unwrap();
@@ -483,7 +487,7 @@ fn a_spooled_file_becomes_one_batch(disk: &dyn Disk) {
         },
     };
     let refused = store.change(spool("a", "1", 10), 5);
-    assert_eq!(refused, Err(Error::Full(Reached::Bytes(10))));
+    assert_eq!(refused, Err(Error::TooLarge(Reached::Bytes(10))));
     assert_eq!(
         store.reader().unwrap().file(FileId(1)),
         Err(Error::NotFound)

@@ -423,6 +423,26 @@ fn a_full_disk_refuses_and_the_queue_lives_on() {
 }
 
 #[test]
+fn a_deadline_that_met_a_full_disk_is_looked_at_again() {
+    let test = Fault::ready();
+    let mut job = detached("a");
+    job.times.deadline_ms = Some(woolly::api::now_ms() + 100);
+    let id = accept(&test.queue, job);
+    let calls = test.calls.load(Ordering::SeqCst);
+    test.set(Some(Error::NoSpace {
+        path: "queue.db".to_owned(),
+    }));
+    // The alarm rings, in vain.
+    while test.calls.load(Ordering::SeqCst) == calls {
+        std::thread::yield_now();
+    }
+    test.set(None);
+    let mut log = test.queue.live().subscribe(id);
+    while block_on(log.next()).is_some() {}
+    assert_eq!(state(&test.queue, id), State::Expired);
+}
+
+#[test]
 fn a_fault_of_the_store_ends_it() {
     let test = Fault::ready();
     let id = accept(&test.queue, detached("a"));

@@ -27,8 +27,9 @@ conformance! {
     a_job_runs_and_completes
     a_failed_job_keeps_its_sentence
     order_is_priority_then_id
-    positions_are_exact_up_to_a_thousand
+    positions_count_priorities_first
     the_same_key_finds_the_same_job
+    who_asks_for_an_attached_job_to_fetch_it_later_keeps_it
     another_request_with_the_same_key_conflicts
     keys_belong_to_submitters
     a_full_queue_refuses
@@ -170,7 +171,7 @@ fn order_is_priority_then_id(disk: &dyn Disk) {
     assert_eq!(claimed, [ids[1], ids[3], ids[0], ids[4], ids[2]]);
 }
 
-fn positions_are_exact_up_to_a_thousand(disk: &dyn Disk) {
+fn positions_count_priorities_first(disk: &dyn Disk) {
     let mut store = disk.open();
     let submit = || Change::Submit {
         job: detached("a"),
@@ -178,7 +179,7 @@ fn positions_are_exact_up_to_a_thousand(disk: &dyn Disk) {
     };
     let group: Vec<_> = (0..1_003).map(|_| submit()).collect();
     store.apply(&group, 0).unwrap();
-    for (id, position) in [(1, 0), (1_001, 1_000), (1_002, 1_002), (1_003, 1_002)] {
+    for (id, position) in [(1, 0), (1_001, 1_000), (1_003, 1_002)] {
         assert_eq!(row(&*store, JobId(id)).position, Some(position));
     }
     // Half of those before it by priority, half by id.
@@ -195,7 +196,7 @@ fn positions_are_exact_up_to_a_thousand(disk: &dyn Disk) {
         )
         .unwrap();
     assert_eq!(row(&*store, JobId(1_000)).position, Some(1_000));
-    assert_eq!(row(&*store, JobId(1_001)).position, Some(1_003));
+    assert_eq!(row(&*store, JobId(1_001)).position, Some(1_001));
 }
 
 fn the_same_key_finds_the_same_job(disk: &dyn Disk) {
@@ -220,6 +221,28 @@ fn the_same_key_finds_the_same_job(disk: &dyn Disk) {
     assert_eq!((third.existed, third.job.id), (true, first.job.id));
     assert_eq!(third.job.state, State::Completed);
     assert_eq!(count(&*store, State::Completed), 1);
+}
+
+fn who_asks_for_an_attached_job_to_fetch_it_later_keeps_it(disk: &dyn Disk) {
+    let mut store = disk.open();
+    let first = store.submit(keyed(attached("a"), "k")).unwrap().job;
+    assert!(first.attached);
+    let again = store.submit(keyed(attached("a"), "k")).unwrap();
+    assert!(again.existed && again.job.attached);
+    let later = store.submit(keyed(detached("a"), "k")).unwrap();
+    assert_eq!((later.existed, later.job.id), (true, first.id));
+    assert!(!later.job.attached && !row(&*store, first.id).attached);
+    // And stays so, whoever waits for it beside.
+    let again = store.submit(keyed(attached("a"), "k")).unwrap();
+    assert!(!again.job.attached);
+    store.cancel(first.id, 50).unwrap();
+    let retention = Retention {
+        detached_before_ms: 0,
+        attached_before_ms: 99,
+    };
+    let limit = 9;
+    let purge = Change::Purge { retention, limit };
+    assert_eq!(store.one(purge, 100), Ok(purged(0, Some(150))));
 }
 
 fn another_request_with_the_same_key_conflicts(disk: &dyn Disk) {
@@ -490,8 +513,8 @@ fn purge_follows_retention(disk: &dyn Disk) {
         retention,
         limit: 10,
     };
-    assert_eq!(store.one(purge.clone(), 0), Ok(purged(2)));
-    assert_eq!(store.one(purge, 0), Ok(purged(0)));
+    assert_eq!(store.one(purge.clone(), 0), Ok(purged(2, Some(0))));
+    assert_eq!(store.one(purge, 0), Ok(purged(0, Some(0))));
     let left = store
         .reader()
         .unwrap()
@@ -793,6 +816,32 @@ fn peek(dir: &Path) -> rusqlite::Connection {
 }
 
 /// A file as the first version made it, with a job that ran, one that waits and one that is done.
+/// One commit stays short, however many jobs wait for the same moment.
+#[test]
+fn jobs_whose_time_has_come_take_their_places_in_chunks() {
+    const CHUNK: usize = 4_096;
+    let root = tempfile::tempdir().unwrap();
+    let mut store = SqliteStore::open(root.path()).unwrap();
+    store.recover(0, Blame::RunningJobs, 3).unwrap();
+    let job = NewJob {
+        times: Times {
+            not_before_ms: Some(10),
+            deadline_ms: None,
+        },
+        ..detached("a")
+    };
+    let admission = admission(10_000);
+    let submits = vec![Change::Submit { job, admission }; CHUNK + 1];
+    store.apply(&submits, 0).unwrap();
+    assert_eq!(store.wake(9).next_ms, Some(10));
+    assert_eq!(store.wake(10).next_ms, Some(10), "one is left");
+    assert_eq!(store.wake(10).next_ms, None);
+    assert_eq!(
+        row(&store, JobId(CHUNK as i64)).position,
+        Some(CHUNK as u64 - 1)
+    );
+}
+
 #[test]
 fn a_file_of_the_first_version_is_brought_up_to_date() {
     let root = tempfile::tempdir().unwrap();
@@ -826,7 +875,7 @@ fn a_file_of_the_first_version_is_brought_up_to_date() {
     let version: i32 = peek(root.path())
         .pragma_query_value(None, "user_version", |row| row.get(0))
         .unwrap();
-    assert_eq!(version, 5);
+    assert_eq!(version, 6);
 }
 
 #[test]

@@ -10,6 +10,7 @@ conformance! {
     a_job_goes_on_with_what_was_kept
     a_part_takes_the_place_of_those_behind_it
     a_gap_ends_what_is_read
+    a_run_never_goes_on_behind_another_one
     what_was_generated_goes_with_the_job
     a_completed_job_answers_for_its_user
     what_answers_others_outlives_its_connection
@@ -109,6 +110,25 @@ fn a_gap_ends_what_is_read(disk: &dyn Disk) {
     assert_eq!(after_crash(disk, store).1, transcript(1, &["c"]));
 }
 
+/// A full disk may take any part, also the first of a run.
+fn a_run_never_goes_on_behind_another_one(disk: &dyn Disk) {
+    let mut store = disk.open();
+    let id = store.accept(detached("a"));
+    store.claim(0).unwrap();
+    for body in ["a", "b", "c"].iter().enumerate() {
+        store.keep(id, part(body.0 as u32, 1, body.1));
+    }
+    // The same daemon runs it again, and the next one too.
+    assert_eq!(store.requeue(&[id]), [id]);
+    store.claim(0).unwrap();
+    store.keep(id, part(1, 1, "of the second run"));
+    let (mut store, found) = after_crash(disk, store);
+    assert_eq!(found, transcript(1, &["a"]));
+    store.keep(id, part(1, 1, "of the third run"));
+    store.keep(id, part(2, 1, "of the third run"));
+    assert_eq!(after_crash(disk, store).1, transcript(1, &["a"]));
+}
+
 fn what_was_generated_goes_with_the_job(disk: &dyn Disk) {
     let mut store = disk.open();
     for end in [failed("no"), completed("yes")] {
@@ -172,8 +192,8 @@ fn what_answers_others_outlives_its_connection(disk: &dyn Disk) {
             )
             .unwrap()
     };
-    assert_eq!(purge(90, 50), purged(0));
-    assert_eq!(purge(90, 51), purged(1));
+    assert_eq!(purge(90, 50), purged(0, Some(60)));
+    assert_eq!(purge(90, 51), purged(1, None));
     let found = store.reader().unwrap().transcript(&[1; 32], 1000);
     assert_eq!(found, Ok(None));
 }

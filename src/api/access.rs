@@ -8,10 +8,10 @@ use axum::extract::connect_info::Connected;
 use axum::extract::{ConnectInfo, FromRequestParts};
 use axum::http::request::Parts;
 use axum::serve::IncomingStream;
-use tokio::net::UnixListener;
 
 use crate::config::OVERFLOW_UID;
 
+use super::connections::Limited;
 use super::refusal::Refusal;
 use super::server::Shared;
 
@@ -21,11 +21,12 @@ pub(super) struct Peer {
     pub(super) uid: u32,
 }
 
-impl Connected<IncomingStream<'_, UnixListener>> for Peer {
-    fn connect_info(stream: IncomingStream<'_, UnixListener>) -> Self {
+impl Connected<IncomingStream<'_, Limited>> for Peer {
+    fn connect_info(stream: IncomingStream<'_, Limited>) -> Self {
         // A peer that cannot be asked for gets no more rights than an unknown user.
         let uid = stream
             .io()
+            .stream()
             .peer_cred()
             .map_or(OVERFLOW_UID, |credentials| credentials.uid());
         Peer { uid }

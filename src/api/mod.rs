@@ -11,6 +11,7 @@
 mod access;
 mod batch_view;
 mod body;
+mod connections;
 mod handlers;
 mod job_view;
 mod lifecycle;

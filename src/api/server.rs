@@ -8,6 +8,7 @@ use tokio::net::UnixListener;
 use crate::queue::Queue;
 
 use super::access::{Peer, Rights};
+use super::connections::Limited;
 use super::lifecycle::{Lifecycle, Phase};
 use super::model_slot::{ModelSlot, Served};
 use super::refusal::Refusal;
@@ -45,10 +46,10 @@ impl Api {
 
 /// Answers requests on `listener` (which does not block) until the lifecycle is stopped and every open request is answered.
 ///
-/// When the process runs out of file descriptors, accepting pauses for a second and goes on; connections
-/// wait in the backlog meanwhile.
+/// There are places for as many connections as the files of the process allow; others wait in the backlog. Should it
+/// run out of files all the same, accepting pauses for a second and goes on.
 pub async fn serve(listener: std::os::unix::net::UnixListener, api: Api) -> io::Result<()> {
-    let listener = UnixListener::from_std(listener)?;
+    let listener = Limited::new(UnixListener::from_std(listener)?);
     let lifecycle = api.lifecycle.clone();
     let service = routes::router(Arc::new(api)).into_make_service_with_connect_info::<Peer>();
     axum::serve(listener, service)

@@ -185,6 +185,9 @@ pub struct Purged {
     pub jobs: usize,
     /// The names of the deleted files in their directory.
     pub files: Vec<String>,
+    /// When there may be something to delete again, in Unix milliseconds: the time of the oldest job or file that is
+    /// left, also where something else keeps it.
+    pub next_ms: Option<i64>,
 }
 
 /// The answer to a cancel.

@@ -7,7 +7,7 @@
 //! Invariant: never waits for anybody but the store and the next request.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use async_channel::{Receiver, Sender};
 
@@ -15,6 +15,7 @@ use crate::job::{JobId, State};
 
 use super::Error;
 use super::files::Files;
+use super::purge_clock::PurgeClock;
 use super::row::{Completion, Times};
 use super::shared::Shared;
 use super::state::{Blame, Retention};
@@ -29,8 +30,8 @@ const PURGE_CHUNK: usize = 1_000;
 /// Jobs that expire with one group.
 const WAKE_CHUNK: usize = 1_000;
 
-/// Between two looks for jobs and files to delete, while there is other work.
-const PURGE_EVERY: Duration = Duration::from_secs(60);
+/// Nothing tells when a full disk has room again, so what met one is tried again after this.
+const NO_SPACE_PAUSE_MS: i64 = 1_000;
 
 /// Where an answer goes: room for one message, and one is sent.
 pub(super) type Answer = Sender<Result<Applied, Error>>;
@@ -50,8 +51,8 @@ pub(super) struct Writer {
     retention_s: u64,
     /// Claims that wait for a job. Bounded by the threads that claim.
     claimers: Vec<Answer>,
-    /// By the clock that nobody sets: one that was set back must not keep everything.
-    next_purge: Instant,
+    /// When to look for what is old.
+    purge: PurgeClock,
     /// When the next job's time comes or its deadline passes.
     next_wake_ms: i64,
     /// A connection went before it heard of its job, which waits to be cancelled.
@@ -85,7 +86,7 @@ impl Writer {
             files,
             retention_s,
             claimers: Vec::new(),
-            next_purge: Instant::now(),
+            purge: PurgeClock::new(Instant::now(), now_ms()),
             next_wake_ms: i64::MIN,
             orphaned: false,
         }
@@ -163,7 +164,7 @@ impl Writer {
         for id in left.delivered {
             group.push(Change::Delivered(id), None);
         }
-        if Instant::now() >= self.next_purge {
+        if self.purge.is_due(Instant::now(), now_ms) {
             let retention = Retention::at(now_ms, self.retention_s);
             group.push(
                 Change::Purge {
@@ -203,7 +204,7 @@ impl Writer {
                 for (change, answer) in group.changes.into_iter().zip(group.answers) {
                     match answer {
                         Some(answer) => _ = answer.try_send(Err(error.clone())),
-                        None => self.keep(&change),
+                        None => self.keep(&change, now_ms),
                     }
                 }
                 Err(error)
@@ -234,7 +235,7 @@ impl Writer {
                 // A whole chunk: there is more, and the next group goes on with it.
                 let next_ms = woken.next_ms.unwrap_or(i64::MAX);
                 self.next_wake_ms = i64::MAX;
-                self.wake_at(next_ms);
+                self.wake_at(next_ms.min(self.purge.alarm_ms()));
                 for (job, before) in &woken.expired {
                     self.ended(*job, *before);
                 }
@@ -292,15 +293,22 @@ impl Writer {
             Ok(Applied::Cancelled(cancelled)) if cancelled.before != cancelled.job.state => {
                 self.ended(cancelled.job.id, cancelled.before);
             }
-            Ok(Applied::Purged(Purged { jobs, files })) => {
-                files.iter().for_each(|file| self.files.remove(file));
+            Ok(Applied::Purged(Purged {
+                jobs,
+                files,
+                next_ms,
+            })) => {
+                self.remove(files);
                 // A whole chunk: there is more, and the next group goes on with it.
                 let more = [*jobs, files.len()].contains(&PURGE_CHUNK);
-                let pause = if more { Duration::ZERO } else { PURGE_EVERY };
-                self.next_purge = Instant::now() + pause;
+                self.purge.looked(Instant::now(), now_ms, more, *next_ms);
+                self.wake_at(self.purge.alarm_ms());
             }
-            Err(Error::NoSpace { .. }) if answer.is_none() => self.keep(change),
+            Err(Error::NoSpace { .. }) if answer.is_none() => self.keep(change, now_ms),
             _ => {}
+        }
+        if self.purge.something_ended(now_ms) {
+            self.wake_at(self.purge.alarm_ms());
         }
         if let Some(answer) = answer {
             let orphan = orphan(change, &applied);
@@ -331,13 +339,30 @@ impl Writer {
         }
     }
 
-    /// A change that nobody waits for is tried again with the next group.
-    fn keep(&self, change: &Change) {
+    /// A change that nobody waits for is tried again with the next group, and what a time has come for a little later.
+    fn keep(&mut self, change: &Change, now_ms: i64) {
         match change {
             Change::Cancel(id) => self.shared.left().cancel.push(*id),
             Change::Delivered(id) => self.shared.left().delivered.push(*id),
+            Change::Wake { .. } => {
+                self.next_wake_ms = i64::MAX;
+                self.wake_at(now_ms.saturating_add(NO_SPACE_PAUSE_MS));
+            }
             _ => {}
         }
+    }
+
+    /// Files that the store has forgotten; on a thread of its own, because a large one takes the file system a while.
+    fn remove(&self, stored_as: &[String]) {
+        if stored_as.is_empty() {
+            return;
+        }
+        let (files, names) = (self.files.clone(), stored_as.to_vec());
+        let remove = move || names.iter().for_each(|name| files.remove(name));
+        // What stays, also because the daemon ends, is swept away at the next start.
+        let _ = std::thread::Builder::new()
+            .name("woolly-queue-rm".to_owned())
+            .spawn(remove);
     }
 }
 

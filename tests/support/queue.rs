@@ -54,10 +54,14 @@ pub(crate) fn failed(error: &str) -> Completion {
     }
 }
 
-/// The answer to a purge that met no file.
-pub(crate) fn purged(jobs: usize) -> Applied {
+/// The answer to a purge that met no file, and left what has its time until then.
+pub(crate) fn purged(jobs: usize, next_ms: Option<i64>) -> Applied {
     let files = vec![];
-    Applied::Purged(Purged { jobs, files })
+    Applied::Purged(Purged {
+        jobs,
+        files,
+        next_ms,
+    })
 }
 
 /// No limit but on the number of jobs.

@@ -19,8 +19,8 @@ pub(crate) struct Disk {
     pub(crate) jobs: BTreeMap<i64, Stored>,
     last_id: i64,
     pub(crate) flow: Flow,
-    /// By job.
-    transcripts: BTreeMap<i64, Transcript>,
+    /// By job, with the run in which each began.
+    transcripts: BTreeMap<i64, (u64, Transcript)>,
     pub(crate) files: BTreeMap<i64, FileRow>,
     pub(crate) last_file: i64,
     pub(crate) batches: BTreeMap<i64, BatchRow>,
@@ -40,6 +40,8 @@ pub(crate) struct Stored {
     solo_crashes: u32,
     /// Runs alone.
     alone: bool,
+    /// How often it was claimed.
+    runs: u64,
 }
 
 /// A store over a shared disk; a new one over the same disk is the next daemon.
@@ -55,10 +57,7 @@ impl JobReader for Oracle {
         if row.state == State::Queued {
             let order = disk.order(i64::MIN);
             let ahead = order.iter().position(|other| *other == id);
-            row.position = ahead.map(|ahead| match ahead {
-                0..=1_000 => ahead as u64,
-                _ => disk.count(State::Queued) as u64 - 1,
-            });
+            row.position = ahead.map(|ahead| ahead as u64);
         }
         Ok(row)
     }
@@ -99,14 +98,14 @@ impl JobReader for Oracle {
         uid: u32,
     ) -> Result<Option<Transcript>, Error> {
         let disk = self.disk.lock().unwrap();
-        let fits = |(id, transcript): &(&i64, &Transcript)| {
+        let fits = |(id, (_, transcript)): &(&i64, &(u64, Transcript))| {
             let row = &disk.jobs[id].row;
             transcript.fingerprint == *fingerprint
                 && row.uid == uid
                 && row.state == State::Completed
         };
         let found = disk.transcripts.iter().rev().find(fits);
-        Ok(found.map(|(_, transcript)| transcript.clone()))
+        Ok(found.map(|(_, (_, transcript))| transcript.clone()))
     }
 
     fn flow(&mut self) -> Result<Flow, Error> {
@@ -248,17 +247,22 @@ impl Disk {
         });
     }
 
-    /// A part takes the place of those with its number and higher ones; one that follows nothing is never read.
+    /// A part takes the place of those with its number and higher ones; one that follows nothing of its run is never
+    /// read.
     fn put(&mut self, id: JobId, part: &Part) {
-        let transcript = self.transcripts.entry(id.0).or_insert(Transcript {
-            fingerprint: part.fingerprint,
-            parts: vec![],
-        });
+        let now = self.jobs[&id.0].runs;
+        let (run, transcript) = self.transcripts.entry(id.0).or_insert((
+            now,
+            Transcript {
+                fingerprint: part.fingerprint,
+                parts: vec![],
+            },
+        ));
         if part.number == 0 {
-            transcript.fingerprint = part.fingerprint;
+            (*run, transcript.fingerprint) = (now, part.fingerprint);
         }
         transcript.parts.truncate(part.number as usize);
-        let follows = transcript.parts.len() == part.number as usize;
+        let follows = transcript.parts.len() == part.number as usize && *run == now;
         if follows && transcript.fingerprint == part.fingerprint {
             transcript.parts.push(part.body.clone());
         }
@@ -332,6 +336,7 @@ impl Disk {
                     job,
                     crashes,
                     alone,
+                    runs,
                     ..
                 } = self.jobs.get_mut(&id.0).unwrap();
                 let suspect = *crashes >= state::SUSPECT_CRASHES;
@@ -339,6 +344,7 @@ impl Disk {
                     return Ok(Applied::Claimed(None));
                 }
                 *alone = suspect;
+                *runs += 1;
                 row.state = State::Running;
                 row.started_at_ms = Some(now_ms);
                 row.attempts += 1;
@@ -352,7 +358,7 @@ impl Disk {
                     created_at_ms: job.created_at_ms,
                     uid: job.uid,
                     dies_with_its_connection: job.attached && job.idempotency_key.is_none(),
-                    transcript: self.transcripts.get(&id.0).cloned(),
+                    transcript: self.transcripts.get(&id.0).map(|(_, kept)| kept.clone()),
                 })))
             }
             Change::Finish { id, completion } => {
@@ -471,9 +477,32 @@ impl Disk {
                 }
                 let files = self.purge_files(now_ms);
                 let jobs = doomed.len();
-                Ok(Applied::Purged(Purged { jobs, files }))
+                let next_ms = self.next_purge_ms(retention, now_ms);
+                Ok(Applied::Purged(Purged {
+                    jobs,
+                    files,
+                    next_ms,
+                }))
             }
         }
+    }
+
+    /// When the time of the oldest job or file is over.
+    fn next_purge_ms(&self, retention: &Retention, now_ms: i64) -> Option<i64> {
+        let Retention {
+            attached_before_ms,
+            detached_before_ms,
+        } = retention;
+        let jobs = self.jobs.values().filter_map(|Stored { row, job, .. }| {
+            let before_ms = if job.attached {
+                attached_before_ms
+            } else {
+                detached_before_ms
+            };
+            Some(row.finished_at_ms? + (now_ms - before_ms))
+        });
+        let files = self.files.values().filter_map(|row| row.expires_at_ms());
+        jobs.chain(files).min()
     }
 
     fn is_old(&self, id: i64, retention: &Retention) -> bool {
@@ -524,7 +553,9 @@ impl Disk {
                 && stored.job.idempotency_key == job.idempotency_key
                 && stored.job.uid == job.uid
         };
-        if let Some(Stored { row, job: old, .. }) = self.jobs.values().find(same_key) {
+        if let Some(Stored { row, job: old, .. }) =
+            self.jobs.values_mut().find(|job| same_key(&&**job))
+        {
             let request = |job: &NewJob| {
                 (
                     job.endpoint,
@@ -537,6 +568,8 @@ impl Disk {
             if request(old) != request(job) {
                 return Err(Error::IdempotencyConflict);
             }
+            old.attached &= job.attached;
+            row.attached = old.attached;
             let job = JobRow {
                 result: None,
                 ..row.clone()
@@ -608,6 +641,7 @@ impl Disk {
                 crashes: 0,
                 solo_crashes: 0,
                 alone: false,
+                runs: 0,
             },
         );
         row

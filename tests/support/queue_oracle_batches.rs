@@ -146,9 +146,7 @@ impl Disk {
             .filter(|batch| batch.ended_at_ms.is_none());
         let needed: Vec<FileId> = open.map(|batch| batch.batch.input_file).collect();
         let is_over = |file: &FileRow| {
-            let kept_ms = file.file.kept_s.map(|kept_s| i64::from(kept_s) * 1_000);
-            kept_ms.is_some_and(|kept_ms| file.created_at_ms + kept_ms <= now_ms)
-                && !needed.contains(&file.id)
+            file.expires_at_ms().is_some_and(|time| time <= now_ms) && !needed.contains(&file.id)
         };
         let gone = self.files.extract_if(.., |_, file| is_over(file));
         gone.map(|(_, file)| file.file.stored_as).collect()

@@ -18,6 +18,7 @@ use super::directory::StateDir;
 use super::files::Files;
 use super::pace::{Estimate, Pace};
 use super::reader::{self, Read};
+use super::reserve::Reserve;
 use super::shared::Shared;
 use super::state::Blame;
 use super::store::{Admission, Applied, Change, JobReader, JobStore};
@@ -60,12 +61,12 @@ impl Queue {
     /// The same in a directory that is held already, by one who knows why the dead daemon died.
     pub fn within(dir: StateDir, config: &config::Queue, blame: Blame) -> Result<Self, Error> {
         let state_dir = dir.path().to_owned();
-        Self::over(
-            Box::new(SqliteStore::within(dir)?),
-            &state_dir,
-            config,
-            blame,
-        )
+        let reserve = Reserve::of(&state_dir);
+        reserve.spend_if_full();
+        let store = SqliteStore::within(dir)?;
+        let queue = Self::over(Box::new(store), &state_dir, config, blame)?;
+        reserve.fill()?;
+        Ok(queue)
     }
 
     /// The same over any store; files lie in `state_dir`.

@@ -55,7 +55,8 @@ impl Queue {
         self.change_blocking(Change::Requeue(ids)).map(|_| ())
     }
 
-    /// Running jobs that were cancelled or have expired; the channel is bounded by the number of running jobs. An id may
+    /// Running jobs that were cancelled or have expired; of more than fit the channel the rest run to their end, which
+    /// the store then refuses. An id may
     /// come before the claimer has handed its job to the engine. For one listener at a time: the next one
     /// may ask when the one before has closed its channel.
     pub fn cancellations(&self) -> Receiver<JobId> {

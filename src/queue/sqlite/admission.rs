@@ -21,9 +21,19 @@ impl Changes<'_> {
             job.times,
         );
         if let Some(key) = &job.idempotency_key
-            && let Some(job) = self.submitted_before(job.uid, key, &hash)?
+            && let Some(mut known) = self.submitted_before(job.uid, key, &hash)?
         {
-            return Ok(Submitted { job, existed: true });
+            if known.attached && !job.attached {
+                // Whoever asks for it in this way fetches it later.
+                self.db
+                    .prepare_cached("UPDATE job SET attached = 0 WHERE id = ?1")?
+                    .execute([known.id.0])?;
+                known.attached = false;
+            }
+            return Ok(Submitted {
+                job: known,
+                existed: true,
+            });
         }
         self.takes_work()?;
         let more = Share {

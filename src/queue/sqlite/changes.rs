@@ -17,6 +17,9 @@ use super::{reads, transcripts};
 /// Pages given back to the file system with each chunk of deleted jobs, so that one commit stays short.
 const VACUUM_PAGES: usize = 256;
 
+/// Jobs whose time has come that one group takes notice of, so that one commit stays short: 20 ms.
+const RELEASE_CHUNK: i64 = 4_096;
+
 /// Why a change did not happen.
 pub(super) enum Refusal {
     /// The request itself is refused.
@@ -121,7 +124,7 @@ impl Changes<'_> {
         self.db
             .prepare_cached(
                 "UPDATE job SET state = 'running', lease_epoch = ?2, started_at_ms = ?3,
-                                attempts = attempts + 1, alone = ?4
+                                attempts = attempts + 1, runs = runs + 1, alone = ?4
                  WHERE id = ?1 AND state = 'queued'",
             )?
             .execute(params![claimed.id.0, self.epoch, self.now_ms, suspect])?;
@@ -133,10 +136,12 @@ impl Changes<'_> {
     fn release_due(&self) -> Result<(), rusqlite::Error> {
         self.db
             .prepare_cached(
-                "UPDATE job INDEXED BY job_delayed SET delayed = 0
-                 WHERE state = 'queued' AND delayed = 1 AND not_before_ms <= ?1",
+                "UPDATE job SET delayed = 0 WHERE id IN (
+                   SELECT id FROM job INDEXED BY job_delayed
+                   WHERE state = 'queued' AND delayed = 1 AND not_before_ms <= ?1
+                   ORDER BY not_before_ms LIMIT ?2)",
             )?
-            .execute([self.now_ms])?;
+            .execute([self.now_ms, RELEASE_CHUNK])?;
         Ok(())
     }
 
@@ -304,6 +309,7 @@ impl Changes<'_> {
         let mut purged = Purged {
             jobs: 0,
             files: self.purge_files(limit)?,
+            next_ms: None,
         };
         for (attached, before_ms) in [
             (true, retention.attached_before_ms),
@@ -314,7 +320,9 @@ impl Changes<'_> {
             purged.jobs +=
                 statement.execute(params![attached, before_ms, left, answers_until_ms])?;
         }
-        if purged != Purged::default() {
+        let is_empty = purged == Purged::default();
+        purged.next_ms = self.next_purge_ms(retention)?;
+        if !is_empty {
             // Each row of this statement is one page given back.
             let mut vacuum = self
                 .db
@@ -323,6 +331,28 @@ impl Changes<'_> {
             while pages.next()?.is_some() {}
         }
         Ok(purged)
+    }
+
+    /// When the time of the oldest job or file is over.
+    fn next_purge_ms(&self, retention: Retention) -> Result<Option<i64>, rusqlite::Error> {
+        let keep_ms = |before_ms: i64| self.now_ms.saturating_sub(before_ms);
+        self.db
+            .prepare_cached(
+                "SELECT min(time) FROM (
+                   SELECT min(finished_at_ms) + ?1 AS time FROM job INDEXED BY job_ended
+                   WHERE attached = 1 AND finished_at_ms IS NOT NULL
+                   UNION ALL SELECT min(finished_at_ms) + ?2 FROM job INDEXED BY job_ended
+                   WHERE attached = 0 AND finished_at_ms IS NOT NULL
+                   UNION ALL SELECT min(expires_at_ms) FROM file INDEXED BY file_expiry
+                   WHERE expires_at_ms IS NOT NULL)",
+            )?
+            .query_row(
+                [
+                    keep_ms(retention.attached_before_ms),
+                    keep_ms(retention.detached_before_ms),
+                ],
+                |row| row.get(0),
+            )
     }
 
     pub(super) fn job(&self, id: JobId) -> Result<JobRow, Refusal> {

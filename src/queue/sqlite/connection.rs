@@ -17,7 +17,7 @@ const OLDEST_SQLITE: i32 = 3_051_003;
 
 /// Settings, with what reading them back must give. `auto_vacuum` must come before the first page is
 /// written, and that is the doing of `journal_mode`.
-const WRITER_SETTINGS: [(&str, &str, &str); 8] = [
+const WRITER_SETTINGS: [(&str, &str, &str); 9] = [
     // Freed pages can be given back to the file system.
     ("auto_vacuum", "INCREMENTAL", "2"),
     // Readers and the writer do not wait for each other.
@@ -28,16 +28,22 @@ const WRITER_SETTINGS: [(&str, &str, &str); 8] = [
     ("trusted_schema", "OFF", "0"),
     // Damage inside a page is noticed when the page is read.
     ("cell_size_check", "ON", "1"),
-    // Pages; the log is copied into the database when it has this many.
-    ("wal_autocheckpoint", "1000", "1000"),
+    // SQLite would copy the log by itself, and say nothing when it cannot: the store does it.
+    ("wal_autocheckpoint", "0", "0"),
     // Bytes that the log keeps on disk at most when it is empty.
     ("journal_size_limit", "67108864", "67108864"),
+    TEMPORARY,
 ];
 
-const READER_SETTINGS: [(&str, &str, &str); 3] = [
+/// What does not last is kept in memory: a file for it may be the one too many that the process opens, and the store
+/// would fail of that.
+const TEMPORARY: (&str, &str, &str) = ("temp_store", "MEMORY", "2");
+
+const READER_SETTINGS: [(&str, &str, &str); 4] = [
     ("query_only", "ON", "1"),
     ("trusted_schema", "OFF", "0"),
     ("cell_size_check", "ON", "1"),
+    TEMPORARY,
 ];
 
 /// Opens the writing connection and brings the schema up to date. A file that is not ours, or of a newer
@@ -183,6 +189,9 @@ mod tests {
             assert_eq!(mode & 0o777, 0o600, "{name}");
         }
         let reader = open_reader(&file, &Faults::new(&file)).unwrap();
+        for (name, _, expected) in READER_SETTINGS {
+            assert_eq!(pragma(&reader, name).unwrap(), expected, "{name}");
+        }
         reader.execute("DELETE FROM job", []).unwrap_err();
     }
 }

@@ -14,15 +14,17 @@ use super::super::state::Blame;
 use super::super::store::{Applied, Change, JobReader, JobStore};
 use super::changes::{Changes, Refusal};
 use super::fault::{Faults, concerns_one_request};
+use super::log::Log;
 use super::reads::SqliteReader;
 use super::{connection, recovery};
 
-/// Statements kept prepared: all of `changes` and `reads`.
-const CACHED_STATEMENTS: usize = 32;
+/// Statements kept prepared: more than there are in this module.
+const CACHED_STATEMENTS: usize = 128;
 
 /// An open store. The fields are dropped in order: the directory is let go last.
 pub struct SqliteStore {
     db: Connection,
+    log: Log,
     file: PathBuf,
     faults: Faults,
     epoch: i64,
@@ -41,10 +43,12 @@ impl SqliteStore {
     pub fn within(dir: StateDir) -> Result<Self, Error> {
         let file = dir.path().join(DATABASE);
         let faults = Faults::new(&file);
-        let db = connection::open_writer(&file, &faults)?;
+        let mut db = connection::open_writer(&file, &faults)?;
+        let log = Log::watch(&mut db).map_err(|error| faults.of(error))?;
         db.set_prepared_statement_cache_capacity(CACHED_STATEMENTS);
         Ok(SqliteStore {
             db,
+            log,
             file,
             faults,
             epoch: 0,
@@ -132,17 +136,23 @@ impl JobStore for SqliteStore {
         group: &[Change],
         now_ms: i64,
     ) -> Result<Vec<Result<Applied, Error>>, Error> {
-        match self.apply_group(group, now_ms) {
-            Ok(applied) => Ok(applied),
+        let applied = match self.apply_group(group, now_ms) {
+            Ok(applied) => applied,
             Err(error) => match self.faults.of(error) {
                 // SQLite undoes a whole transaction when the disk is full. Perhaps only one of the group
                 // was too large: its neighbours get another chance, each in a transaction of its own.
                 Error::NoSpace { .. } => group
                     .iter()
                     .map(|change| self.apply_alone(change, now_ms))
-                    .collect(),
-                error => Err(error),
+                    .collect::<Result<_, _>>()?,
+                error => return Err(error),
             },
+        };
+        let copied = self.log.copy_if_long(&self.db);
+        match copied.map_err(|error| self.faults.of(error)) {
+            // On a full disk the log keeps what was committed.
+            Ok(()) | Err(Error::NoSpace { .. }) => Ok(applied),
+            Err(error) => Err(error),
         }
     }
 

@@ -1,7 +1,8 @@
 //! What jobs have generated, in parts.
 //!
-//! Invariant: parts are opaque here. A part takes the place of those with its number and higher ones, so that
-//! what is read is one run: parts up to the first that is missing, all of one fingerprint.
+//! Invariant: parts are opaque here. A part takes the place of those with its number and higher ones, and what is read
+//! is one run: parts up to the first that is missing, all of one fingerprint and of one claim. A part may get lost to a
+//! full disk, and those behind it must not be taken for what follows an older run's.
 
 use rusqlite::{Connection, OptionalExtension, params};
 
@@ -29,7 +30,8 @@ impl Changes<'_> {
         self.forget(id, part.number)?;
         self.db
             .prepare_cached(
-                "INSERT INTO transcript(job_id, part, fingerprint, body) VALUES (?1, ?2, ?3, ?4)",
+                "INSERT INTO transcript(job_id, part, fingerprint, body, run)
+                 SELECT id, ?2, ?3, ?4, runs FROM job WHERE id = ?1",
             )?
             .execute(params![id.0, part.number, part.fingerprint, part.body])?;
         Ok(())
@@ -48,16 +50,21 @@ impl Changes<'_> {
 pub(super) fn load(db: &Connection, id: JobId) -> Result<Option<Transcript>, rusqlite::Error> {
     let mut transcript: Option<Transcript> = None;
     let mut statement = db.prepare_cached(
-        "SELECT part, fingerprint, body FROM transcript WHERE job_id = ?1 ORDER BY part",
+        "SELECT part, fingerprint, body, run FROM transcript WHERE job_id = ?1 ORDER BY part",
     )?;
+    let mut first_run = None;
     let mut rows = statement.query([id.0])?;
     while let Some(row) = rows.next()? {
         let (number, fingerprint): (u32, [u8; 32]) = (row.get(0)?, row.get(1)?);
+        let run: i64 = row.get(3)?;
+        let is_of_this_run = *first_run.get_or_insert(run) == run;
         let transcript = transcript.get_or_insert(Transcript {
             fingerprint,
             parts: vec![],
         });
-        if number as usize != transcript.parts.len() || fingerprint != transcript.fingerprint {
+        let follows =
+            number as usize == transcript.parts.len() && fingerprint == transcript.fingerprint;
+        if !follows || !is_of_this_run {
             break;
         }
         transcript.parts.push(row.get(2)?);

@@ -102,7 +102,7 @@ pub(super) fn tidy(home: &Path, faults: &mut Faults) {
     };
     let state = home.join("state");
     for name in names(&state) {
-        if !["queue.db", "queue.lock", "files"].contains(&name.as_str()) {
+        if !["queue.db", "queue.lock", "files", "reserve"].contains(&name.as_str()) {
             faults
                 .leftover
                 .push(format!("{name} in the state directory"));

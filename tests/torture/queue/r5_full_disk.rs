@@ -7,7 +7,7 @@
 use std::fs::File;
 use std::io::{ErrorKind, Write};
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::thread;
 use std::time::Duration;
 
@@ -19,6 +19,7 @@ use crate::torture::{pick, random, strace};
 use super::figure::{Faults, Figure};
 use super::seed;
 use super::stage::Stage;
+use super::submitters::crowd;
 use super::traced::{Traced, script, trial};
 use super::work::CONFIG;
 
@@ -26,8 +27,8 @@ use super::work::CONFIG;
 const MOST: usize = 2_000;
 /// Calls in a row that find the disk full.
 const FULL_FOR: usize = 6;
-/// Room for what the script leaves on the disk, several times over.
-const DISK_KIB: usize = 4 << 10;
+/// Room for what the script leaves on the disk, several times over, and for what a daemon sets aside.
+const DISK_KIB: usize = 8 << 10;
 /// How long the disk is full, and how long not.
 const SPELL_US: u64 = 60_000;
 
@@ -124,6 +125,56 @@ fn r5_a_disk_that_is_really_full() {
     figure.note(format!(
         "{fillings} times a disk was filled; {refused} requests were refused for lack of space, and accepted later"
     ));
+    figure.finish(trials);
+}
+
+#[test]
+fn r5_a_start_on_a_full_disk() {
+    let mut figure = Figure::new("R5", "starts on a full disk");
+    let trials = pick(2, 6, 40);
+    let mut random = random(seed());
+    for number in 0..trials {
+        let mut stage = Stage::new(CONFIG);
+        let state = stage.home.path().join("state");
+        let Some(disk) = SmallDisk::mount(&state) else {
+            return println!("skipped: mounting a file system needs root");
+        };
+        disk.resize(DISK_KIB);
+        let daemon = stage.home.start();
+        let budget = AtomicI64::new(60);
+        let mut faults = Faults::default();
+        let is_killed = number % 2 == 0;
+        thread::scope(|threads| {
+            crowd(threads, &stage, &daemon, &budget, &mut random);
+            // The moment is the mischief.
+            thread::sleep(Duration::from_micros(20_000 + random(200_000)));
+            if is_killed {
+                daemon.kill();
+            } else {
+                daemon.stop();
+            }
+        });
+        stage.forgive(|sentence| sentence.contains("draining"));
+        let ballast = state.join("ballast");
+        fill(&ballast);
+        let daemon = stage.home.start();
+        let client = daemon.client();
+        let jobs = client.get("/v1/jobs?limit=5");
+        if jobs.status != 200 {
+            let sentence = format!("a full disk cannot be read: {}", jobs.status);
+            faults.wrong.push(sentence);
+        }
+        std::fs::remove_file(&ballast).unwrap();
+        stage.drain(&daemon);
+        daemon.stop();
+        let (accepted, found) = stage.end();
+        drop(disk);
+        figure.trials += 1;
+        figure.accepted += accepted;
+        let case = format!("disk {number}, killed: {is_killed}");
+        figure.faults.add(&case, faults);
+        figure.faults.add(&case, found);
+    }
     figure.finish(trials);
 }
 

@@ -139,7 +139,15 @@ impl<R: FnMut(u64) -> u64> Submitter<'_, R> {
     }
 
     pub fn submit(&mut self, mark: usize, keyed: bool) -> io::Result<bool> {
-        let (endpoint, body) = self.request(mark);
+        self.submit_with(mark, keyed, 0)
+    }
+
+    /// The same with so many bytes more, which mean nothing.
+    pub fn submit_with(&mut self, mark: usize, keyed: bool, more: usize) -> io::Result<bool> {
+        let (endpoint, mut body) = self.request(mark);
+        if more > 0 {
+            body["ballast"] = json!("x".repeat(more));
+        }
         let job = json!({"endpoint": endpoint, "body": body, "priority": -1 - (mark % 3) as i64});
         let key = key(mark);
         let headers = [("idempotency-key", key.as_str())];
