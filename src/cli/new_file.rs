@@ -2,13 +2,13 @@
 //! fsync directory. Dropped before, it leaves nothing behind and an older file untouched.
 //!
 //! Where the file system can do it, the file has no name until then, and goes with the process however that
-//! ends.
+//! ends. A file that is replaced keeps its permissions; a symbolic link stays, and what it names is replaced.
 
 use std::ffi::OsString;
-use std::fs::{self, File, OpenOptions};
-use std::io;
+use std::fs::{self, File, Metadata, OpenOptions};
+use std::io::{self, Seek};
 use std::os::fd::AsRawFd;
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{AtFlags, CWD, Mode, OFlags, RenameFlags};
@@ -19,6 +19,10 @@ use super::Error;
 const MODE: u32 = 0o666;
 /// The same for what is never published.
 const PRIVATE: u32 = 0o600;
+/// What a file that is replaced hands on.
+const PERMISSIONS: u32 = 0o777;
+/// As many symbolic links as the system follows.
+const MOST_LINKS: u32 = 40;
 
 /// The file while it is written, in the directory it will have its name in.
 #[derive(Debug)]
@@ -34,12 +38,24 @@ pub(super) struct NewFile {
 impl NewFile {
     pub(super) fn create(path: &Path) -> Result<Self, Error> {
         let usage = |problem| Error::Usage(format!("the output {} {problem}", path.display()));
+        let failed = |problem: io::Error| Error::file("cannot create", path, &problem);
+        if path == Path::new("-") {
+            return Err(usage(
+                "is no name, and the output appears under its name when it is complete",
+            ));
+        }
+        let replaced = fs::metadata(path).ok();
+        match &replaced {
+            Some(there) if there.is_dir() => return Err(usage("is a directory")),
+            Some(there) if !there.is_file() => {
+                return Err(usage("is there already and is no regular file"));
+            }
+            _ => {}
+        }
+        let path = &target(path).map_err(failed)?;
         let name = path
             .file_name()
             .ok_or_else(|| usage("is not the name of a file"))?;
-        if path.is_dir() {
-            return Err(usage("is a directory"));
-        }
         let mut hidden = OsString::from(".");
         hidden.push(name);
         hidden.push(format!(".{}.tmp", std::process::id()));
@@ -53,21 +69,43 @@ impl NewFile {
                     .create_new(true)
                     .open(&temporary)
             })
-            .map_err(|problem| Error::file("cannot create", path, &problem))?;
-        Ok(NewFile {
-            path: path.to_path_buf(),
+            .map_err(failed)?;
+        let file = NewFile {
+            path: path.clone(),
             temporary,
             is_named,
             file,
-        })
+        };
+        if let Some(there) = replaced {
+            file.set_mode(there.mode() & PERMISSIONS)?;
+        }
+        Ok(file)
+    }
+
+    /// Whether both would get the same name.
+    pub(super) fn is_same(&self, other: &NewFile) -> bool {
+        let place = |file: &NewFile| {
+            fs::metadata(directory(&file.path))
+                .ok()
+                .map(|it| identity(&it))
+        };
+        self.path.file_name() == other.path.file_name() && place(self) == place(other)
+    }
+
+    /// Takes back what was written.
+    pub(super) fn begin_again(&mut self) -> Result<(), Error> {
+        let emptied = self.file.set_len(0).and_then(|()| self.file.rewind());
+        emptied.map_err(|problem| self.failed(&problem))
+    }
+
+    fn set_mode(&self, mode: u32) -> Result<(), Error> {
+        let set = self.file.set_permissions(fs::Permissions::from_mode(mode));
+        set.map_err(|problem| self.failed(&problem))
     }
 
     /// Nobody else may read it, whatever the umask says.
     pub(super) fn make_private(&self) -> Result<(), Error> {
-        let private = self
-            .file
-            .set_permissions(fs::Permissions::from_mode(PRIVATE));
-        private.map_err(|problem| self.failed(&problem))
+        self.set_mode(PRIVATE)
     }
 
     /// Gives the file its name. A file that has it already is replaced, or else stays and makes this fail.
@@ -138,6 +176,25 @@ impl Drop for NewFile {
             let _ = fs::remove_file(&self.temporary);
         }
     }
+}
+
+/// Device and number of a file: the same for all of its names.
+pub(super) type Identity = (u64, u64);
+
+pub(super) fn identity(metadata: &Metadata) -> Identity {
+    (metadata.dev(), metadata.ino())
+}
+
+/// What symbolic links lead to, whether it is there or not.
+fn target(path: &Path) -> io::Result<PathBuf> {
+    let mut path = path.to_path_buf();
+    for _ in 0..MOST_LINKS {
+        match fs::read_link(&path) {
+            Ok(next) => path = directory(&path).join(next),
+            Err(_) => return Ok(path),
+        }
+    }
+    Err(rustix::io::Errno::LOOP.into())
 }
 
 /// The directory that a name stands in.
@@ -220,6 +277,50 @@ mod tests {
             assert_eq!(fs::read(&path).unwrap(), b"new");
             assert_eq!(names(dir.path()), ["out"]);
         }
+    }
+
+    #[test]
+    fn what_is_replaced_keeps_its_permissions_and_links_stay() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
+        for named in [false, true] {
+            fs::write(at("out"), "older").unwrap();
+            fs::set_permissions(at("out"), fs::Permissions::from_mode(0o604)).unwrap();
+            std::os::unix::fs::symlink("out", at("link")).unwrap();
+            std::os::unix::fs::symlink(at("link"), at("far")).unwrap();
+            create(&at("far"), named).publish(true).unwrap();
+            assert_eq!(fs::read(at("out")).unwrap(), b"new");
+            assert_eq!(fs::metadata(at("out")).unwrap().mode() & 0o7777, 0o604);
+            assert!(fs::symlink_metadata(at("far")).unwrap().is_symlink());
+            fs::remove_file(at("out")).unwrap();
+            create(&at("far"), named).publish(true).unwrap();
+            assert_eq!(fs::read(at("out")).unwrap(), b"new");
+            for name in ["out", "link", "far"] {
+                fs::remove_file(at(name)).unwrap();
+            }
+        }
+        std::os::unix::fs::symlink("round", at("round")).unwrap();
+        assert_eq!(NewFile::create(&at("round")).unwrap_err().code(), 1);
+    }
+
+    #[test]
+    fn two_names_of_one_file_are_told() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| NewFile::create(&dir.path().join(name)).unwrap();
+        std::os::unix::fs::symlink("a", dir.path().join("link")).unwrap();
+        assert!(at("a").is_same(&at("./link")));
+        assert!(!at("a").is_same(&at("b")));
+    }
+
+    #[test]
+    fn what_was_written_can_be_taken_back() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("out");
+        let mut file = create(&path, false);
+        file.begin_again().unwrap();
+        file.write_all(b"x").unwrap();
+        file.publish(true).unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"x");
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use std::io::IsTerminal;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use indicatif::{HumanBytes, HumanDuration, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
@@ -13,6 +14,9 @@ use super::render;
 
 /// Plain lines come when this many percent more are done.
 const STEP_PERCENT: u64 = 10;
+
+/// Between two drawings of a bar, whether anything was done or not.
+const TICK: Duration = Duration::from_millis(250);
 
 /// What is counted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,6 +54,11 @@ impl Meter {
         let bar = ProgressBar::with_draw_target(Some(total), target)
             .with_style(style)
             .with_prefix(what.to_owned());
+        if terminal {
+            // At once and again and again: the first line of a batch may take minutes.
+            bar.tick();
+            bar.enable_steady_tick(TICK);
+        }
         let plain = (!terminal).then(|| Mutex::new(0));
         Meter {
             what: what.to_owned(),

@@ -4,13 +4,14 @@ use std::fs::File;
 use std::io::{Read, Write};
 use std::path::Path;
 
-use http_body_util::{BodyExt, StreamBody};
+use http_body_util::{BodyExt, Empty, StreamBody};
 use hyper::body::{Bytes, Frame};
 use hyper::{Method, Request};
 use serde_json::Value;
 
 use super::Error;
 use super::client::{Client, refuse};
+use super::new_file::NewFile;
 
 /// Bytes read from a file at once, and pieces that wait to be sent. Full: reading waits.
 const CHUNK: usize = 64 << 10;
@@ -84,8 +85,20 @@ impl Client {
         read.and(answered)
     }
 
-    /// Copies what lies behind a path; how many bytes these are.
-    pub(super) async fn download(&self, path: &str, out: &mut impl Write) -> Result<u64, Error> {
+    /// Deletes what lies behind a path.
+    pub(super) async fn delete(&self, path: &str) -> Result<(), Error> {
+        let request = Request::builder()
+            .method(Method::DELETE)
+            .uri(path)
+            .header("host", "woolly")
+            .body(Empty::new())
+            .map_err(|problem| Error::Usage(format!("{path:?} is no request: {problem}")))?;
+        let response = self.exchange(request).await?;
+        self.read(response).await.and_then(refuse).map(|_| ())
+    }
+
+    /// Copies what lies behind a path into a file; how many bytes these are.
+    pub(super) async fn download(&self, path: &str, out: &mut NewFile) -> Result<u64, Error> {
         let response = self.get_response(path).await?;
         if response.status().as_u16() >= 400 {
             return self.read(response).await.and_then(refuse).map(|_| 0);
@@ -100,7 +113,8 @@ impl Client {
             let frame = frame.map_err(|problem| self.lost(&problem))?;
             if let Some(bytes) = frame.data_ref() {
                 copied += bytes.len() as u64;
-                out.write_all(bytes)?;
+                out.write_all(bytes)
+                    .map_err(|problem| out.failed(&problem))?;
             }
         }
         match expected {
