@@ -26,6 +26,7 @@ mod cache_trust;
 mod cache_unpack;
 mod chat_template;
 mod cli_batch;
+mod cli_batch_fetch;
 mod cli_batch_remote;
 mod cli_cache;
 mod cli_cache_care;

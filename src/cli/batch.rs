@@ -14,10 +14,11 @@ use tokio::task::JoinSet;
 use crate::job::State;
 use crate::protocol::batch_line::OutputLine;
 
+use super::batch_fetch::Fetch;
 use super::batch_input::{self, Input, Request};
 use super::batch_output::{self, Order, Output};
 use super::batch_pace::{self, Pace};
-use super::batch_remote::{Cancel, Fetch, Status, Submit};
+use super::batch_remote::{Cancel, Delete, Status, Submit};
 use super::batch_shape::Reading;
 use super::client::Client;
 use super::interrupt::Interrupt;
@@ -42,6 +43,8 @@ pub(super) enum Batch {
     Fetch(Fetch),
     /// Cancel what has not run of a batch
     Cancel(Cancel),
+    /// Delete the files of batches: requests, answers, errors
+    Delete(Delete),
 }
 
 #[derive(Debug, Args)]

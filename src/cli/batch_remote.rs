@@ -1,20 +1,16 @@
-//! `woollyctl batch submit`, `status`, `fetch` and `cancel`: batches that the daemon works through by itself.
+//! `woollyctl batch submit`, `status`, `cancel` and `delete`: batches that the daemon works through by itself.
 
 use std::io::{self, Write};
 use std::path::PathBuf;
-use std::time::Duration;
 
 use clap::Args;
 use serde_json::{Value, json};
 
 use super::client::Client;
-use super::interrupt::Interrupt;
-use super::new_file::NewFile;
-use super::progress::{Meter, Unit};
 use super::{Error, render};
 
-/// Between two questions how far a batch is.
-const ASK_EVERY: Duration = Duration::from_millis(500);
+/// As many batches as the daemon lists at once.
+const PAGE: u32 = 100;
 
 #[derive(Debug, Args)]
 #[command(after_help = "The file has one request a line, in OpenAI's shape:
@@ -58,28 +54,6 @@ pub(super) struct Status {
 }
 
 #[derive(Debug, Args)]
-#[command(
-    after_help = "Waits for the end of the batch. Answers are one line for each request, in the order of the input;
-what has none stands in the file of errors.
-
-Example:
-  woollyctl batch fetch batch_12 -o answers.jsonl --errors errors.jsonl"
-)]
-pub(super) struct Fetch {
-    /// The batch, as batch_12
-    #[arg(value_name = "ID")]
-    id: String,
-
-    /// The file of answers; it appears when it is complete
-    #[arg(short, long, value_name = "FILE")]
-    output: PathBuf,
-
-    /// The file of errors, written if there are any
-    #[arg(long, value_name = "FILE")]
-    errors: Option<PathBuf>,
-}
-
-#[derive(Debug, Args)]
 #[command(after_help = "What has run stays, and is in the answers.
 
 Example:
@@ -90,6 +64,30 @@ pub(super) struct Cancel {
     id: String,
 }
 
+#[derive(Debug, Args)]
+#[command(
+    after_help = "A batch stays in the list, with its counts. While it needs its requests they are not deleted:
+cancel it first.
+
+Examples:
+  woollyctl batch delete batch_12
+  woollyctl batch delete file-3 file-4"
+)]
+pub(super) struct Delete {
+    /// Batches, as batch_12, or files, as file-3
+    #[arg(value_name = "ID", required = true, value_parser = subject)]
+    ids: Vec<Subject>,
+}
+
+/// What files are deleted of.
+#[derive(Debug, Clone)]
+enum Subject {
+    /// The path of a batch.
+    Batch(String),
+    /// A file's id.
+    File(String),
+}
+
 pub(super) async fn submit(client: &Client, args: Submit, as_json: bool) -> Result<(), Error> {
     let file = client.upload(&args.input).await?;
     let request = json!({
@@ -98,33 +96,60 @@ pub(super) async fn submit(client: &Client, args: Submit, as_json: bool) -> Resu
         "completion_window": args.window,
         "priority": args.priority,
     });
-    let batch = client
-        .post("/v1/batches", request.to_string(), None)
-        .await?;
+    let batch = match client.post("/v1/batches", request.to_string(), None).await {
+        Ok(batch) => batch,
+        Err(error) => {
+            forget(client, text(&file["id"])).await;
+            return Err(error);
+        }
+    };
     match as_json {
         true => Ok(render::json_line(&mut io::stdout().lock(), &batch)?),
         false => Ok(writeln!(io::stdout(), "{}", text(&batch["id"]))?),
     }
 }
 
+/// Nobody asks for a file any more that became no batch.
+async fn forget(client: &Client, file: &str) {
+    if let Err(error) = client.delete(&file_path(file)).await {
+        render::say(format_args!(
+            "woollyctl: {file} stays with the daemon: {error}"
+        ));
+    }
+}
+
 pub(super) async fn status(client: &Client, args: Status, as_json: bool) -> Result<(), Error> {
-    let mut out = io::stdout().lock();
     let Some(id) = args.id else {
-        let list = client.get("/v1/batches?limit=100").await?;
-        for batch in list["data"].as_array().into_iter().flatten() {
-            match as_json {
-                true => render::json_line(&mut out, batch)?,
-                false => writeln!(out, "{}", line(batch))?,
-            }
-        }
-        return Ok(());
+        return list(client, as_json).await;
     };
+    let mut out = io::stdout().lock();
     let batch = client.get(&path(&id)?).await?;
     match as_json {
         true => render::json_line(&mut out, &batch)?,
         false => render::fields(&mut out, &batch)?,
     }
     Ok(())
+}
+
+/// All of them, page after page, newest first.
+async fn list(client: &Client, as_json: bool) -> Result<(), Error> {
+    let mut out = io::stdout().lock();
+    let mut after = String::new();
+    loop {
+        let page = format!("/v1/batches?limit={PAGE}{after}");
+        let page = client.get(&page).await?;
+        for batch in page["data"].as_array().into_iter().flatten() {
+            match as_json {
+                true => render::json_line(&mut out, batch)?,
+                false => writeln!(out, "{}", line(batch))?,
+            }
+        }
+        let last = text(&page["last_id"]);
+        if page["has_more"] != true || last.is_empty() {
+            return Ok(());
+        }
+        after = format!("&after={last}");
+    }
 }
 
 pub(super) async fn cancel(client: &Client, args: Cancel, as_json: bool) -> Result<(), Error> {
@@ -136,74 +161,37 @@ pub(super) async fn cancel(client: &Client, args: Cancel, as_json: bool) -> Resu
     }
 }
 
-pub(super) async fn fetch(client: &Client, args: Fetch, as_json: bool) -> Result<(), Error> {
-    let path = path(&args.id)?;
-    let mut interrupt = Interrupt::install()?;
-    let mut meter: Option<Meter> = None;
-    let mut done = 0;
-    let batch = loop {
-        let batch = client.get(&path).await?;
-        let count = |key: &str| batch["request_counts"][key].as_u64().unwrap_or(0);
-        if count("total") > 0 {
-            let meter =
-                meter.get_or_insert_with(|| Meter::new("batch", Unit::Lines, count("total")));
-            let now = count("completed") + count("failed");
-            meter.advance(now.saturating_sub(done));
-            done = now;
+pub(super) async fn delete(client: &Client, args: &Delete, as_json: bool) -> Result<(), Error> {
+    for subject in &args.ids {
+        let (files, may_be_gone) = match subject {
+            Subject::File(id) => (vec![id.clone()], false),
+            Subject::Batch(path) => (files_of(client, path).await?, true),
+        };
+        for file in files {
+            match client.delete(&file_path(&file)).await {
+                Err(Error::Refused { status: 404, .. }) if may_be_gone => continue,
+                deleted => deleted?,
+            }
+            let mut out = io::stdout().lock();
+            match as_json {
+                true => render::json_line(&mut out, &json!({"id": file, "deleted": true}))?,
+                false => writeln!(out, "{file} deleted")?,
+            }
         }
-        if matches!(
-            text(&batch["status"]),
-            "completed" | "failed" | "expired" | "cancelled"
-        ) {
-            break batch;
-        }
-        tokio::select! {
-            () = tokio::time::sleep(ASK_EVERY) => {}
-            () = interrupt.wait() => return Err(Error::Interrupted),
-        }
-    };
-    if let Some(meter) = meter {
-        meter.finish();
     }
-    save(client, &batch["output_file_id"], Some(&args.output)).await?;
-    save(client, &batch["error_file_id"], args.errors.as_ref()).await?;
-    match as_json {
-        true => render::json_line(&mut io::stdout().lock(), &batch)?,
-        false => writeln!(io::stdout(), "{}", line(&batch))?,
-    }
-    match text(&batch["status"]) {
-        "completed" if batch["request_counts"]["failed"] == 0 => Ok(()),
-        "completed" => Err(Error::Failed(
-            "some requests failed; --errors FILE says why".to_owned(),
-        )),
-        "failed" => Err(Error::Failed(problems(&batch))),
-        status => Err(Error::Failed(format!("the batch is {status}"))),
-    }
+    Ok(())
 }
 
-/// Copies a file of the batch, if there is one and it is wanted.
-async fn save(client: &Client, id: &Value, path: Option<&PathBuf>) -> Result<(), Error> {
-    let (Some(id), Some(path)) = (id.as_str(), path) else {
-        return Ok(());
-    };
-    let mut file = NewFile::create(path)?;
-    let path = format!("/v1/files/{id}/content");
-    client.download(&path, &mut file).await?;
-    file.publish(true)
+/// Requests first: the daemon refuses to delete them while the batch needs them, and then all files stay.
+async fn files_of(client: &Client, batch: &str) -> Result<Vec<String>, Error> {
+    let batch = client.get(batch).await?;
+    let names = ["input_file_id", "output_file_id", "error_file_id"];
+    let files = names.iter().filter_map(|name| batch[*name].as_str());
+    Ok(files.map(str::to_owned).collect())
 }
 
-/// The first mistakes of the lines, as a sentence.
-fn problems(batch: &Value) -> String {
-    let mistakes = batch["errors"]["data"].as_array().into_iter().flatten();
-    let mistake = |one: &Value| match one["line"].as_u64() {
-        Some(line) => format!("line {line}: {}", text(&one["message"])),
-        None => text(&one["message"]).to_owned(),
-    };
-    let told: Vec<String> = mistakes.take(5).map(mistake).collect();
-    format!("the file cannot be used: {}", told.join("; "))
-}
-
-fn line(batch: &Value) -> String {
+/// A batch on one line.
+pub(super) fn line(batch: &Value) -> String {
     let counts = &batch["request_counts"];
     format!(
         "{} {}: {} of {} completed, {} failed",
@@ -215,17 +203,35 @@ fn line(batch: &Value) -> String {
     )
 }
 
-fn text(value: &Value) -> &str {
+pub(super) fn text(value: &Value) -> &str {
     value.as_str().unwrap_or_default()
 }
 
 /// Where a batch is found; refuses what is no id, because it becomes part of a path.
-fn path(id: &str) -> Result<String, Error> {
+pub(super) fn path(id: &str) -> Result<String, Error> {
     let number = id.strip_prefix("batch_").unwrap_or(id);
-    match !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit()) {
+    match is_number(number) {
         true => Ok(format!("/v1/batches/batch_{number}")),
         false => Err(Error::Usage(format!(
             "{id:?} is no batch; batches are called batch_12"
         ))),
     }
+}
+
+fn subject(text: &str) -> Result<Subject, String> {
+    match text.strip_prefix("file-") {
+        Some(number) if is_number(number) => Ok(Subject::File(text.to_owned())),
+        Some(_) => Err("files are called file-3".to_owned()),
+        None => path(text)
+            .map(Subject::Batch)
+            .map_err(|problem| problem.to_string()),
+    }
+}
+
+pub(super) fn file_path(id: &str) -> String {
+    format!("/v1/files/{id}")
+}
+
+fn is_number(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit())
 }

@@ -12,8 +12,8 @@ use crate::bench;
 use super::client::Client;
 use super::reconnect::Link;
 use super::{
-    Error, batch, batch_remote, cache, cancel, error, follow, health, list, model, queue,
-    queue_check, render, settings, status, submit, wait,
+    Error, batch, batch_fetch, batch_remote, cache, cancel, error, follow, health, list, model,
+    queue, queue_check, render, settings, status, submit, wait,
 };
 
 /// How long a client waits for a daemon that went away while it was talking to it. Longer than a restart
@@ -114,8 +114,9 @@ async fn talk(verb: Verb, client: Client, json: bool) -> Result<(), Error> {
             batch::Batch::Run(args) => batch::run(client, *args, json).await,
             batch::Batch::Submit(args) => batch_remote::submit(&client, args, json).await,
             batch::Batch::Status(args) => batch_remote::status(&client, args, json).await,
-            batch::Batch::Fetch(args) => batch_remote::fetch(&client, args, json).await,
+            batch::Batch::Fetch(args) => batch_fetch::run(client, args, json).await,
             batch::Batch::Cancel(args) => batch_remote::cancel(&client, args, json).await,
+            batch::Batch::Delete(args) => batch_remote::delete(&client, &args, json).await,
         };
     }
     if let Verb::Queue(verb) = verb {

@@ -8,6 +8,7 @@
 //! everything else (progress, warnings, errors) to standard error.
 
 mod batch;
+mod batch_fetch;
 mod batch_input;
 mod batch_output;
 mod batch_pace;
