@@ -2,92 +2,13 @@
 
 use std::collections::HashSet;
 use std::io::Write;
-use std::path::PathBuf;
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 
 use serde_json::{Value, json};
 
-use super::support::cli::{ctl, interrupt, say};
-use super::support::fake_daemon::{FakeDaemon, Seen, beside};
-
-struct Files {
-    input: PathBuf,
-    output: PathBuf,
-}
-
-impl Files {
-    fn new(daemon: &FakeDaemon, input: &str) -> Self {
-        let files = Files {
-            input: beside(&daemon.socket, "in"),
-            output: beside(&daemon.socket, "out.jsonl"),
-        };
-        std::fs::write(&files.input, input).unwrap();
-        files
-    }
-
-    /// With the answers in the order of the lines.
-    fn run(&self, daemon: &FakeDaemon, flags: &[&str]) -> Command {
-        let mut command = self.run_unordered(daemon, flags);
-        command.arg("--ordered");
-        command
-    }
-
-    fn run_unordered(&self, daemon: &FakeDaemon, flags: &[&str]) -> Command {
-        let mut command = ctl(&daemon.socket, &["batch", "run"]);
-        command
-            .arg("-i")
-            .arg(&self.input)
-            .arg("-o")
-            .arg(&self.output)
-            .args(flags);
-        command
-    }
-
-    #[track_caller]
-    fn answers(&self) -> Vec<Value> {
-        let text = std::fs::read_to_string(&self.output).unwrap();
-        text.lines()
-            .map(|line| serde_json::from_str(line).unwrap())
-            .collect()
-    }
-}
-
-fn requests(prompts: &[&str]) -> String {
-    let line = |(index, prompt): (usize, &&str)| {
-        let body = json!({"prompt": prompt, "max_tokens": 4});
-        json!({"custom_id": format!("id-{index}"), "method": "POST", "url": "/v1/completions", "body": body})
-            .to_string()
-    };
-    prompts
-        .iter()
-        .enumerate()
-        .map(line)
-        .collect::<Vec<_>>()
-        .join("\n")
-}
-
-fn plain(count: usize) -> String {
-    (0..count)
-        .map(|index| format!("prompt {index}\n"))
-        .collect()
-}
-
-#[track_caller]
-fn assert_plain_answers(answers: &[Value], count: usize) {
-    let texts = answers
-        .iter()
-        .map(|line| line["response"]["body"]["choices"][0]["text"].as_str());
-    let expected: Vec<String> = (0..count)
-        .map(|index| format!("you said prompt {index} — so"))
-        .collect();
-    assert_eq!(
-        texts.collect::<Vec<_>>(),
-        expected
-            .iter()
-            .map(|text| Some(text.as_str()))
-            .collect::<Vec<_>>()
-    );
-}
+use super::support::batch_files::{Files, assert_plain_answers, plain, requests};
+use super::support::cli::{interrupt, say};
+use super::support::fake_daemon::{FakeDaemon, Seen};
 
 #[test]
 fn answers_come_in_the_order_of_the_lines_and_in_openai_shape() {
@@ -180,9 +101,11 @@ fn a_table_is_filled_into_a_template_and_names_its_answers() {
     assert_eq!(answer(0), ("x7", "you said Say: one,\nand two! — so"));
     assert_eq!(answer(1), ("x8", "you said Say: {id}! — so"));
 
-    let said = say(files.run(&daemon, &["--column", "nobody"])).ends_with(1);
+    let said = say(files.run(&daemon, &["--column", "nobody"])).ends_with(2);
     assert!(said.err.contains("no column \"nobody\""), "{}", said.err);
     say(files.run(&daemon, &["--template", "{text"])).ends_with(2);
+    let said = say(files.run(&daemon, &["--template", "{{text}}"])).ends_with(2);
+    assert!(said.err.contains("no {column} in it"), "{}", said.err);
     say(files.run(&daemon, &["--template", "{text}", "--column", "text"])).ends_with(2);
     assert_eq!(daemon.jobs().len(), 2);
 }
@@ -372,7 +295,8 @@ fn without_a_daemon_nothing_is_written() {
     let mut daemon = FakeDaemon::start();
     daemon.go_away();
     let files = Files::new(&daemon, &plain(2));
-    say(files.run(&daemon, &[])).ends_with(3);
+    let said = say(files.run(&daemon, &[])).ends_with(3);
+    assert!(!said.err.contains("lines are answered"), "{}", said.err);
     assert!(!files.output.exists());
     let missing = files.input.with_file_name("missing");
     std::fs::rename(&files.input, &missing).unwrap();

@@ -8,28 +8,31 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use clap::{Args, Subcommand};
-use serde_json::json;
 use tokio::task::JoinSet;
+use tokio::time::MissedTickBehavior;
 
-use crate::job::State;
-use crate::protocol::batch_line::OutputLine;
-
+use super::Error;
 use super::batch_fetch::Fetch;
-use super::batch_input::{self, Input, Request};
-use super::batch_output::{self, Order, Output};
+use super::batch_gate::Gate;
+use super::batch_input::{Asked, Input};
+use super::batch_lines::Lines;
+use super::batch_output::{Order, Output};
 use super::batch_pace::{self, Pace};
+use super::batch_problem::Problem;
 use super::batch_remote::{Cancel, Delete, Status, Submit};
 use super::batch_shape::Reading;
+use super::batch_summary::Summary;
 use super::client::Client;
 use super::interrupt::Interrupt;
 use super::new_file;
 use super::progress::{Meter, Unit};
 use super::reconnect::Link;
 use super::sampling::Sampling;
-use super::{Error, render, watch};
+use super::schedule::Schedule;
 
-/// Between two attempts when the queue is full and the daemon names no time.
-const FULL_QUEUE_DELAY_S: u64 = 1;
+/// Between two looks whether the input is still what it was. Hours of work on a file that is another one by now are
+/// for nothing.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Batch {
@@ -53,21 +56,24 @@ pub(super) enum Batch {
 or one prompt a line, or a table (CSV, TSV, JSON objects a line) whose columns make the prompts. Output: one
 line for each, in OpenAI's batch output shape, as they are done or --ordered. A line that cannot run gets an
 answer with status 400. A file is refused as a whole when a line has no custom_id or one that was used before,
-or lacks a column.
+or lacks a column. An output that is there already is replaced when the new one is complete.
 
 Broken off (Ctrl-C, a reboot, a crash of the daemon), the same command goes on where it was: lines that are
-already answered are not computed again while the daemon keeps their jobs.
+already answered are not computed again while the daemon keeps their jobs. So --not-before and --deadline take a
+moment (@ and Unix seconds), which is the same one then.
 
 Examples:
   woollyctl batch run -i requests.jsonl -o answers.jsonl
   woollyctl batch run -i prompts.txt -o answers.jsonl --ordered --max-tokens 32 --temperature 0
-  woollyctl batch run -i reviews.csv -o answers.jsonl --id-column id --template \"Summarize: {text}\"")]
+  woollyctl batch run -i reviews.csv -o answers.jsonl --id-column id --template \"Summarize: {text}\"
+  woollyctl batch run -i prompts.txt -o answers.jsonl --retry-failed
+  zcat prompts.gz | woollyctl batch run -i - -o answers.jsonl --priority -5 --deadline @$(date -d 'Monday 6:00' +%s)")]
 pub(super) struct Run {
-    /// The file of requests, prompts or columns
+    /// The file of requests, prompts or columns; - is standard input
     #[arg(short, long, value_name = "FILE")]
     input: PathBuf,
 
-    /// The file of answers; it appears when all are there
+    /// The file of answers; it appears, and replaces an older one, when all are there
     #[arg(short, long, value_name = "FILE")]
     output: PathBuf,
 
@@ -87,51 +93,46 @@ pub(super) struct Run {
     #[arg(long, value_name = "NAME", default_value = "")]
     run: String,
 
+    /// Run lines again that failed or were cancelled in an earlier run; what is answered is not computed again
+    #[arg(long)]
+    retry_failed: bool,
+
     #[command(flatten)]
     reading: Reading,
+
+    #[command(flatten)]
+    schedule: Schedule,
 
     #[command(flatten)]
     sampling: Sampling,
 }
 
-/// What became of one line.
-struct Answered {
-    line: OutputLine,
-    completed: bool,
-    /// The job had already ended when this run submitted it.
-    earlier: bool,
-    prompt_tokens: u64,
-    completion_tokens: u64,
-}
-
-/// Sums over all lines.
-#[derive(Debug, Default)]
-struct Summary {
-    completed: u64,
-    failed: u64,
-    earlier: u64,
-    prompt_tokens: u64,
-    completion_tokens: u64,
-    /// Generated while this run waited.
-    fresh_tokens: u64,
-}
-
 pub(super) async fn run(client: Client, args: Run, json: bool) -> Result<(), Error> {
-    let refused = |problem: batch_input::Problem| problem.of(&args.input);
-    let scratch = new_file::directory(&args.output);
-    let input = Input::open(
-        &args.input,
-        scratch,
-        &args.reading,
-        &args.sampling,
-        &args.run,
-    )
-    .map_err(refused)?;
+    let refused = |problem: Problem| problem.of(&args.input);
+    if args.schedule.counts_from_now() {
+        return Err(Error::Usage(
+            "a time from now is another one when the same command goes on; name the moment: @ and Unix seconds, \
+             as @$(date -d 'Monday 6:00' +%s)"
+                .to_owned(),
+        ));
+    }
     let order = match args.ordered {
         true => Order::Input,
         false => Order::Completion,
     };
     let mut output = Output::create(&args.output, order)?;
+    let asked = Asked {
+        reading: args.reading,
+        sampling: args.sampling,
+        schedule: args.schedule,
+        run: args.run,
+    };
+    let scratch = new_file::directory(&args.output);
+    let input = Input::open(&args.input, scratch, &asked).map_err(refused)?;
+    if input.is(&args.output) {
+        let output = args.output.display();
+        return Err(Error::Usage(format!("the output {output} is the input")));
+    }
     let mut interrupt = Interrupt::install()?;
     let total = input.count();
 
@@ -140,10 +141,16 @@ pub(super) async fn run(client: Client, args: Run, json: bool) -> Result<(), Err
         let meter = Rc::clone(&meter);
         Box::new(move |line: &str| meter.say(&format!("woollyctl: {line}")))
     };
-    let link = Rc::new(Link::new(client, Duration::from_secs(args.retry_for), say));
+    let lines = Rc::new(Lines {
+        link: Link::new(client, Duration::from_secs(args.retry_for), say),
+        gate: Gate::default(),
+        retry_failed: args.retry_failed,
+    });
 
     let started = Instant::now();
     let mut pace = Pace::start(started);
+    let mut look = tokio::time::interval(LOOK_EVERY);
+    look.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut waiting = (0..).zip(input.requests());
     let mut running = JoinSet::new();
     let mut summary = Summary::default();
@@ -152,22 +159,29 @@ pub(super) async fn run(client: Client, args: Run, json: bool) -> Result<(), Err
             && let Some((index, request)) = waiting.next()
         {
             let request = request.map_err(refused)?;
-            let link = Rc::clone(&link);
-            running.spawn_local(async move { (index, answer(&link, request).await) });
+            let lines = Rc::clone(&lines);
+            running.spawn_local(async move { (index, lines.answer(request).await) });
         }
         let ended = tokio::select! {
             ended = running.join_next() => ended,
+            _ = look.tick() => {
+                input.check_unchanged().map_err(refused)?;
+                continue;
+            }
             () = interrupt.wait() => Some(Ok((0, Err(Error::Interrupted)))),
         };
         let Some(ended) = ended else { break };
         let (index, answered) =
             ended.map_err(|problem| Error::Failed(format!("a line was lost: {problem}")))?;
-        let answered = answered.inspect_err(|_| {
-            let done = summary.done();
+        let answered = answered.inspect_err(|error| {
             meter.finish();
-            link.say(&format!(
-                "{done} of {total} lines are answered; the same command goes on from there"
-            ));
+            let goes_on = error.is_outage() || matches!(error, Error::Interrupted);
+            if goes_on && lines.gate.was_reached() {
+                let done = summary.done();
+                lines.link.say(&format!(
+                    "{done} of {total} lines are answered; the same command goes on from there"
+                ));
+            }
         })?;
         summary.add(&answered);
         if !answered.earlier {
@@ -182,138 +196,16 @@ pub(super) async fn run(client: Client, args: Run, json: bool) -> Result<(), Err
     output.finish()?;
     meter.finish();
 
-    summary.print(started.elapsed(), &args, json)?;
-    match summary.failed {
-        0 => Ok(()),
-        failed => Err(Error::Failed(format!(
-            "{failed} of {total} lines have no answer; the output says why"
-        ))),
+    summary.print(started.elapsed(), &args.output, json)?;
+    if summary.failed == 0 {
+        return Ok(());
     }
-}
-
-/// Submits one line and waits for its end. An error is one of the run, not of the line.
-async fn answer(link: &Link, request: Request) -> Result<Answered, Error> {
-    let Request {
-        custom_id,
-        job,
-        key,
-    } = request;
-    let job = match job {
-        Ok(job) => job,
-        Err(error) => {
-            let line = OutputLine::refused(&custom_id, &key, error);
-            return Ok(Answered::refused(line));
-        }
+    let failed = summary.failed;
+    let again = match summary.failed_earlier {
+        0 => "",
+        _ => "; --retry-failed runs what failed earlier again",
     };
-    let refused =
-        |status, body| Answered::refused(OutputLine::answered(&custom_id, &key, status, body));
-    let submitted = loop {
-        match link.submit(&job, &key).await {
-            Ok(job) => break job,
-            // The daemon is there and works: waiting for it is no outage and needs no limit.
-            Err(Error::Refused {
-                status: 429,
-                retry_after_s,
-                ..
-            }) => {
-                let delay = retry_after_s
-                    .unwrap_or(FULL_QUEUE_DELAY_S)
-                    .max(FULL_QUEUE_DELAY_S);
-                tokio::time::sleep(Duration::from_secs(delay)).await;
-            }
-            Err(Error::Refused { status, body, .. }) if status != 503 => {
-                return Ok(refused(status, body));
-            }
-            Err(error) => return Err(error),
-        }
-    };
-    let earlier = submitted.state.is_terminal();
-    let job = match watch::to_the_end(link, submitted.id, &mut watch::Silent).await {
-        Ok(job) => job,
-        // The job was deleted while this line waited for it.
-        Err(Error::Refused { status, body, .. }) if status != 503 => {
-            return Ok(refused(status, body));
-        }
-        Err(error) => return Err(error),
-    };
-    let (prompt_tokens, completion_tokens) = job.usage();
-    Ok(Answered {
-        line: batch_output::ended(&custom_id, &job),
-        completed: job.state == State::Completed,
-        earlier,
-        prompt_tokens,
-        completion_tokens,
-    })
-}
-
-impl Answered {
-    fn refused(line: OutputLine) -> Self {
-        Answered {
-            line,
-            completed: false,
-            earlier: false,
-            prompt_tokens: 0,
-            completion_tokens: 0,
-        }
-    }
-}
-
-impl Summary {
-    fn add(&mut self, answered: &Answered) {
-        self.completed += u64::from(answered.completed);
-        self.failed += u64::from(!answered.completed);
-        self.earlier += u64::from(answered.earlier);
-        self.prompt_tokens += answered.prompt_tokens;
-        self.completion_tokens += answered.completion_tokens;
-        if !answered.earlier {
-            self.fresh_tokens += answered.completion_tokens;
-        }
-    }
-
-    fn done(&self) -> u64 {
-        self.completed + self.failed
-    }
-
-    /// Generated tokens per second of this run.
-    fn rate(&self, elapsed: Duration) -> f64 {
-        self.fresh_tokens as f64 / elapsed.as_secs_f64().max(1e-3)
-    }
-
-    fn print(&self, elapsed: Duration, args: &Run, json: bool) -> Result<(), Error> {
-        let seconds = elapsed.as_secs_f64();
-        let rate = self.rate(elapsed);
-        let output = args.output.display();
-        if json {
-            let summary = json!({
-                "output": output.to_string(),
-                "completed": self.completed,
-                "failed": self.failed,
-                "answered_earlier": self.earlier,
-                "prompt_tokens": self.prompt_tokens,
-                "completion_tokens": self.completion_tokens,
-                "seconds": seconds,
-                "tokens_per_second": rate,
-            });
-            return Ok(render::json_line(&mut std::io::stdout().lock(), &summary)?);
-        }
-        let Summary {
-            completed,
-            failed,
-            earlier,
-            prompt_tokens,
-            completion_tokens,
-            ..
-        } = self;
-        let earlier = if *earlier > 0 {
-            format!(" ({earlier} answered earlier)")
-        } else {
-            String::new()
-        };
-        render::say(format_args!(
-            "{completed} lines completed{earlier}, {failed} failed; \
-             {prompt_tokens} prompt and {completion_tokens} generated tokens in {seconds:.1} s, \
-             {rate:.1} tokens/s; answers in {output}"
-        ));
-        Ok(())
-    }
+    Err(Error::Failed(format!(
+        "{failed} of {total} lines have no answer; the output says why{again}"
+    )))
 }

@@ -1,15 +1,14 @@
 //! The input of `woollyctl batch run`: a file, read record by record as requests.
 //!
 //! A file that cannot be used is refused before anything is submitted, so it is read three times: for its hash, to
-//! look through it, and to run it. A line that cannot run is kept with its reason, for the output. Each request gets an
-//! idempotency key that depends only on the file's bytes, the run's name, the line and the request, so that the
-//! same command finds the same jobs again.
+//! look through it, and to run it. A line that cannot run is kept with its reason, for the output.
 //!
 //! Invariant: memory holds one record, and of the lines before it some 70 bytes each where ids are given.
 
 use std::collections::HashMap;
 use std::fs::{File, Metadata};
-use std::io::{self, Read};
+use std::io::{self, Read, Seek, Write};
+use std::os::fd::AsFd;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::time::SystemTime;
@@ -17,11 +16,19 @@ use std::time::SystemTime;
 use crate::protocol::batch_line::BatchLine;
 use crate::protocol::{JobRequest, RequestError};
 
+use super::batch_key::key;
+use super::batch_problem::Problem;
 use super::batch_records::{Record, Records};
 use super::batch_shape::{Reading, Shape};
-use super::new_file::nameless;
+use super::new_file::{Identity, identity, nameless};
 use super::sampling::Sampling;
-use super::{Error, wire};
+use super::schedule::Schedule;
+use super::{render, wire};
+
+/// Bytes of standard input that are copied at once.
+const PIECE: usize = 64 << 10;
+/// The path that means standard input.
+pub(super) const STANDARD_INPUT: &str = "-";
 
 /// One request.
 #[derive(Debug, Clone, PartialEq)]
@@ -33,67 +40,27 @@ pub(super) struct Request {
     pub(super) key: String,
 }
 
-/// Why a file is refused; the sentence goes behind the file's name.
-#[derive(Debug, PartialEq, Eq, thiserror::Error)]
-pub(super) enum Problem {
-    #[error("line {line}: {problem}")]
-    Line { line: u64, problem: RequestError },
-    #[error("line {line}: {problem}")]
-    Record { line: u64, problem: String },
-    #[error("line {line}: custom_id {id:?} was used before, in line {first}")]
-    Duplicate { line: u64, first: u64, id: String },
-    #[error(
-        "its lines are batch requests, which say themselves how to sample: a sampling flag is for prompts"
-    )]
-    FlagsForRequests,
-    #[error(
-        "its lines are {what}: --column, --template and --id-column are for tables and JSON objects (--format csv, tsv or jsonl)"
-    )]
-    ColumnsForLines { what: &'static str },
-    #[error("it has no column {name:?}; there are {there}")]
-    NoColumn { name: String, there: String },
-    #[error(
-        "which column holds the prompts? --column NAME or --template TEXT says so; there are {there}"
-    )]
-    WhichColumn { there: String },
-    #[error("it has more than one column {name:?}")]
-    SameColumns { name: String },
-    #[error("cannot read it: {0}")]
-    Read(String),
-    #[error("it changed while it was read; nothing is written, and the same command begins again")]
-    Changed,
-}
-
-impl Problem {
-    pub(super) fn record(line: u64, problem: impl Into<String>) -> Self {
-        Problem::Record {
-            line,
-            problem: problem.into(),
-        }
-    }
-
-    /// The sentence with the name of the file before it.
-    pub(super) fn of(self, path: &Path) -> Error {
-        Error::Failed(format!("{}: {self}", path.display()))
-    }
-}
-
-impl From<io::Error> for Problem {
-    fn from(problem: io::Error) -> Self {
-        Problem::Read(problem.to_string())
-    }
-}
-
 /// A file that was looked through.
 #[derive(Debug)]
 pub(super) struct Input {
     file: File,
+    /// What the path means: `file`, or what came through a pipe into it.
+    source: Identity,
     stamp: Stamp,
     shape: Shape,
     hash: [u8; 32],
-    run: String,
-    sampling: Sampling,
+    asked: Asked,
     count: u64,
+}
+
+/// What the command line asks for, besides the file.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Asked {
+    pub(super) reading: Reading,
+    pub(super) sampling: Sampling,
+    pub(super) schedule: Schedule,
+    /// The name of the run: another name computes everything again.
+    pub(super) run: String,
 }
 
 /// Changes when somebody writes the file.
@@ -104,37 +71,40 @@ fn stamp(metadata: &Metadata) -> Stamp {
 }
 
 impl Input {
-    /// Opens the file and looks through it. What comes through a pipe is kept meanwhile in `scratch`, a
-    /// directory. `run` names a run: another name computes everything again.
-    pub(super) fn open(
-        path: &Path,
-        scratch: &Path,
-        reading: &Reading,
-        sampling: &Sampling,
-        run: &str,
-    ) -> Result<Self, Problem> {
-        let mut file = File::open(path)?;
-        if !file.metadata()?.is_file() {
-            let mut copy = nameless(scratch)?;
-            io::copy(&mut file, &mut copy)?;
-            file = copy;
+    /// Opens the file and looks through it. What comes through a pipe is kept meanwhile in `scratch`, a directory.
+    pub(super) fn open(path: &Path, scratch: &Path, asked: &Asked) -> Result<Self, Problem> {
+        let mut file = match path == Path::new(STANDARD_INPUT) {
+            true => File::from(io::stdin().as_fd().try_clone_to_owned()?),
+            false => File::open(path)?,
+        };
+        let source = identity(&file.metadata()?);
+        // Somebody else may have read the beginning of standard input: only the rest is meant.
+        if !file.metadata()?.is_file() || file.stream_position()? > 0 {
+            file = copy(&mut file, scratch)?;
         }
+        // Taken before the first look at the content, so that no change falls between them.
+        let stamp = stamp(&file.metadata()?);
         let mut hasher = blake3::Hasher::new();
         hasher.update_reader(At::start(&file))?;
         let mut input = Input {
-            stamp: stamp(&file.metadata()?),
-            shape: Shape::of(&file, path, reading)?,
+            source,
+            stamp,
+            shape: Shape::of(&file, path, &asked.reading)?,
             file,
             hash: *hasher.finalize().as_bytes(),
-            run: run.to_owned(),
-            sampling: sampling.clone(),
+            asked: asked.clone(),
             count: 0,
         };
-        if matches!(input.shape, Shape::Requests) && *sampling != Sampling::default() {
+        if matches!(input.shape, Shape::Requests) && asked.sampling != Sampling::default() {
             return Err(Problem::FlagsForRequests);
         }
         input.count = input.look_through()?;
         Ok(input)
+    }
+
+    /// Whether the input is the file at `path`.
+    pub(super) fn is(&self, path: &Path) -> bool {
+        std::fs::metadata(path).is_ok_and(|there| identity(&there) == self.source)
     }
 
     /// How many requests there are.
@@ -189,14 +159,15 @@ impl Input {
                 BatchLine::openai(text).map_err(|problem| Problem::Line { line, problem })
             }
             (Shape::Prompts, Record::Line(text)) => {
-                let request = wire::request(text, &self.sampling);
+                let request = wire::request(text, &self.asked.sampling);
                 Ok(BatchLine::prompt(line, request))
             }
             (Shape::Records { columns, .. }, record) => {
                 let (prompt, id) = columns
                     .read(record)
                     .map_err(|problem| Problem::Record { line, problem })?;
-                let mut made = BatchLine::prompt(line, wire::request(&prompt, &self.sampling));
+                let mut made =
+                    BatchLine::prompt(line, wire::request(&prompt, &self.asked.sampling));
                 made.custom_id = id.unwrap_or(made.custom_id);
                 Ok(made)
             }
@@ -206,11 +177,33 @@ impl Input {
 
     fn request(&self, line: u64, record: &Record) -> Result<Request, Problem> {
         let BatchLine { custom_id, request } = self.line(line, record)?;
+        let job = request.map(|mut job| {
+            self.asked.schedule.put_into(&mut job, render::now());
+            job
+        });
         Ok(Request {
-            key: key(&self.hash, &self.run, line, request.as_ref().ok()),
+            key: key(&self.hash, &self.asked.run, line, job.as_ref().ok()),
             custom_id,
-            job: request,
+            job,
         })
+    }
+}
+
+/// All that is left to read, in a file without a name.
+fn copy(from: &mut File, directory: &Path) -> Result<File, Problem> {
+    let failed = |problem: io::Error| Problem::Copy {
+        directory: directory.display().to_string(),
+        problem: problem.to_string(),
+    };
+    let mut kept = nameless(directory).map_err(failed)?;
+    let mut piece = vec![0; PIECE];
+    loop {
+        match from.read(&mut piece)? {
+            0 => return Ok(kept),
+            count => kept
+                .write_all(piece.get(..count).unwrap_or_default())
+                .map_err(failed)?,
+        }
     }
 }
 
@@ -234,31 +227,6 @@ impl Read for At<'_> {
     }
 }
 
-/// Lengths go in front, so that no two different sets of parts give the same bytes.
-fn key(file: &[u8; 32], run: &str, line: u64, job: Option<&JobRequest>) -> String {
-    let (endpoint, body) = match job {
-        Some(job) => (job.endpoint.path(), job.body_text()),
-        None => ("", Vec::new()),
-    };
-    let number = line.to_string();
-    let mut hasher = blake3::Hasher::new();
-    hasher.update(file);
-    for part in [
-        run.as_bytes(),
-        number.as_bytes(),
-        endpoint.as_bytes(),
-        &body,
-    ] {
-        hasher.update(&u64::try_from(part.len()).unwrap_or(u64::MAX).to_le_bytes());
-        hasher.update(part);
-    }
-    let hash = hasher.finalize().to_hex();
-    format!(
-        "woollyctl-batch-{}",
-        hash.chars().take(32).collect::<String>()
-    )
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -271,17 +239,11 @@ mod tests {
         request.job.as_ref().unwrap()
     }
 
-    fn read(
-        name: &str,
-        bytes: &[u8],
-        reading: &Reading,
-        sampling: &Sampling,
-        run: &str,
-    ) -> Result<Vec<Request>, Problem> {
+    fn read(name: &str, bytes: &[u8], asked: &Asked) -> Result<Vec<Request>, Problem> {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join(name);
         std::fs::write(&path, bytes).unwrap();
-        let input = Input::open(&path, dir.path(), reading, sampling, run)?;
+        let input = Input::open(&path, dir.path(), asked)?;
         let requests: Vec<Request> = input.requests().collect::<Result<_, _>>()?;
         assert_eq!(input.count(), requests.len() as u64);
         input.check_unchanged()?;
@@ -289,8 +251,7 @@ mod tests {
     }
 
     fn auto(text: &str) -> Result<Vec<Request>, Problem> {
-        let bytes = text.as_bytes();
-        read("in", bytes, &Reading::default(), &Sampling::default(), "")
+        read("in", text.as_bytes(), &Asked::default())
     }
 
     fn line(id: &str) -> String {
@@ -314,15 +275,13 @@ mod tests {
     }
 
     #[test]
-    fn a_prompt_that_begins_with_a_brace_is_still_a_prompt() {
-        assert_eq!(auto("{curly\n").unwrap().len(), 1);
-        let text = line("a");
-        let reading = Reading {
-            format: Format::Plain,
-            ..Reading::default()
-        };
-        let plain = read("in", text.as_bytes(), &reading, &Sampling::default(), "").unwrap();
-        assert_eq!(job(&plain[0]).body["prompt"], json!(text));
+    fn a_line_that_begins_with_a_brace_is_a_prompt_where_the_format_says_so() {
+        let mut plain = Asked::default();
+        plain.reading.format = Format::Plain;
+        for text in [line("a"), "{curly".to_owned()] {
+            let requests = read("in", text.as_bytes(), &plain).unwrap();
+            assert_eq!(job(&requests[0]).body["prompt"], json!(text));
+        }
     }
 
     #[test]
@@ -330,8 +289,8 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("in");
         std::fs::write(&path, "one\n").unwrap();
-        let (reading, sampling) = (Reading::default(), Sampling::default());
-        let input = Input::open(&path, dir.path(), &reading, &sampling, "").unwrap();
+        let input = Input::open(&path, dir.path(), &Asked::default()).unwrap();
+        assert_eq!(input.check_unchanged(), Ok(()));
         std::fs::write(&path, "one\ntwo\n").unwrap();
         assert_eq!(input.check_unchanged(), Err(Problem::Changed));
     }
@@ -372,55 +331,20 @@ mod tests {
 
     #[test]
     fn flags_for_prompts_are_refused_for_requests() {
-        let sampling = Sampling {
-            max_tokens: Some(4),
-            ..Sampling::default()
-        };
-        let text = line("a");
-        let refused = read("in", text.as_bytes(), &Reading::default(), &sampling, "");
+        let mut asked = Asked::default();
+        asked.sampling.max_tokens = Some(4);
+        let refused = read("in", line("a").as_bytes(), &asked);
         assert_eq!(refused, Err(Problem::FlagsForRequests));
-    }
-
-    #[test]
-    fn keys_are_the_same_for_the_same_command_and_differ_otherwise() {
-        let keys = |text: &str, sampling: &Sampling, run: &str| -> Vec<String> {
-            let requests = read("in", text.as_bytes(), &Reading::default(), sampling, run);
-            requests
-                .unwrap()
-                .into_iter()
-                .map(|request| request.key)
-                .collect()
-        };
-        let default = Sampling::default();
-        let first = keys("a\na\n", &default, "");
-        assert_eq!(first, keys("a\na\n", &default, ""));
-        assert_ne!(
-            first[0], first[1],
-            "equal prompts in two lines are two jobs"
-        );
-        assert_ne!(first[0], keys("a\na\nb\n", &default, "")[0], "another file");
-        assert_ne!(
-            first[0],
-            keys("a\na\n", &default, "second")[0],
-            "another run"
-        );
-        let cooler = Sampling {
-            temperature: Some(0.0),
-            ..default
-        };
-        assert_ne!(first[0], keys("a\na\n", &cooler, "")[0], "another request");
     }
 
     proptest! {
         #[test]
         fn any_file_is_read_or_refused(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
-            let column = Reading {
-                column: Some("a".to_owned()),
-                ..Reading::default()
-            };
+            let mut column = Asked::default();
+            column.reading.column = Some("a".to_owned());
             for name in ["in", "in.csv"] {
-                let _ = read(name, &bytes, &Reading::default(), &Sampling::default(), "");
-                let _ = read(name, &bytes, &column, &Sampling::default(), "");
+                let _ = read(name, &bytes, &Asked::default());
+                let _ = read(name, &bytes, &column);
             }
         }
     }

@@ -9,7 +9,8 @@ use clap::Args;
 use csv::StringRecord;
 use serde_json::{Map, Value};
 
-use super::batch_input::{At, Problem};
+use super::batch_input::At;
+use super::batch_problem::Problem;
 use super::batch_records::{Layout, Record, Records};
 use super::prompt_template::Template;
 
@@ -41,7 +42,8 @@ pub(super) enum Format {
 #[derive(Debug, Clone, Default, Args)]
 #[command(next_help_heading = "Input")]
 pub(super) struct Reading {
-    /// What the file is; auto: by its name, its first line, and whether a column is asked for
+    /// What the file is; auto: by the ending of its name (csv, tsv, jsonl, ndjson), else by its first line, and by
+    /// whether a column is asked for
     #[arg(long, value_enum, default_value = "auto")]
     pub(super) format: Format,
 
@@ -64,24 +66,39 @@ impl Reading {
     }
 
     /// The format of a file of this name and first line. Never [`Format::Auto`].
-    fn format(&self, path: &Path, first: Option<&str>) -> Format {
+    fn format(&self, path: &Path, first: Option<&(u64, String)>) -> Result<Format, Problem> {
         if self.format != Format::Auto {
-            return self.format;
+            return Ok(self.format);
         }
-        let ends_in = |extension: &str| {
-            path.extension()
-                .is_some_and(|found| found.eq_ignore_ascii_case(extension))
+        let ending = path.extension().unwrap_or_default().to_ascii_lowercase();
+        let is_json = match ending.to_str() {
+            Some("csv") => return Ok(Format::Csv),
+            Some("tsv") => return Ok(Format::Tsv),
+            Some("jsonl" | "ndjson") => true,
+            _ => begins_with_an_object(first)?,
         };
-        let is_object =
-            first.is_some_and(|first| matches!(serde_json::from_str(first), Ok(Value::Object(_))));
-        match (ends_in("csv"), ends_in("tsv"), self.asks_for_columns()) {
-            (true, ..) => Format::Csv,
-            (_, true, _) => Format::Tsv,
-            (.., true) if is_object => Format::Jsonl,
-            (.., true) => Format::Csv,
-            _ if is_object => Format::Openai,
-            _ => Format::Plain,
-        }
+        Ok(match (is_json, self.asks_for_columns()) {
+            (true, true) => Format::Jsonl,
+            (true, false) => Format::Openai,
+            (false, true) => Format::Csv,
+            (false, false) => Format::Plain,
+        })
+    }
+}
+
+/// A first line that only looks like an object is refused: its file is hardly one of prompts.
+fn begins_with_an_object(first: Option<&(u64, String)>) -> Result<bool, Problem> {
+    let Some((line, text)) = first.filter(|(_, text)| text.trim_start().starts_with('{')) else {
+        return Ok(false);
+    };
+    match serde_json::from_str::<Map<String, Value>>(text) {
+        Ok(_) => Ok(true),
+        Err(error) => Err(Problem::record(
+            *line,
+            format!(
+                "it begins with a brace and is no JSON ({error}); --format plain takes it for a prompt"
+            ),
+        )),
     }
 }
 
@@ -100,7 +117,7 @@ impl Shape {
     pub(super) fn of(file: &File, path: &Path, reading: &Reading) -> Result<Self, Problem> {
         let first = Records::new(At::start(file), Layout::Lines).next();
         let first = match first {
-            Some(Ok((_, Record::Line(text)))) => Some(text),
+            Some(Ok((line, Record::Line(text)))) => Some((line, text)),
             // Whoever reads all of it says what is wrong with the line.
             _ => None,
         };
@@ -113,7 +130,7 @@ impl Shape {
             let columns = Columns::of(reading, header)?;
             Ok(Shape::Records { layout, columns })
         };
-        match reading.format(path, first.as_deref()) {
+        match reading.format(path, first.as_ref())? {
             Format::Openai => lines("batch requests", Shape::Requests),
             Format::Plain | Format::Auto => lines("prompts", Shape::Prompts),
             Format::Csv => table(COMMAS),
@@ -244,15 +261,18 @@ fn quoted(header: Option<&StringRecord>) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::batch_input::{Input, Request};
-    use super::super::sampling::Sampling;
+    use super::super::batch_input::{Asked, Input, Request};
     use super::*;
 
     fn table(name: &str, text: &str, reading: &Reading) -> Result<Vec<(String, String)>, String> {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join(name);
         std::fs::write(&path, text).unwrap();
-        let input = Input::open(&path, dir.path(), reading, &Sampling::default(), "");
+        let asked = Asked {
+            reading: reading.clone(),
+            ..Asked::default()
+        };
+        let input = Input::open(&path, dir.path(), &asked);
         let input = input.map_err(|problem| problem.to_string())?;
         let pair = |request: Result<Request, Problem>| {
             let request = request.unwrap();
@@ -301,10 +321,10 @@ mod tests {
             pairs(&[("a", "To de: {one,}")])
         );
         let objects = "{\"id\": 7, \"text\": \"one\", \"lang\": \"de\"}\n\n";
-        assert_eq!(
-            table("in", objects, &reading),
-            pairs(&[("7", "To de: {one}")])
-        );
+        for name in ["in", "in.jsonl", "in.ndjson"] {
+            let filled = table(name, objects, &reading);
+            assert_eq!(filled, pairs(&[("7", "To de: {one}")]), "{name}");
+        }
     }
 
     #[test]
@@ -317,6 +337,23 @@ mod tests {
         let two = table("a.CSV", "x,prompt\n1,2\n", &reading);
         assert_eq!(two, pairs(&[("line-2", "2")]));
         assert_eq!(table("a.csv", "", &reading), pairs(&[]));
+    }
+
+    #[test]
+    fn a_file_of_json_is_not_taken_for_prompts_because_its_first_line_is_broken() {
+        let none = Reading::default();
+        for (name, text) in [("a", "{\"x\": \n"), ("a", " {x}\n"), ("a.jsonl", "x\n")] {
+            let refused = table(name, text, &none).unwrap_err();
+            assert!(refused.starts_with("line 1: "), "{refused}");
+            assert!(refused.contains("JSON"), "{refused}");
+        }
+        let refused = table("a", "\n{x}\n", &column("x")).unwrap_err();
+        assert!(refused.starts_with("line 2: "), "{refused}");
+        let plain = Reading {
+            format: Format::Plain,
+            ..none
+        };
+        assert_eq!(table("a", "{x}\n", &plain), pairs(&[("line-1", "{x}")]));
     }
 
     #[test]

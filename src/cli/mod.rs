@@ -9,12 +9,18 @@
 
 mod batch;
 mod batch_fetch;
+mod batch_gate;
 mod batch_input;
+mod batch_key;
+mod batch_lines;
 mod batch_output;
 mod batch_pace;
+mod batch_problem;
 mod batch_records;
 mod batch_remote;
 mod batch_shape;
+mod batch_summary;
+mod batch_table;
 mod cache;
 mod cancel;
 mod client;

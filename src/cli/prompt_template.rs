@@ -24,6 +24,8 @@ pub(super) enum Problem {
     Close(usize),
     #[error("the braces at character {0} name no column")]
     Nameless(usize),
+    #[error("there is no {{column}} in it, so every prompt would be the same")]
+    Constant,
 }
 
 impl Template {
@@ -82,6 +84,9 @@ impl FromStr for Template {
                 character => plain.push(character),
             }
         }
+        if parts.is_empty() {
+            return Err(Problem::Constant);
+        }
         if !plain.is_empty() {
             parts.push(Part::Text(plain));
         }
@@ -118,7 +123,7 @@ mod tests {
     fn columns_stand_in_braces_and_braces_are_doubled() {
         assert_eq!(render("a {b} c{d e}"), "a <b> c<d e>");
         assert_eq!(render("{{b}} {{{b}}}"), "{b} {<b>}");
-        assert_eq!(render(""), "");
+        assert_eq!(render("{a}{{"), "<a>{");
     }
 
     #[test]
@@ -130,6 +135,13 @@ mod tests {
             ("{}", Problem::Nameless(1)),
         ] {
             assert_eq!(text.parse::<Template>(), Err(problem), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_template_without_a_column_is_refused() {
+        for text in ["", "a", "{{a}}"] {
+            assert_eq!(text.parse::<Template>(), Err(Problem::Constant), "{text}");
         }
     }
 
@@ -146,7 +158,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn escaped_text_renders_as_itself(texts in prop::collection::vec("[{}a-cä\n]{0,6}", 1..5), value in "[{}x]{0,4}") {
+        fn escaped_text_renders_as_itself(texts in prop::collection::vec("[{}a-cä\n]{0,6}", 2..6), value in "[{}x]{0,4}") {
             let escaped = |text: &String| text.replace('{', "{{").replace('}', "}}");
             let template = texts.iter().map(escaped).collect::<Vec<_>>().join("{column}");
             let template: Template = template.parse().unwrap();

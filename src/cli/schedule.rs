@@ -62,6 +62,12 @@ fn moment(text: &str) -> Result<Moment, String> {
 }
 
 impl Schedule {
+    /// Whether a time counts from now, and so is another one for the same command later.
+    pub(super) fn counts_from_now(&self) -> bool {
+        let times = [self.not_before, self.deadline];
+        times.iter().any(|time| matches!(time, Some(Moment::In(_))))
+    }
+
     /// Puts the flags into a request that is sent at `now_s` (Unix seconds).
     pub(super) fn put_into(&self, request: &mut JobRequest, now_s: u64) {
         request.priority = self.priority;

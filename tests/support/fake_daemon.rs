@@ -14,6 +14,8 @@ use serde_json::{Value, json};
 #[derive(Debug, Clone)]
 pub struct FakeJob {
     pub key: String,
+    /// As it was submitted.
+    pub request: Value,
     pub endpoint: String,
     pub body: Value,
     pub status: &'static str,
@@ -41,6 +43,16 @@ struct State {
     break_streams: usize,
     /// So many submits more are answered 429.
     full: usize,
+    /// More jobs than these are not taken in while they have not ended.
+    room: Option<usize>,
+    /// A submit was answered 429 since the last one was taken in.
+    refused: bool,
+    /// Jobs that are held end as soon as a submit is refused because of them.
+    hold_until_refused: bool,
+    /// Every submit is answered with this status.
+    refuse: Option<u16>,
+    /// Prompts that ask to fail are answered.
+    mended: bool,
     /// So many submits more are stored and their connection is broken before the answer.
     swallow_answers: usize,
     away: bool,
@@ -100,6 +112,24 @@ impl FakeDaemon {
 
     pub fn full(&self, count: usize) {
         self.set(|state| state.full = count);
+    }
+
+    /// Room for so many jobs, which end as soon as somebody asks for more.
+    pub fn room(&self, jobs: usize) {
+        self.set(|state| {
+            state.room = Some(jobs);
+            state.hold = true;
+            state.hold_until_refused = true;
+        });
+    }
+
+    pub fn refuse(&self, status: u16) {
+        self.set(|state| state.refuse = Some(status));
+    }
+
+    /// From now on nothing fails.
+    pub fn mend(&self) {
+        self.set(|state| state.mended = true);
     }
 
     pub fn swallow_answers(&self, count: usize) {
@@ -231,19 +261,29 @@ fn submit(
         let error = json!({"error": {"message": "the prompt is impossible", "param": "prompt"}});
         return answer(connection, 400, &error);
     }
-    if state.full > 0 {
-        state.full -= 1;
+    if let Some(status) = state.refuse {
+        let error = json!({"error": {"message": "you are not welcome"}});
+        return answer(connection, status, &error);
+    }
+    let known = state.by_key.get(&key).copied();
+    let open = state.jobs.iter().filter(|job| job.status == "queued");
+    let no_room = known.is_none() && state.room.is_some_and(|room| open.count() >= room);
+    if state.full > 0 || no_room {
+        state.full = state.full.saturating_sub(1);
+        state.refused = true;
+        shared.changed.notify_all();
         return answer(
             connection,
             429,
             &json!({"error": {"message": "the queue is full"}}),
         );
     }
-    let known = state.by_key.get(&key).copied();
+    state.refused = false;
     let index = known.unwrap_or_else(|| {
         let endpoint = request["endpoint"].as_str().unwrap().to_owned();
         state.jobs.push(FakeJob {
             key: key.clone(),
+            request: request.clone(),
             endpoint,
             body,
             status: "queued",
@@ -382,14 +422,18 @@ fn events(shared: &Shared, mut connection: UnixStream, id: &str) -> std::io::Res
             state.break_streams -= 1;
             return Ok(());
         }
-        while state.hold && !state.away && state.jobs[index].status == "queued" {
+        while state.hold
+            && !(state.hold_until_refused && state.refused)
+            && !state.away
+            && state.jobs[index].status == "queued"
+        {
             state = shared.changed.wait(state).unwrap();
         }
         if state.away {
             return Ok(());
         }
         if state.jobs[index].status == "queued" {
-            let fails = job.body["prompt"] == "fail me";
+            let fails = job.body["prompt"] == "fail me" && !state.mended;
             state.jobs[index].status = if fails { "failed" } else { "completed" };
         }
     }

@@ -1,5 +1,6 @@
 //! What several test files need.
 
+pub mod batch_files;
 pub mod block_on;
 pub mod cli;
 pub mod conformance;
