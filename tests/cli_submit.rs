@@ -307,6 +307,30 @@ fn jobs_are_listed_shown_and_cancelled() {
 }
 
 #[test]
+fn a_job_that_does_not_exist_keeps_nobody_from_the_others() {
+    let daemon = FakeDaemon::start();
+    say(ctl(&daemon.socket, &["submit", "hi"])).ends_with(0);
+    say(ctl(&daemon.socket, &["submit", "fail me"])).ends_with(1);
+    let refused = "woollyctl: woollyd refused: no such job\n";
+    let said = say(ctl(&daemon.socket, &["wait", "8", "1", "9", "0"])).ends_with(4);
+    assert_eq!(said.out, "job_1 failed: it was too hard\njob_0 completed\n");
+    let sum = "woollyctl: 3 of 4 jobs did not complete\n";
+    assert_eq!(said.err, format!("{refused}{refused}{sum}"));
+    daemon.hold(true);
+    say(ctl(&daemon.socket, &["submit", "hi", "--detach"])).ends_with(0);
+    let said = say(ctl(&daemon.socket, &["cancel", "9", "2", "--json"])).ends_with(4);
+    assert_eq!(said.json_lines()[0]["status"], "cancelled");
+    let errors: Vec<serde_json::Value> = (said.err.lines())
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    assert_eq!(errors[0]["error"]["http_status"], 404);
+    let sum = json!({"message": "1 of 2 jobs could not be cancelled", "exit_code": 4, "http_status": null});
+    assert_eq!(errors[1], json!({ "error": sum }));
+    let said = say(ctl(&daemon.socket, &["wait", "9"])).ends_with(4);
+    assert_eq!(said.err, refused);
+}
+
+#[test]
 fn json_is_one_object_a_line() {
     let daemon = FakeDaemon::start();
     let jobs = say(ctl(&daemon.socket, &["submit", "hi", "--json"]))

@@ -35,6 +35,7 @@ mod cli_cache;
 mod cli_cache_care;
 mod cli_daemon;
 mod cli_model;
+mod cli_outage;
 mod cli_queue;
 mod cli_run;
 mod cli_submit;

@@ -6,6 +6,7 @@
 //! Invariant: never retries; that is [`super::reconnect`]'s decision.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::{Body, Bytes, Incoming};
@@ -24,6 +25,8 @@ const MAX_ANSWER_BYTES: usize = 256 << 20;
 #[derive(Debug, Clone)]
 pub(super) struct Client {
     socket: PathBuf,
+    /// For the head of an answer; `None` is for ever.
+    limit: Option<Duration>,
 }
 
 /// One answer with a status below 400, or a 503 of `/health`.
@@ -37,13 +40,32 @@ pub(super) struct Answer {
 pub(super) struct Events {
     body: Incoming,
     parser: sse::Parser,
-    ready: std::collections::VecDeque<String>,
+    ready: std::collections::VecDeque<sse::Event>,
     socket: String,
+}
+
+/// What a stream brings.
+pub(super) enum Streamed {
+    /// A piece of the output.
+    Chunk(Value),
+    /// Whatever streams of this job gave before is void, and all of it follows from the beginning.
+    Restarted,
 }
 
 impl Client {
     pub(super) fn new(socket: PathBuf) -> Self {
-        Client { socket }
+        Client {
+            socket,
+            limit: None,
+        }
+    }
+
+    /// The same for requests that only a daemon in trouble does not answer at once.
+    pub(super) fn answering_within(self, limit: Duration) -> Self {
+        Client {
+            limit: Some(limit),
+            ..self
+        }
     }
 
     pub(super) fn socket(&self) -> &Path {
@@ -137,6 +159,21 @@ impl Client {
         B: Body<Data = Bytes> + Send + 'static,
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
+        let Some(limit) = self.limit else {
+            return self.connect_and_send(request).await;
+        };
+        let answer = tokio::time::timeout(limit, self.connect_and_send(request)).await;
+        answer.unwrap_or_else(|_| {
+            let socket = self.name();
+            Err(Error::Silent { socket, limit })
+        })
+    }
+
+    async fn connect_and_send<B>(&self, request: Request<B>) -> Result<Response<Incoming>, Error>
+    where
+        B: Body<Data = Bytes> + Send + 'static,
+        B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    {
         let stream = UnixStream::connect(&self.socket)
             .await
             .map_err(|problem| Error::Connect {
@@ -224,20 +261,18 @@ pub(super) fn refuse((answer, retry_after_s): (Answer, Option<u64>)) -> Result<V
 }
 
 impl Events {
-    /// The next payload; `None` after `[DONE]`. A stream that ends before it is [`Error::Lost`]: the daemon
-    /// stopped in the middle.
-    pub(super) async fn next(&mut self) -> Result<Option<Value>, Error> {
+    /// The next event; `None` after `[DONE]`. A stream that ends before it is [`Error::Lost`]: the daemon
+    /// stopped in the middle. Events with names that this client does not know tell it nothing.
+    pub(super) async fn next(&mut self) -> Result<Option<Streamed>, Error> {
         loop {
-            if let Some(data) = self.ready.pop_front() {
-                if data == "[DONE]" {
-                    return Ok(None);
+            match self.ready.pop_front() {
+                Some(event) if event.name == wire::RESTARTED => {
+                    return Ok(Some(Streamed::Restarted));
                 }
-                return serde_json::from_str(&data).map(Some).map_err(|problem| {
-                    Error::Failed(format!(
-                        "woollyd at {} sent an event that is no JSON: {problem}",
-                        self.socket
-                    ))
-                });
+                Some(event) if !event.name.is_empty() => continue,
+                Some(event) if event.data == "[DONE]" => return Ok(None),
+                Some(event) => return self.chunk(&event.data).map(Some),
+                None => {}
             }
             let lost = |problem: String| Error::Lost {
                 socket: self.socket.clone(),
@@ -258,5 +293,42 @@ impl Events {
                 self.ready.extend(events);
             }
         }
+    }
+
+    fn chunk(&self, data: &str) -> Result<Streamed, Error> {
+        serde_json::from_str(data)
+            .map(Streamed::Chunk)
+            .map_err(|problem| {
+                Error::Failed(format!(
+                    "woollyd at {} sent an event that is no JSON: {problem}",
+                    self.socket
+                ))
+            })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_daemon_that_listens_and_never_answers_is_given_up() {
+        let directory = tempfile::tempdir().unwrap();
+        let socket = directory.path().join("silent.sock");
+        let _listener = std::os::unix::net::UnixListener::bind(&socket).unwrap();
+        let client = Client::new(socket.clone()).answering_within(Duration::from_millis(50));
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap();
+        let error = runtime.block_on(client.get_any("/health")).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            format!(
+                "woollyd at {} did not answer within 0.05 s",
+                socket.display()
+            )
+        );
+        assert_eq!(error.code(), 3);
     }
 }

@@ -20,6 +20,10 @@ use super::{
 /// that maps an existing cache, and than most that build one.
 const PATIENCE: Duration = Duration::from_secs(120);
 
+/// How long a daemon that is there may take to answer what it only has to look up. One that was stopped, or whose
+/// machine thrashes, answers nobody.
+const ANSWER_LIMIT: Duration = Duration::from_secs(30);
+
 /// Talk to woollyd, the daemon that works through a queue of prompts
 #[derive(Debug, Parser)]
 #[command(
@@ -76,6 +80,17 @@ enum Verb {
     Health(health::Health),
 }
 
+impl Verb {
+    /// Whether every request of it is; the others wait for the disk, for jobs, or for bytes.
+    fn is_answered_at_once(&self) -> bool {
+        match self {
+            Verb::Health(_) | Verb::Status(_) | Verb::List(_) | Verb::Cancel(_) => true,
+            Verb::Queue(verb) => !matches!(verb, queue::Queue::Backup { .. }),
+            _ => false,
+        }
+    }
+}
+
 impl Ctl {
     /// Does what the command line says.
     pub fn run(self) -> ExitCode {
@@ -97,6 +112,10 @@ impl Ctl {
             .build()
             .map_err(|problem| Error::Failed(format!("cannot start: {problem}")))?;
         let client = Client::new(socket);
+        let client = match self.verb.is_answered_at_once() {
+            true => client.answering_within(ANSWER_LIMIT),
+            false => client,
+        };
         // Batch lines run side by side on this one thread and share what is not thread-safe.
         tokio::task::LocalSet::new().block_on(&runtime, talk(self.verb, client, self.json))
     }
@@ -119,9 +138,6 @@ async fn talk(verb: Verb, client: Client, json: bool) -> Result<(), Error> {
             batch::Batch::Delete(args) => batch_remote::delete(&client, &args, json).await,
         };
     }
-    if let Verb::Queue(verb) = verb {
-        return queue::run(&client, verb, json).await;
-    }
     let say = Box::new(|line: &str| render::say(format_args!("woollyctl: {line}")));
     let link = Link::new(client, PATIENCE, say);
     match verb {
@@ -131,11 +147,10 @@ async fn talk(verb: Verb, client: Client, json: bool) -> Result<(), Error> {
         Verb::Wait(args) => wait::run(&link, args, json).await,
         Verb::Follow(args) => follow::run(&link, args, json).await,
         Verb::Cancel(args) => cancel::run(&link, args, json).await,
+        Verb::Queue(verb) => queue::run(&link, verb, json).await,
         Verb::Health(health::Health {}) => health::run(&link, json).await,
         // Handled above, or before a connection is thought of.
-        Verb::Batch(_) | Verb::Queue(_) | Verb::Cache(_) | Verb::Bench(_) | Verb::Model(_) => {
-            Ok(())
-        }
+        Verb::Batch(_) | Verb::Cache(_) | Verb::Bench(_) | Verb::Model(_) => Ok(()),
     }
 }
 
@@ -148,6 +163,34 @@ mod tests {
     #[test]
     fn the_command_line_is_consistent() {
         Ctl::command().debug_assert();
+    }
+
+    #[test]
+    fn verbs_that_wait_have_no_limit() {
+        let at_once = |arguments: &[&str]| {
+            let words = [&["woollyctl"], arguments].concat();
+            Ctl::parse_from(words).verb.is_answered_at_once()
+        };
+        for verb in [
+            ["health"].as_slice(),
+            &["status"],
+            &["status", "1"],
+            &["list"],
+            &["cancel", "1"],
+            &["queue", "pause"],
+            &["queue", "resume"],
+            &["queue", "drain"],
+        ] {
+            assert!(at_once(verb), "{verb:?}");
+        }
+        for verb in [
+            ["submit", "hi"].as_slice(),
+            &["wait", "1"],
+            &["follow", "1"],
+            &["queue", "backup", "b.tar"],
+        ] {
+            assert!(!at_once(verb), "{verb:?}");
+        }
     }
 
     #[test]

@@ -2,8 +2,11 @@
 
 use std::io;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use serde_json::json;
+
+use crate::job::JobId;
 
 use super::render;
 
@@ -22,6 +25,12 @@ pub enum Error {
     /// The connection was there and broke; the request may or may not have been accepted.
     #[error("the connection to woollyd at {socket} broke: {problem}")]
     Lost { socket: String, problem: String },
+    /// Somebody listens, and answers nothing.
+    #[error("woollyd at {socket} did not answer within {} s", limit.as_secs_f32())]
+    Silent { socket: String, limit: Duration },
+    /// The daemon lets its jobs go in good order, to be taken up by the next one.
+    #[error("woollyd at {socket} is stopping, and {job} has not ended")]
+    Stopping { socket: String, job: JobId },
     /// The daemon understood and said no.
     #[error("woollyd refused: {message}")]
     Refused {
@@ -33,6 +42,9 @@ pub enum Error {
         /// The body of the answer, for batch output lines.
         body: serde_json::Value,
     },
+    /// Something went wrong with some of several jobs, of which the worst has this exit code.
+    #[error("{message}")]
+    Several { message: String, code: u8 },
     #[error("cannot write to standard output: {0}")]
     Output(String),
     #[error("interrupted")]
@@ -50,7 +62,9 @@ impl Error {
             Error::Failed(_) | Error::Output(_) | Error::Interrupted => 1,
             Error::Usage(_) => 2,
             Error::Connect { .. } | Error::Lost { .. } => 3,
+            Error::Silent { .. } | Error::Stopping { .. } => 3,
             Error::Refused { .. } => 4,
+            Error::Several { code, .. } => *code,
         }
     }
 
@@ -58,13 +72,26 @@ impl Error {
     pub(super) fn is_outage(&self) -> bool {
         matches!(
             self,
-            Error::Connect { .. } | Error::Lost { .. } | Error::Refused { status: 503, .. }
+            Error::Connect { .. }
+                | Error::Lost { .. }
+                | Error::Silent { .. }
+                | Error::Stopping { .. }
+                | Error::Refused { status: 503, .. }
         )
     }
 
     /// A file that could not be used: `action` reads "cannot read", "cannot write", ...
     pub(super) fn file(action: &str, path: &std::path::Path, problem: &io::Error) -> Self {
         Error::Failed(format!("{action} {}: {problem}", path.display()))
+    }
+
+    /// One line on standard error; none when nobody is there to read it.
+    pub(super) fn tell(&self, program: &str, json: bool) {
+        match self {
+            Error::OutputClosed => {}
+            error if json => render::say(error.as_json()),
+            error => render::say(format_args!("{program}: {error}")),
+        }
     }
 
     fn as_json(&self) -> serde_json::Value {
@@ -92,11 +119,7 @@ pub fn exit(program: &str, json: bool, result: Result<(), Error>) -> ExitCode {
     let Err(error) = result else {
         return ExitCode::SUCCESS;
     };
-    match &error {
-        Error::OutputClosed => {}
-        error if json => render::say(error.as_json()),
-        error => render::say(format_args!("{program}: {error}")),
-    }
+    error.tell(program, json);
     ExitCode::from(error.code())
 }
 

@@ -31,6 +31,7 @@ mod generation;
 mod health;
 mod interrupt;
 mod list;
+mod mishaps;
 mod model;
 mod new_file;
 mod progress;

@@ -11,6 +11,7 @@ use serde_json::json;
 use super::client::Client;
 use super::new_file::NewFile;
 use super::queue_check::Check;
+use super::reconnect::Link;
 use super::{Error, render};
 
 #[derive(Debug, Subcommand)]
@@ -60,9 +61,9 @@ Examples:
 /// Between two looks at what is left.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
-pub(super) async fn run(client: &Client, verb: Queue, json: bool) -> Result<(), Error> {
+pub(super) async fn run(link: &Link, verb: Queue, json: bool) -> Result<(), Error> {
     let (path, done) = match &verb {
-        Queue::Backup { file } => return backup(client, file, json).await,
+        Queue::Backup { file } => return backup(link.client(), file, json).await,
         // Needs no daemon, and was done before one was looked for.
         Queue::Check(_) => return Ok(()),
         Queue::Pause => ("/v1/queue/pause", "no further jobs start"),
@@ -72,13 +73,14 @@ pub(super) async fn run(client: &Client, verb: Queue, json: bool) -> Result<(), 
             "jobs start again, and new ones are taken in",
         ),
     };
-    let answer = client.post(path, String::new(), None).await?;
+    let answer = link.client().post(path, String::new(), None).await?;
+    link.answered();
     match json {
         true => render::json_line(&mut io::stdout().lock(), &answer)?,
         false => writeln!(io::stdout(), "{done}")?,
     }
     if let Queue::Drain { wait: true } = verb {
-        wait_until_empty(client).await?;
+        wait_until_empty(link).await?;
     }
     Ok(())
 }
@@ -96,11 +98,12 @@ async fn backup(client: &Client, path: &Path, json: bool) -> Result<(), Error> {
     Ok(writeln!(out, "{}: {bytes} bytes", path.display())?)
 }
 
-/// Says now and then how much is left.
-async fn wait_until_empty(client: &Client) -> Result<(), Error> {
+/// Says now and then how much is left. The queue drains on after a restart of the daemon, and so does the wait.
+async fn wait_until_empty(link: &Link) -> Result<(), Error> {
     let mut told = None;
     loop {
-        let health = client.get_any("/health").await?.body;
+        let look = async || link.client().get_any("/health").await;
+        let health = link.retry(look).await?.body;
         let jobs = |state: &str| health["jobs"][state].as_u64().unwrap_or(0);
         let left = jobs("queued") + jobs("running");
         let batches = health["open_batches"].as_u64().unwrap_or(0);
@@ -108,9 +111,7 @@ async fn wait_until_empty(client: &Client) -> Result<(), Error> {
             return Ok(());
         }
         if told != Some((left, batches)) {
-            render::say(format_args!(
-                "woollyctl: {left} jobs and {batches} batches left"
-            ));
+            link.say(&format!("{left} jobs and {batches} batches left"));
             told = Some((left, batches));
         }
         tokio::time::sleep(LOOK_EVERY).await;

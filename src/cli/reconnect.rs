@@ -30,8 +30,29 @@ pub(super) struct Link {
     say: Say,
     /// The daemon has answered at least once. Before that there is nothing to wait for.
     met: Cell<bool>,
-    /// An outage was announced and has not ended.
-    down: Cell<bool>,
+    /// What the outage that was announced has taken, until it is back.
+    lacks: Cell<Option<Lack>>,
+}
+
+/// What an outage takes, from little to much: whatever shows the last shows that the first is there, too.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Lack {
+    /// Nobody answers.
+    Answers,
+    /// A daemon that is stopping tells about its jobs, but neither takes new ones in nor works on those it has. Its
+    /// answers are no sign that it is back.
+    Work,
+}
+
+impl Lack {
+    /// What is lacking after another failure. Where nobody listens any more, whoever answers next is another daemon.
+    fn after(lacks: Option<Lack>, error: &Error) -> Lack {
+        match error {
+            Error::Connect { .. } => Lack::Answers,
+            Error::Stopping { .. } | Error::Refused { .. } => Lack::Work,
+            _ => lacks.unwrap_or(Lack::Answers),
+        }
+    }
 }
 
 /// The delays of one outage.
@@ -64,7 +85,7 @@ impl Link {
             patience,
             say,
             met: Cell::new(false),
-            down: Cell::new(false),
+            lacks: Cell::new(None),
         }
     }
 
@@ -78,8 +99,18 @@ impl Link {
 
     /// The daemon answered.
     pub(super) fn answered(&self) {
+        self.found(Lack::Answers);
+    }
+
+    /// The daemon took a job in, or has something new of one.
+    pub(super) fn works(&self) {
+        self.found(Lack::Work);
+    }
+
+    fn found(&self, there: Lack) {
         self.met.set(true);
-        if self.down.replace(false) {
+        if self.lacks.get().is_some_and(|lacks| lacks <= there) {
+            self.lacks.set(None);
             self.say("woollyd is back");
         }
     }
@@ -99,7 +130,8 @@ impl Link {
         let Some(delay) = backoff.next(started, Instant::now(), self.patience) else {
             return Err(error);
         };
-        if !self.down.replace(true) {
+        let lacks = Lack::after(self.lacks.get(), &error);
+        if self.lacks.replace(Some(lacks)).is_none() {
             let seconds = self.patience.as_secs();
             self.say(&format!("{error}; trying again for up to {seconds} s"));
         }
@@ -127,7 +159,11 @@ impl Link {
 
     /// Submits a job under `key` and gives it as the daemon stored it.
     pub(super) async fn submit(&self, job: &JobRequest, key: &str) -> Result<Job, Error> {
-        self.retry(async || self.submit_once(job, key).await).await
+        let job = self
+            .retry(async || self.submit_once(job, key).await)
+            .await?;
+        self.works();
+        Ok(job)
     }
 
     /// The same without a second attempt.

@@ -8,9 +8,9 @@ use std::path::PathBuf;
 
 use clap::Args;
 use rand::TryRng;
-use serde_json::Value;
+use serde_json::{Value, json};
 
-use crate::job::State;
+use crate::job::{JobId, State};
 use crate::protocol::JobRequest;
 
 use super::interrupt::Interrupt;
@@ -275,6 +275,25 @@ impl Viewer for Printer {
         if self.stream && self.json {
             render::json_line(&mut io::stdout().lock(), chunk)?;
         }
+        Ok(())
+    }
+
+    /// As JSON it stands among the chunks: standard error would not tell which of them came before.
+    fn restarted(&mut self, id: JobId) -> Result<(), Error> {
+        if !self.stream {
+            return Ok(());
+        }
+        let mut out = io::stdout().lock();
+        if self.json {
+            let event = json!({"event": wire::RESTARTED, "id": id.to_string()});
+            return Ok(render::json_line(&mut out, &event)?);
+        }
+        if !std::mem::replace(&mut self.at_line_start, true) {
+            writeln!(out)?;
+        }
+        render::say(format_args!(
+            "woollyctl: {id} runs anew with another model, and its text follows from the beginning"
+        ));
         Ok(())
     }
 }

@@ -6,12 +6,14 @@ use clap::Args;
 
 use crate::job::{JobId, State};
 
+use super::mishaps::Mishaps;
 use super::reconnect::Link;
 use super::{Error, render, watch};
 
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Ends with 0 when all jobs completed, and with 1 when one failed, expired or was cancelled.
+    after_help = "Ends with 0 when all jobs completed, and with 1 when one failed, expired or was cancelled. Where one is refused,
+the others are waited for all the same, and the exit code is 4.
 
 Example:
   woollyctl wait job_12 job_13 && echo both done"
@@ -23,9 +25,15 @@ pub(super) struct Wait {
 }
 
 pub(super) async fn run(link: &Link, args: Wait, json: bool) -> Result<(), Error> {
-    let mut failed = 0;
+    let mut mishaps = Mishaps::among(args.ids.len(), json);
     for &id in &args.ids {
-        let job = watch::to_the_end(link, id, &mut watch::Silent).await?;
+        let job = match watch::to_the_end(link, id, &mut watch::Silent).await {
+            Ok(job) => job,
+            Err(error) => {
+                mishaps.add(error)?;
+                continue;
+            }
+        };
         let mut out = io::stdout().lock();
         if json {
             render::json_line(&mut out, &job.raw)?;
@@ -34,15 +42,11 @@ pub(super) async fn run(link: &Link, args: Wait, json: bool) -> Result<(), Error
         } else {
             writeln!(out, "{}", job.problem())?;
         }
-        failed += usize::from(job.state != State::Completed);
+        if job.state != State::Completed {
+            mishaps.count();
+        }
     }
-    if failed > 0 {
-        return Err(Error::Failed(format!(
-            "{failed} of {} jobs did not complete",
-            args.ids.len()
-        )));
-    }
-    Ok(())
+    mishaps.sum_up("did not complete")
 }
 
 /// A job id with or without its prefix.

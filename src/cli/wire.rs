@@ -15,6 +15,9 @@ use super::sampling::Sampling;
 /// The path that jobs are submitted to and listed at.
 pub(super) const JOBS: &str = "/v1/jobs";
 
+/// The name of the event that voids what a stream gave before.
+pub(super) const RESTARTED: &str = "restarted";
+
 pub(super) fn job_path(id: JobId) -> String {
     format!("{JOBS}/{id}")
 }

@@ -28,6 +28,8 @@ pub enum Seen {
     Submitted {
         new: bool,
     },
+    /// A submit that came while the daemon drains.
+    TurnedAway,
     /// The event stream of a job was opened.
     Watched(usize),
     Cancelled(usize),
@@ -41,6 +43,8 @@ struct State {
     hold: bool,
     /// So many streams more are broken after their second chunk.
     break_streams: usize,
+    /// Submits are answered 503 while this is set.
+    draining: bool,
     /// So many submits more are answered 429.
     full: usize,
     /// More jobs than these are not taken in while they have not ended.
@@ -104,6 +108,10 @@ impl FakeDaemon {
 
     pub fn hold(&self, hold: bool) {
         self.set(|state| state.hold = hold);
+    }
+
+    pub fn drain(&self, draining: bool) {
+        self.set(|state| state.draining = draining);
     }
 
     pub fn break_streams(&self, count: usize) {
@@ -260,6 +268,11 @@ fn submit(
     if body["prompt"] == "refuse me" {
         let error = json!({"error": {"message": "the prompt is impossible", "param": "prompt"}});
         return answer(connection, 400, &error);
+    }
+    if state.draining {
+        shared.seen.lock().unwrap().send(Seen::TurnedAway).unwrap();
+        let error = json!({"error": {"message": "the daemon is stopping"}});
+        return answer(connection, 503, &error);
     }
     if let Some(status) = state.refuse {
         let error = json!({"error": {"message": "you are not welcome"}});
