@@ -1,11 +1,12 @@
 //! `woollyctl queue backup` and `check`: a copy while the daemon works holds everything, and damage is found.
 
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde_json::{Value, json};
 
-use crate::support::cli::{Said, WOOLLYCTL, command, ctl, say};
+use crate::support::cli::{Said, WOOLLYCTL, command, ctl, interrupt, say};
 use crate::support::daemon::{Home, TINY};
 use crate::support::http::Client;
 
@@ -103,7 +104,7 @@ fn a_backup_holds_what_was_accepted_and_is_restored_by_unpacking() {
     // The queue is lost; the second backup takes its place.
     std::fs::remove_dir_all(&state).unwrap();
     std::fs::create_dir(&state).unwrap();
-    std::fs::set_permissions(&state, std::os::unix::fs::PermissionsExt::from_mode(0o700)).unwrap();
+    std::fs::set_permissions(&state, PermissionsExt::from_mode(0o700)).unwrap();
     let archive = std::fs::File::open(home.path().join("two.tar")).unwrap();
     tar::Archive::new(archive).unpack(&state).unwrap();
     let daemon = home.start();
@@ -265,4 +266,135 @@ fn every_kind_of_damage_is_told() {
     }
     std::fs::write(damaged.join("queue.db"), bytes).unwrap();
     check(&damaged).ends_with(1);
+}
+
+/// What is in a directory, with sizes.
+fn listing(directory: &Path) -> Vec<(String, u64)> {
+    let entries = std::fs::read_dir(directory).unwrap().map(Result::unwrap);
+    let mut listing: Vec<_> = entries
+        .map(|entry| {
+            let name = entry.file_name().to_str().unwrap().to_owned();
+            (name, entry.metadata().unwrap().len())
+        })
+        .collect();
+    listing.sort();
+    listing
+}
+
+#[test]
+fn a_check_leaves_no_trace() {
+    let home = Home::new(TINY);
+    let daemon = home.start();
+    choices(&daemon.client(), &submit(&daemon.client(), "a"));
+    let (tar, temporary) = (home.path().join("b.tar"), home.path().join("tmp"));
+    backup(&home, &tar).ends_with(0);
+    daemon.stop();
+    let state = home.path().join("state");
+    let before = listing(&state);
+    // Names that mean something in an address are names all the same.
+    let odd = home.path().join("50% #1?");
+    std::fs::rename(&state, &odd).unwrap();
+    check(&odd).ends_with(0);
+    assert_eq!(listing(&odd), before);
+    std::fs::create_dir(&temporary).unwrap();
+    let beside = listing(home.path());
+    let mut command = command(WOOLLYCTL, &["queue", "check", tar.to_str().unwrap()]);
+    command.env("TMPDIR", &temporary);
+    say(command).ends_with(0);
+    assert_eq!(listing(&temporary), []);
+    assert_eq!(listing(home.path()), beside);
+}
+
+#[test]
+fn a_check_of_a_killed_daemon_s_queue_reads_its_log() {
+    let home = Home::new(TINY);
+    let daemon = home.start();
+    choices(&daemon.client(), &submit(&daemon.client(), "a"));
+    daemon.kill();
+    let state = home.path().join("state");
+    let log = std::fs::metadata(state.join("queue.db-wal")).unwrap();
+    assert!(log.len() > 0);
+    check(&state).ends_with(0);
+    // The job is in the log only, and so is the damage.
+    let db = rusqlite::Connection::open(state.join("queue.db")).unwrap();
+    db.execute_batch("PRAGMA wal_autocheckpoint = 0; DELETE FROM result")
+        .unwrap();
+    let said = check(&state).ends_with(1);
+    assert_eq!(said.out, "a completed job has no result: job_1\n");
+}
+
+#[test]
+fn ctrl_c_leaves_nothing_of_an_unpacked_backup() {
+    let directory = tempfile::tempdir().unwrap();
+    let (tar, temporary) = (directory.path().join("b.tar"), directory.path().join("tmp"));
+    std::fs::create_dir(&temporary).unwrap();
+    // It takes longer to unpack than to see that it has begun.
+    let size = 4 << 30;
+    let mut header = tar::Header::new_gnu();
+    header.set_path("queue.db").unwrap();
+    header.set_size(size);
+    header.set_mode(0o600);
+    header.set_cksum();
+    std::fs::write(&tar, header.as_bytes()).unwrap();
+    let file = std::fs::File::options().write(true).open(&tar).unwrap();
+    file.set_len(512 + size + 1024).unwrap();
+    let mut command = command(WOOLLYCTL, &["queue", "check", tar.to_str().unwrap()]);
+    command.env("TMPDIR", &temporary);
+    let child = command.spawn().unwrap();
+    let unpacked = loop {
+        if let Some(entry) = std::fs::read_dir(&temporary).unwrap().next() {
+            break entry.unwrap();
+        }
+        std::thread::yield_now();
+    };
+    assert_eq!(
+        unpacked.metadata().unwrap().permissions().mode() & 0o777,
+        0o700
+    );
+    while listing(&unpacked.path()).is_empty() {
+        std::thread::yield_now();
+    }
+    interrupt(&child);
+    let said = Said::from(child.wait_with_output().unwrap()).ends_with(1);
+    assert_eq!(said.err, "woollyctl: interrupted\n");
+    assert_eq!(listing(&temporary), []);
+}
+
+#[test]
+fn what_is_no_whole_backup_is_called_so() {
+    let home = Home::new(TINY);
+    let daemon = home.start();
+    let tar = home.path().join("b.tar");
+    backup(&home, &tar).ends_with(0);
+    daemon.stop();
+    let whole = std::fs::read(&tar).unwrap();
+    let says = |bytes: &[u8], sentence: &str| {
+        std::fs::write(&tar, bytes).unwrap();
+        let said = check(&tar).ends_with(1);
+        assert_eq!(
+            said.err,
+            format!("woollyctl: {} {sentence}\n", tar.display())
+        );
+    };
+    for bytes in [
+        b"".as_slice(),
+        b"hello",
+        &[b'x'; 5000],
+        &[0; 5000],
+        &whole[..300],
+    ] {
+        says(bytes, "is no backup of a queue");
+    }
+    let mut other = tar::Builder::new(vec![]);
+    let mut header = tar::Header::new_gnu();
+    header.set_size(5);
+    let added = other.append_data(&mut header, "notes", b"hello".as_slice());
+    added.unwrap();
+    says(&other.into_inner().unwrap(), "is no backup of a queue");
+    // In the first file, in its middle, and where only the mark of the end is missing.
+    for length in [512, 700, whole.len() / 2, whole.len() - 1024] {
+        says(&whole[..length], "is cut short");
+    }
+    std::fs::write(&tar, &whole).unwrap();
+    check(&tar).ends_with(0);
 }

@@ -103,14 +103,16 @@ impl Ctl {
             Verb::Cache(verb) => return cache::run(verb, self.json),
             Verb::Bench(verb) => return measure(&verb, self.json),
             Verb::Model(verb) => return model::run(&verb, self.json),
-            Verb::Queue(queue::Queue::Check(args)) => return queue_check::run(args, self.json),
             _ => {}
         }
-        let socket = settings::socket(self.socket.as_deref())?;
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
             .map_err(|problem| Error::Failed(format!("cannot start: {problem}")))?;
+        if let Verb::Queue(queue::Queue::Check(args)) = self.verb {
+            return runtime.block_on(queue_check::run(args, self.json));
+        }
+        let socket = settings::socket(self.socket.as_deref())?;
         let client = Client::new(socket);
         let client = match self.verb.is_answered_at_once() {
             true => client.answering_within(ANSWER_LIMIT),

@@ -51,6 +51,7 @@ mod sse;
 mod status;
 mod submit;
 mod transfer;
+mod unpacked_backup;
 mod wait;
 mod watch;
 mod wire;

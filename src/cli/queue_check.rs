@@ -1,19 +1,21 @@
 //! `woollyctl queue check`: whether a queue on disk, or a backup of it, holds what it promises. Needs no daemon.
 
-use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use clap::Args;
 use serde_json::json;
+use tokio::sync::oneshot;
 
 use crate::queue;
 
+use super::interrupt::Interrupt;
+use super::unpacked_backup::UnpackedBackup;
 use super::{Error, render, settings};
 
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Changes nothing. Ends with 0 when the queue is sound and with 1 when it is damaged.
+    after_help = "Changes nothing. A backup is unpacked under $TMPDIR for as long as the check takes. Ends with 0 when the queue is sound and with 1 when it is damaged.
 
 Examples:
   woollyctl queue check
@@ -29,7 +31,7 @@ pub(super) struct Check {
     config: Option<PathBuf>,
 }
 
-pub(super) fn run(args: Check, json: bool) -> Result<(), Error> {
+pub(super) async fn run(args: Check, json: bool) -> Result<(), Error> {
     let path = match args.path {
         Some(path) => path,
         None => {
@@ -38,12 +40,9 @@ pub(super) fn run(args: Check, json: bool) -> Result<(), Error> {
                 .state_dir
         }
     };
-    let look = |state_dir: &Path| {
-        queue::check(state_dir).map_err(|error| Error::Failed(error.to_string()))
-    };
     let problems = match path.is_file() {
-        true => look(&Unpacked::from(&path)?.0)?,
-        false => look(&path)?,
+        true => look_at_backup(&path).await?,
+        false => queue::check(&path).map_err(|error| Error::Failed(error.to_string()))?,
     };
     let mut out = io::stdout().lock();
     if json {
@@ -70,26 +69,19 @@ pub(super) fn run(args: Check, json: bool) -> Result<(), Error> {
     }
 }
 
-/// A backup as a state directory beside it, gone when this is dropped.
-struct Unpacked(PathBuf);
-
-impl Unpacked {
-    fn from(archive: &Path) -> Result<Self, Error> {
-        let failed = |action| move |problem: io::Error| Error::file(action, archive, &problem);
-        let file = File::open(archive).map_err(failed("cannot read"))?;
-        let name = archive.file_name().unwrap_or_default().to_string_lossy();
-        let beside = format!(".{name}.{}.check", std::process::id());
-        let unpacked = Unpacked(archive.with_file_name(beside));
-        fs::create_dir(&unpacked.0).map_err(failed("cannot unpack"))?;
-        // Names that lead out of the directory are left out by the library.
-        let unpack = tar::Archive::new(file).unpack(&unpacked.0);
-        unpack.map_err(failed("cannot unpack"))?;
-        Ok(unpacked)
-    }
-}
-
-impl Drop for Unpacked {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
+/// On a thread of its own, which nobody waits for after Ctrl-C: it only reads, and ends with the process.
+async fn look_at_backup(archive: &Path) -> Result<Vec<String>, Error> {
+    let mut interrupt = Interrupt::install()?;
+    let unpacked = UnpackedBackup::of(archive, &interrupt)?;
+    let (sender, found) = oneshot::channel();
+    let state_dir = unpacked.path().to_owned();
+    std::thread::spawn(move || sender.send(queue::check(&state_dir)));
+    tokio::select! {
+        found = found => match found {
+            Ok(Ok(problems)) => Ok(problems),
+            Ok(Err(error)) => Err(Error::Failed(format!("{}: {error}", archive.display()))),
+            Err(_) => Err(Error::Failed(format!("the check of {} panicked", archive.display()))),
+        },
+        () = interrupt.wait() => Err(Error::Interrupted),
     }
 }

@@ -186,7 +186,8 @@ fn prompts(argument: Option<String>, files: &[PathBuf]) -> Result<Vec<Prompt>, E
     files.iter().map(read).collect()
 }
 
-fn random_key() -> Result<String, Error> {
+/// A name that nobody else has.
+pub(super) fn random_key() -> Result<String, Error> {
     let mut bytes = [0; 16];
     rand::rngs::SysRng
         .try_fill_bytes(&mut bytes)

@@ -16,11 +16,17 @@ pub fn check(state_dir: &Path) -> Result<Vec<String>, Error> {
         path: state_dir.display().to_string(),
         problem: format!("has no queue: {error}"),
     })?;
+    let at_rest = !StateDir::is_in_use(state_dir) && !has_log(&database);
+    let mut checked = check_database(&database, at_rest)?;
     let in_use = StateDir::is_in_use(state_dir);
+    if at_rest && in_use {
+        // A daemon began to write meanwhile.
+        checked = check_database(&database, false)?;
+    }
     let Checked {
         mut problems,
         files: known,
-    } = check_database(&database)?;
+    } = checked;
     let directory = state_dir.join(files::DIRECTORY);
     for (stored_as, bytes) in &known {
         match fs::metadata(directory.join(stored_as)) {
@@ -43,4 +49,10 @@ pub fn check(state_dir: &Path) -> Result<Vec<String>, Error> {
         problems.extend(unknown.map(|name| format!("file {name} is known to nobody")));
     }
     Ok(problems)
+}
+
+/// Whether something that was written is not in the database itself yet: its daemon was killed.
+fn has_log(database: &Path) -> bool {
+    let log = database.with_extension("db-wal");
+    fs::metadata(log).is_ok_and(|log| log.len() > 0)
 }

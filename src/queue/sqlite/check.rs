@@ -1,6 +1,7 @@
 //! Whether a database holds what the queue promises. Reads only.
 
 use std::collections::BTreeMap;
+use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use rusqlite::{Connection, OpenFlags};
@@ -87,11 +88,20 @@ pub(in crate::queue) struct Checked {
     pub(in crate::queue) files: BTreeMap<String, u64>,
 }
 
-/// Looks at the database in `file`. An error means that it could not be looked at.
-pub(in crate::queue) fn check_database(file: &Path) -> Result<Checked, Error> {
+/// Looks at the database in `file`. An error means that it could not be looked at. While `at_rest`, nobody writes to
+/// it and all of it is in that file: then SQLite needs no others beside it, and so no permission to make them.
+pub(in crate::queue) fn check_database(file: &Path, at_rest: bool) -> Result<Checked, Error> {
     let faults = Faults::new(file);
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let db = Connection::open_with_flags(file, flags).map_err(|e| faults.of(e))?;
+    let opened = match at_rest {
+        true => {
+            let uri = uri(file).map_err(|error| faults.store(error.to_string()))?;
+            let flags = flags | OpenFlags::SQLITE_OPEN_URI;
+            Connection::open_with_flags(format!("{uri}?immutable=1"), flags)
+        }
+        false => Connection::open_with_flags(file, flags),
+    };
+    let db = opened.map_err(|e| faults.of(e))?;
     schema::check_current(&db, &faults)?;
     let look = || -> Result<Checked, rusqlite::Error> {
         // One view of everything.
@@ -116,6 +126,21 @@ pub(in crate::queue) fn check_database(file: &Path) -> Result<Checked, Error> {
         Ok(Checked { problems, files })
     };
     look().map_err(|e| faults.of(e))
+}
+
+/// The path as SQLite reads it: whatever could mean something else in an address stands as its number.
+fn uri(file: &Path) -> std::io::Result<String> {
+    let path = std::path::absolute(file)?;
+    let mut uri = "file://".to_owned();
+    for &byte in path.as_os_str().as_bytes() {
+        match byte {
+            b'/' | b'.' | b'-' | b'_' | b'0'..=b'9' | b'A'..=b'Z' | b'a'..=b'z' => {
+                uri.push(char::from(byte));
+            }
+            _ => uri += &format!("%{byte:02X}"),
+        }
+    }
+    Ok(uri)
 }
 
 fn rows(db: &Connection, sql: &str) -> Result<Vec<String>, rusqlite::Error> {
