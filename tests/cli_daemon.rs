@@ -82,6 +82,26 @@ fn every_verb_is_understood() {
 }
 
 #[test]
+fn a_queue_that_is_paused_or_drained_is_healthy_and_draining_starts_what_was_held() {
+    let daemon = Woollyd::start();
+    let flags = || {
+        let said = talk(&daemon, &["health", "--json"]).ends_with(0);
+        let health = &said.json_lines()[0];
+        [health["paused"].clone(), health["draining"].clone()]
+    };
+    talk(&daemon, &["queue", "pause"]).ends_with(0);
+    assert_eq!(flags(), [true, false]);
+    let held = talk(&daemon, &[SUBMIT.as_slice(), &["--detach"]].concat()).ends_with(0);
+    talk(&daemon, &["queue", "drain", "--wait"]).ends_with(0);
+    assert_eq!(flags(), [false, true]);
+    let id = held.out.trim_end();
+    let job = &talk(&daemon, &["status", id, "--json"])
+        .ends_with(0)
+        .json_lines()[0];
+    assert_eq!(job["status"], "completed");
+}
+
+#[test]
 fn refusals_name_the_field() {
     let daemon = Woollyd::start();
     let said = talk(&daemon, &["submit", "Hello", "--temperature=-1"]).ends_with(4);

@@ -95,6 +95,23 @@ fn standard_input_and_files_hold_prompts() {
 }
 
 #[test]
+fn a_text_is_the_same_prompt_from_wherever_it_comes() {
+    let daemon = FakeDaemon::start();
+    let file = beside(&daemon.socket, "prompt");
+    let texts = ["hi", "hi\n", "hi\r\n", "hi\n\n", "\n"];
+    for text in texts {
+        std::fs::write(&file, text).unwrap();
+        say_with_input(ctl(&daemon.socket, &["submit", "--detach"]), text).ends_with(0);
+        let path = file.to_str().unwrap();
+        say(ctl(&daemon.socket, &["submit", "--detach", "--file", path])).ends_with(0);
+    }
+    let jobs = daemon.jobs();
+    let prompts = jobs.iter().map(|job| job.body["prompt"].as_str().unwrap());
+    let expected = ["hi", "hi", "hi", "hi\n", ""].map(|prompt| [prompt; 2]);
+    assert_eq!(prompts.collect::<Vec<_>>(), expected.concat());
+}
+
+#[test]
 fn a_stream_that_breaks_goes_on_without_repeating_itself() {
     let daemon = FakeDaemon::start();
     daemon.break_streams(2);
@@ -278,6 +295,8 @@ fn jobs_are_listed_shown_and_cancelled() {
         .map(|line| line.split("  ").next().unwrap())
         .collect();
     assert_eq!(rows, ["ID", "job_1", "job_0"]);
+    let head: Vec<&str> = list.lines().next().unwrap().split_whitespace().collect();
+    assert_eq!(head, ["ID", "STATUS", "PROMPT", "OUTPUT", "SUBMITTED"]);
     let queued = say(ctl(
         &daemon.socket,
         &["list", "--status", "queued", "--json"],
@@ -300,6 +319,12 @@ fn jobs_are_listed_shown_and_cancelled() {
             .lines()
             .any(|line| line.split_whitespace().eq(["status", "cancelled"])),
         "{shown}"
+    );
+    let created = shown.lines().find(|line| line.starts_with("created_at"));
+    let created = created.unwrap();
+    assert!(
+        created.contains("  1970-01-01 00:00:01 UTC (") && created.ends_with(" d ago)"),
+        "{created}"
     );
     say(ctl(&daemon.socket, &["status", "7"])).ends_with(4);
     let health = say(ctl(&daemon.socket, &["health"])).ends_with(0).out;

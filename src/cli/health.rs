@@ -9,8 +9,9 @@ use super::{Error, render};
 
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Ends with 0 when jobs are being served, with 1 while the model loads or the daemon drains,
-and with 3 when there is no daemon.
+    after_help = "Ends with 0 when jobs are being served, with 1 while the model loads and when the daemon is stopping, and with 3
+when there is no daemon, or one that does not answer within 30 seconds. After `woollyctl queue pause` and
+`queue drain` it ends with 0, too: the daemon does what it was told, and `paused` and `draining` say so.
 
 Example:
   woollyctl health --json"

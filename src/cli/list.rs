@@ -12,9 +12,13 @@ use super::wire::{self, Job};
 use super::{Error, render};
 
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:
+#[command(
+    after_help = "How many jobs run before one that waits, and when it will start, tells `woollyctl status ID`.
+
+Examples:
   woollyctl list --status running
-  woollyctl list --limit 100 --before job_500 --json")]
+  woollyctl list --limit 100 --before job_500 --json"
+)]
 pub(super) struct List {
     /// Only jobs in this state: queued, running, completed, failed, cancelled or expired
     #[arg(long, value_name = "STATE", value_parser = state)]

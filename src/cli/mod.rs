@@ -22,6 +22,7 @@ mod batch_shape;
 mod batch_summary;
 mod batch_table;
 mod cache;
+mod calendar;
 mod cancel;
 mod client;
 mod ctl;

@@ -18,7 +18,8 @@ use super::{Error, render};
 pub(super) enum Queue {
     /// Start no further jobs; running ones go on, and jobs are accepted
     #[command(
-        after_help = "The queue stays paused over restarts of the daemon. For administrators.
+        after_help = "The queue stays paused over restarts of the daemon, until it is resumed or drained: `queue drain` lets the jobs that
+were held start. For administrators.
 
 Example:
   woollyctl queue pause"
@@ -26,8 +27,8 @@ Example:
     Pause,
     /// Take no new jobs and batches; those that are there run to their end
     #[command(
-        after_help = "Who submits is told to come back later (503). The queue stays so over restarts of the daemon, until it is
-resumed. For administrators.
+        after_help = "Who submits is told to come back later (503). What is there runs, so jobs that `queue pause` held start now. The
+queue stays so over restarts of the daemon, until it is resumed. For administrators.
 
 Example:
   woollyctl queue drain --wait && systemctl stop woollyd"
@@ -43,12 +44,13 @@ Example:
     Resume,
     /// Copy the queue as it is now into a file, while the daemon works
     #[command(
-        after_help = "The file is a tar archive of a state directory, complete when it has its name. To restore it, unpack it into an
-empty state directory before the daemon starts. For administrators.
+        after_help = "The file is a tar archive of a state directory, complete when it has its name. To restore it, stop the daemon,
+and unpack the archive into an empty state directory as the user that the daemon runs as; who does it as root gives
+all of it to that user. For administrators.
 
 Examples:
   woollyctl queue backup monday.tar
-  install -d -m 700 state && tar -xf monday.tar -C state"
+  install -d -o woolly -m 700 state && sudo -u woolly tar -x -C state < monday.tar"
     )]
     Backup {
         /// Where to; a file that is there is replaced

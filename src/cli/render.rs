@@ -72,16 +72,10 @@ fn flatten(prefix: &str, value: &Value, flat: &mut Vec<(String, String)>) {
     }
 }
 
-pub(super) const JOB_HEAD: [&str; 6] =
-    ["ID", "STATUS", "POSITION", "PROMPT", "OUTPUT", "SUBMITTED"];
+pub(super) const JOB_HEAD: [&str; 5] = ["ID", "STATUS", "PROMPT", "OUTPUT", "SUBMITTED"];
 
 /// One row of a job table; `now` is in Unix seconds.
 pub(super) fn job_row(job: &Job, now: u64) -> Vec<String> {
-    let position = match job.raw.get("position") {
-        Some(Value::String(text)) => text.clone(),
-        Some(Value::Number(number)) => number.to_string(),
-        _ => String::new(),
-    };
     let (prompt, output) = job.usage();
     let tokens = |count: u64| {
         if prompt + output == 0 {
@@ -98,20 +92,31 @@ pub(super) fn job_row(job: &Job, now: u64) -> Vec<String> {
     vec![
         job.id.to_string(),
         job.state.as_str().to_owned(),
-        position,
         tokens(prompt),
         tokens(output),
         age.unwrap_or_default(),
     ]
 }
 
-/// Seconds as one rough word.
+/// Seconds that have passed as one rough word.
 pub(super) fn age(seconds: u64) -> String {
+    format!("{} ago", rough(seconds))
+}
+
+/// How far away a time is; both are in Unix seconds.
+pub(super) fn distance(time: u64, now: u64) -> String {
+    match time > now {
+        true => format!("in {}", rough(time - now)),
+        false => age(now - time),
+    }
+}
+
+fn rough(seconds: u64) -> String {
     match seconds {
-        0..60 => format!("{seconds} s ago"),
-        60..3600 => format!("{} min ago", seconds / 60),
-        3600..86_400 => format!("{} h ago", seconds / 3600),
-        _ => format!("{} d ago", seconds / 86_400),
+        0..60 => format!("{seconds} s"),
+        60..3600 => format!("{} min", seconds / 60),
+        3600..86_400 => format!("{} h", seconds / 3600),
+        _ => format!("{} d", seconds / 86_400),
     }
 }
 
@@ -164,16 +169,15 @@ mod tests {
 
     #[test]
     fn a_job_row_shows_tokens_only_when_there_are_some() {
-        let queued =
-            json!({"id": "job_3", "status": "queued", "position": ">1000", "created_at": 940});
+        let queued = json!({"id": "job_3", "status": "queued", "created_at": 940});
         let row = job_row(&Job::read(queued).unwrap(), 1000);
-        assert_eq!(row, ["job_3", "queued", ">1000", "", "", "1 min ago"]);
+        assert_eq!(row, ["job_3", "queued", "", "", "1 min ago"]);
         let usage = json!({"prompt_tokens": 4, "completion_tokens": 0});
         let done =
             json!({"id": "job_3", "status": "completed", "usage": usage, "created_at": 1000});
         assert_eq!(
             job_row(&Job::read(done).unwrap(), 1000),
-            ["job_3", "completed", "", "4", "0", "0 s ago"]
+            ["job_3", "completed", "4", "0", "0 s ago"]
         );
     }
 }

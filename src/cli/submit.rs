@@ -29,7 +29,8 @@ use super::{Error, render};
   woollyctl submit --file long.txt --detach --not-before 8h --deadline 1d --refuse-late
   echo \"Once upon a time\" | woollyctl submit --temperature 0")]
 pub(super) struct Submit {
-    /// The prompt; read from standard input when it is missing and no --file is given
+    /// The prompt; read from standard input when it is missing and no --file is given. A line break at the very end of
+    /// standard input or of a file is not part of it
     #[arg(conflicts_with = "file")]
     prompt: Option<String>,
 
@@ -168,11 +169,9 @@ fn prompts(argument: Option<String>, files: &[PathBuf]) -> Result<Vec<Prompt>, E
         io::stdin()
             .read_to_string(&mut text)
             .map_err(|problem| Error::Failed(format!("cannot read standard input: {problem}")))?;
-        // The newline that `echo` adds is not part of the prompt.
-        let text = text.strip_suffix('\n').map(str::to_owned).unwrap_or(text);
         return Ok(vec![Prompt {
             name: "standard input".into(),
-            text,
+            text: without_last_break(text),
         }]);
     }
     let read = |path: &PathBuf| {
@@ -180,10 +179,21 @@ fn prompts(argument: Option<String>, files: &[PathBuf]) -> Result<Vec<Prompt>, E
             .map_err(|problem| Error::file("cannot read", path, &problem))?;
         Ok(Prompt {
             name: path.display().to_string(),
-            text,
+            text: without_last_break(text),
         })
     };
     files.iter().map(read).collect()
+}
+
+/// The line break that `echo` and editors put behind a text is not part of the prompt.
+fn without_last_break(mut text: String) -> String {
+    if text.ends_with('\n') {
+        text.pop();
+        if text.ends_with('\r') {
+            text.pop();
+        }
+    }
+    text
 }
 
 /// A name that nobody else has.

@@ -113,6 +113,7 @@ impl Job {
     pub(super) fn problem(&self) -> String {
         match self.raw.get("error").and_then(error_text) {
             Some(reason) if self.state == State::Failed => format!("{} failed: {reason}", self.id),
+            _ if self.state == State::Expired => format!("{} has expired", self.id),
             _ => format!("{} was {}", self.id, self.state.as_str()),
         }
     }
@@ -218,6 +219,14 @@ mod tests {
         let chunk =
             json!({"choices": [{"index": 1, "finish_reason": "stop"}, {"finish_reason": null}]});
         assert_eq!(chunk_ends(&chunk).collect::<Vec<_>>(), [1]);
+    }
+
+    #[test]
+    fn a_job_without_a_result_says_what_became_of_it() {
+        let problem =
+            |status| Job::read(json!({"id": "job_7", "status": status})).map(|job| job.problem());
+        assert_eq!(problem("expired").unwrap(), "job_7 has expired");
+        assert_eq!(problem("cancelled").unwrap(), "job_7 was cancelled");
     }
 
     #[test]
