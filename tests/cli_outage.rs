@@ -4,7 +4,7 @@ use std::io::{BufRead, BufReader, Read};
 
 use serde_json::{Value, json};
 
-use crate::support::cli::{ctl, say};
+use crate::support::cli::ctl;
 use crate::support::daemon::{Daemon, Home, LONG};
 use crate::support::fake_daemon::{FakeDaemon, Seen, beside};
 
@@ -147,21 +147,4 @@ fn a_daemon_that_drains_is_told_once_and_so_is_its_return() {
     let times = |part: &str| said.lines().filter(|line| line.contains(part)).count();
     let told = (times("trying again"), times("woollyd is back"));
     assert_eq!(told, (1, 1), "{said}");
-}
-
-#[test]
-fn a_daemon_that_drains_and_goes_away_is_back_when_it_answers() {
-    let mut daemon = FakeDaemon::start();
-    say(ctl(&daemon.socket, &["submit", "hi", "--detach"])).ends_with(0);
-    daemon.hold(true);
-    let mut child = ctl(&daemon.socket, &["follow", "0"]).spawn().unwrap();
-    while daemon.seen.recv().unwrap() != Seen::Watched(0) {}
-    daemon.go_away();
-    let mut errors = BufReader::new(child.stderr.take().unwrap());
-    line_with(&mut errors, "trying again");
-    daemon.come_back();
-    // The job does not go on yet.
-    line_with(&mut errors, "woollyd is back");
-    daemon.hold(false);
-    assert!(child.wait().unwrap().success());
 }

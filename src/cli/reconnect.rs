@@ -217,6 +217,35 @@ mod tests {
     }
 
     #[test]
+    fn a_daemon_that_is_stopping_is_not_back_with_its_next_answer_and_another_one_is() {
+        let turned_away = Error::Refused {
+            status: 503,
+            message: String::new(),
+            retry_after_s: None,
+            body: Value::Null,
+        };
+        let stopping = Error::Stopping {
+            socket: String::new(),
+            job: JobId(1),
+        };
+        let lost = Error::Lost {
+            socket: String::new(),
+            problem: String::new(),
+        };
+        let gone = Error::Connect {
+            socket: String::new(),
+            problem: String::new(),
+        };
+        assert_eq!(Lack::after(None, &lost), Lack::Answers);
+        for error in [turned_away, stopping] {
+            let lacks = Lack::after(Some(Lack::Answers), &error);
+            assert_eq!(lacks, Lack::Work);
+            assert_eq!(Lack::after(Some(lacks), &lost), Lack::Work);
+            assert_eq!(Lack::after(Some(lacks), &gone), Lack::Answers);
+        }
+    }
+
+    #[test]
     fn a_connection_that_held_makes_the_next_failure_a_new_outage() {
         let start = Instant::now();
         let patience = Duration::from_secs(5);
