@@ -4,14 +4,14 @@ use std::io::{BufRead, BufReader, Read};
 
 use serde_json::{Value, json};
 
-use crate::support::cli::ctl;
+use crate::support::cli::{ctl, say};
 use crate::support::daemon::{Daemon, Home, LONG};
 use crate::support::fake_daemon::{FakeDaemon, Seen, beside};
 
 /// Long enough that a kill finds it running.
 fn submit_long(daemon: &Daemon) -> String {
     let body = json!({
-        "prompt": "first", "max_tokens": 3000, "temperature": 1.2, "seed": 3, "ignore_eos": true,
+        "prompt": "first", "max_tokens": 1500, "temperature": 1.2, "seed": 3, "ignore_eos": true,
     });
     let job = json!({"endpoint": "/v1/completions", "body": body});
     daemon.client().submit(&job)
@@ -39,9 +39,20 @@ fn line_with(errors: &mut impl BufRead, part: &str) -> String {
     }
 }
 
+/// The daemon tells so itself.
 #[test]
-fn a_job_that_runs_anew_under_another_model_is_given_out_from_its_beginning() {
-    let home = Home::new(&format!("{LONG}[queue]\npoison_limit = 0\n"));
+fn a_job_of_which_something_was_stored_is_given_out_anew_under_another_model() {
+    follow_through_a_change_of_the_model("checkpoint_tokens = 5\n");
+}
+
+/// The daemon does not know that it ran before.
+#[test]
+fn a_job_of_which_nothing_was_stored_is_given_out_anew_under_another_model() {
+    follow_through_a_change_of_the_model("checkpoint_tokens = 1000000\n");
+}
+
+fn follow_through_a_change_of_the_model(checkpoints: &str) {
+    let home = Home::new(&format!("{LONG}[queue]\npoison_limit = 0\n{checkpoints}"));
     let daemon = home.start();
     let id = submit_long(&daemon);
     let follow = |arguments: &[&str]| {
@@ -130,20 +141,24 @@ fn a_daemon_that_drains_is_told_once_and_so_is_its_return() {
     let mut run = ctl(&daemon.socket, &["batch", "run", "--outstanding", "2"]);
     run.arg("-i").arg(&input).arg("-o").arg(&output);
     let mut child = run.spawn().unwrap();
-    for job in 0..2 {
-        while daemon.seen.recv().unwrap() != Seen::Watched(job) {}
+    let wait_for = |what: fn(&Seen) -> bool| while !what(&daemon.seen.recv().unwrap()) {};
+    for _ in 0..2 {
+        wait_for(|seen| matches!(seen, Seen::Watched(_)));
     }
-    // The two that are there end well, and the two that follow are turned away.
+    // One ends, and the line that follows it is turned away; then the other, whose end the daemon still tells.
     daemon.drain(true);
+    say(ctl(&daemon.socket, &["cancel", "0"])).ends_with(0);
+    wait_for(|seen| *seen == Seen::TurnedAway);
     daemon.hold(false);
     for _ in 0..4 {
-        while daemon.seen.recv().unwrap() != Seen::TurnedAway {}
+        wait_for(|seen| *seen == Seen::TurnedAway);
     }
     daemon.drain(false);
     let mut said = String::new();
     let mut errors = child.stderr.take().unwrap();
     errors.read_to_string(&mut said).unwrap();
-    assert!(child.wait().unwrap().success(), "{said}");
+    assert_eq!(child.wait().unwrap().code(), Some(1), "{said}");
+    assert!(said.contains("1 of 4 lines have no answer"), "{said}");
     let times = |part: &str| said.lines().filter(|line| line.contains(part)).count();
     let told = (times("trying again"), times("woollyd is back"));
     assert_eq!(told, (1, 1), "{said}");

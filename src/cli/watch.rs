@@ -1,7 +1,8 @@
 //! Follows a job to its end, through restarts of the daemon.
 //!
 //! After a restart the stream begins again with the same bytes, so what was already given out is skipped by length.
-//! Under another model they are others: then all that was given out is void, and everything is given out again.
+//! Under another model they are others: then all that was given out is void, and everything is given out again. The
+//! daemon tells so where it had stored something of the job, and else the bytes themselves do.
 
 use std::collections::{HashMap, HashSet};
 
@@ -65,6 +66,15 @@ impl Replay {
         fresh
     }
 
+    /// Whether `text` is another than what was given out in its place.
+    fn differs(&self, choice: usize, text: &str) -> bool {
+        let Some((given, seen)) = self.texts.get(&choice) else {
+            return false;
+        };
+        let given = given.bytes().skip(*seen);
+        given.zip(text.bytes()).any(|(given, new)| given != new)
+    }
+
     /// Forgets everything, and tells the viewer if it was given anything.
     fn void(&mut self, id: JobId, viewer: &mut impl Viewer) -> Result<(), Error> {
         let was = std::mem::take(self);
@@ -88,6 +98,14 @@ impl Replay {
     }
 }
 
+/// Why a connection is over.
+enum Ended {
+    /// With `[DONE]`.
+    Done,
+    /// It began in the middle of what turned out to be void: another one gives everything.
+    Void,
+}
+
 /// Returns the job in its terminal state, with its result.
 pub(super) async fn to_the_end(
     link: &Link,
@@ -99,7 +117,8 @@ pub(super) async fn to_the_end(
     loop {
         let started = Instant::now();
         let ended = match stream(link, id, &mut replay, viewer).await {
-            Ok(()) => link.job(id).await?,
+            Ok(Ended::Done) => link.job(id).await?,
+            Ok(Ended::Void) => continue,
             Err(error) => {
                 link.pause(&mut backoff, started, error).await?;
                 continue;
@@ -116,13 +135,13 @@ pub(super) async fn to_the_end(
     }
 }
 
-/// One connection, until `[DONE]`.
+/// One connection to its end.
 async fn stream(
     link: &Link,
     id: JobId,
     replay: &mut Replay,
     viewer: &mut impl Viewer,
-) -> Result<(), Error> {
+) -> Result<Ended, Error> {
     let mut events = link.client().events(&wire::events_path(id)).await?;
     link.answered();
     replay.rewind();
@@ -141,6 +160,10 @@ async fn stream(
         let mut texts = 0;
         let mut fresh_texts = 0;
         for (choice, text) in wire::chunk_texts(&chunk).filter(|(_, text)| !text.is_empty()) {
+            if replay.differs(choice, text) {
+                replay.void(id, viewer)?;
+                return Ok(Ended::Void);
+            }
             texts += 1;
             let fresh = replay.fresh(choice, text);
             if !fresh.is_empty() {
@@ -153,7 +176,7 @@ async fn stream(
         }
         replay.ended.extend(wire::chunk_ends(&chunk));
     }
-    Ok(())
+    Ok(Ended::Done)
 }
 
 /// Gives out what the result has and the stream had not. A choice that the stream brought to its end is
@@ -192,6 +215,20 @@ mod tests {
         assert_eq!(replay.fresh(1, "other "), " ");
         replay.rewind();
         assert_eq!(replay.fresh(0, "one two three"), " three");
+    }
+
+    #[test]
+    fn another_text_is_told_from_the_same_and_from_a_new_one() {
+        let mut replay = Replay::default();
+        assert!(!replay.differs(0, "one"));
+        replay.fresh(0, "one two");
+        assert!(!replay.differs(0, " three"), "it goes on");
+        replay.rewind();
+        assert!(!replay.differs(0, "one"));
+        assert!(!replay.differs(0, "one two three"));
+        replay.fresh(0, "one ");
+        assert!(!replay.differs(0, "two three"));
+        assert!(replay.differs(0, "tea"));
     }
 
     struct Collect(String);
