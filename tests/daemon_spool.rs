@@ -1,9 +1,13 @@
 //! The spool directory: a file that is dropped becomes one batch, and its results appear beside it.
 
+mod refused;
+mod replaced;
+
 use std::collections::BTreeSet;
 use std::os::unix::fs::{MetadataExt, chown};
 use std::path::{Path, PathBuf};
 
+use rustix::fs::{CWD, FileType, Mode, mknodat};
 use rustix::process::{Signal, getegid, geteuid};
 use serde_json::{Value, json};
 
@@ -12,9 +16,11 @@ use crate::support::http::Client;
 
 /// A home with a spool directory beside the state.
 fn home() -> (Home, PathBuf) {
-    let home = Home::new(&format!(
-        "{TINY}[queue]\npoison_limit = 0\n[spool]\ndir = \"spool\"\n"
-    ));
+    home_with("[queue]\npoison_limit = 0\n")
+}
+
+fn home_with(config: &str) -> (Home, PathBuf) {
+    let home = Home::new(&format!("{TINY}{config}[spool]\ndir = \"spool\"\n"));
     let spool = home.path().join("spool");
     std::fs::create_dir(&spool).unwrap();
     (home, spool)
@@ -66,6 +72,17 @@ fn batches(client: &Client) -> Vec<Value> {
         .as_array()
         .unwrap()
         .clone()
+}
+
+/// Whether jobs start.
+fn set_flow(client: &Client, verb: &str) {
+    let path = format!("/v1/queue/{verb}");
+    client.send("POST", &path, &[], b"").expect(200);
+}
+
+/// How often a sentence stands in a log.
+fn told(log: &str, sentence: &str) -> usize {
+    log.lines().filter(|line| line.contains(sentence)).count()
 }
 
 /// What was answered, by the name of the line.
@@ -139,9 +156,10 @@ fn results_are_for_who_dropped_the_file_and_never_written_through_a_link() {
     let (home, spool) = home();
     let precious = home.path().join("precious");
     std::fs::write(&precious, "precious").unwrap();
-    for name in [".a.output.jsonl.tmp", ".a.done.tmp"] {
-        std::os::unix::fs::symlink(&precious, spool.join(name)).unwrap();
-    }
+    std::os::unix::fs::symlink(&precious, spool.join(".a.done.tmp")).unwrap();
+    // Nobody will ever read from this one.
+    let pipe = spool.join(".a.output.jsonl.tmp");
+    mknodat(CWD, &pipe, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
     let is_root = geteuid().is_root();
     let (user, group) = match is_root {
         true => (4_321, 8_765),
@@ -212,14 +230,13 @@ fn a_name_is_taken_again_when_the_results_are_moved_away_and_links_never() {
     assert_eq!(second["request_counts"]["total"], 2);
     assert_eq!(batches(&daemon.client()).len(), 3);
     let log = daemon.stop();
-    let told = |sentence: &str| log.lines().filter(|line| line.contains(sentence)).count();
-    assert_eq!(
-        told("a.jsonl: waits until a.accepted is moved away"),
-        1,
-        "{log}"
-    );
-    assert_eq!(told("link.jsonl: cannot be opened"), 1, "{log}");
-    assert_eq!(told("folder.jsonl: is not a regular file"), 1, "{log}");
+    for sentence in [
+        "a.jsonl: waits until a.accepted is moved away",
+        "link.jsonl: cannot be opened",
+        "folder.jsonl: is not a regular file",
+    ] {
+        assert_eq!(told(&log, sentence), 1, "{sentence}: {log}");
+    }
 }
 
 /// What a daemon that died at any point leaves behind is taken up: one batch, whole results.
@@ -260,7 +277,13 @@ fn a_daemon_that_dies_makes_no_second_batch_and_loses_no_result() {
     assert_eq!(batches(&daemon.client()).len(), 3);
     let output = std::fs::read_to_string(spool.join("a.output.jsonl")).unwrap();
     assert_eq!(answers(&output), answers(&golden));
-    daemon.stop();
+    let log = daemon.stop();
+    // What was there already was the same, and is noted.
+    assert_eq!(told(&log, "in the way"), 0, "{log}");
+    let db = rusqlite::Connection::open(home.path().join("state/queue.db")).unwrap();
+    let sql = "SELECT count(*) FROM spooled WHERE delivered = 0";
+    let undelivered: i64 = db.query_row(sql, [], |row| row.get(0)).unwrap();
+    assert_eq!(undelivered, 0);
 }
 
 #[test]

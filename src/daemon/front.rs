@@ -86,7 +86,9 @@ impl Front {
         let batches =
             batches.map_err(|error| Failure::io(format!("cannot start a thread: {error}")))?;
         let spool = config.spool.dir.as_deref();
-        let spool = spool.map(|dir| Spool::start(dir, queue.clone(), control.clone()));
+        let max_file_bytes = config.api.max_file_bytes;
+        let spool =
+            spool.map(|dir| Spool::start(dir, max_file_bytes, queue.clone(), control.clone()));
         let spool = spool.transpose()?;
         let slot = ModelSlot::default();
         let lifecycle = Lifecycle::new();

@@ -185,6 +185,8 @@ pub struct BatchRow {
 pub struct Spooled {
     /// What its file was called there, without the ending.
     pub name: String,
+    /// What it is, whatever it is called.
+    pub identity: String,
     pub batch: BatchRow,
 }
 

@@ -80,8 +80,8 @@ pub enum BatchChange {
         file: NewFile,
         limits: Limits,
     },
-    /// A file that was dropped into the spool directory, with its batch, whose `input_file` it becomes. Nothing new when
-    /// a file with this identity was taken before; else refused as both are.
+    /// A file that was dropped into the spool directory, with its batch, whose `input_file` it becomes. Nothing new while
+    /// a file with this identity was taken before and its results are not delivered; else refused as both are.
     Spool {
         name: String,
         identity: String,

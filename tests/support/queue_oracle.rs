@@ -154,9 +154,12 @@ impl JobReader for Oracle {
         let disk = self.disk.lock().unwrap();
         let waits = disk.spooled.iter().filter(|(.., delivered)| !delivered);
         waits
-            .map(|(_, name, id, _)| {
-                let (name, batch) = (name.clone(), disk.batch(*id)?);
-                Ok(Spooled { name, batch })
+            .map(|(identity, name, id, _)| {
+                Ok(Spooled {
+                    name: name.clone(),
+                    identity: identity.clone(),
+                    batch: disk.batch(*id)?,
+                })
             })
             .collect()
     }

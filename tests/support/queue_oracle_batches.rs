@@ -33,7 +33,9 @@ impl Disk {
                 batch,
                 limits,
             } => {
-                if let Some((.., id, _)) = self.spooled.iter().find(|known| known.0 == *identity) {
+                let is_under_way =
+                    |known: &&(String, String, BatchId, bool)| known.0 == *identity && !known.3;
+                if let Some((.., id, _)) = self.spooled.iter().find(is_under_way) {
                     let (batch, existed) = (self.batch(*id)?, true);
                     return Ok(Applied::Spooled { batch, existed });
                 }
@@ -48,6 +50,7 @@ impl Disk {
                 let Applied::Batch(batch) = self.add_batch(&batch, now_ms)? else {
                     unreachable!()
                 };
+                self.spooled.retain(|known| known.0 != *identity);
                 self.spooled
                     .push((identity.clone(), name.clone(), batch.id, false));
                 let existed = false;

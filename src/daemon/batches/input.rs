@@ -12,7 +12,7 @@ use crate::queue::batch::BatchRow;
 use crate::queue::{Error, Queue};
 
 /// The longest line: more than a prompt that any model here could read.
-const LONGEST_LINE: u64 = 16 << 20;
+pub(in crate::daemon) const LONGEST_LINE: u64 = 16 << 20;
 /// Requests of a file at most. OpenAI takes 50,000.
 const MOST_LINES: u64 = 1_000_000;
 /// Mistakes that are told; the rest are like them.

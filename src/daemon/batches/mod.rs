@@ -24,6 +24,8 @@ use super::control::Control;
 use super::failure::Failure;
 use input::Input;
 
+pub(super) use input::LONGEST_LINE;
+
 /// Lines that become jobs in one transaction, and bytes of theirs.
 const CHUNK_LINES: usize = 1_000;
 const CHUNK_BYTES: usize = 4 << 20;

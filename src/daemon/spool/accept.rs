@@ -1,153 +1,164 @@
 //! From a file that was dropped to a batch in the queue.
 
-use std::fs::{self, File, Metadata, OpenOptions};
+use std::fs::{File, Metadata};
 use std::io::{self, Read};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
-
-use rustix::fs::OFlags;
 
 use crate::api::now_ms;
 use crate::config::OVERFLOW_UID;
 use crate::job::Endpoint;
-use crate::protocol::batch_line::BatchLine;
 use crate::protocol::batches::PURPOSE_BATCH;
-use crate::queue::batch::{FileId, NewBatch, NewFile};
-use crate::queue::{NewStored, Queue};
+use crate::queue::Queue;
+use crate::queue::batch::{FileId, NewBatch, NewFile, Spooled};
 
-use super::{Trouble, file_trouble, names};
+use super::ending::Ending;
+use super::endpoint::Search;
+use super::place;
+use super::{Trouble, file_trouble, names, not_taken, queue_trouble};
 
 /// Nobody waits at a connection: the longest window that there is.
 const WINDOW: &str = "366d";
 const WINDOW_MS: i64 = 366 * 24 * 3_600 * 1_000;
 /// Bytes copied at once.
 const CHUNK: usize = 1 << 20;
-/// Of the first line, to find its endpoint; a longer one is looked at when the batch is validated.
-const FIRST_LINE: usize = 1 << 20;
 
-/// Takes the file `NAME.jsonl` in.
-pub(super) fn accept(directory: &Path, queue: &Queue, name: &str) -> Result<(), Trouble> {
-    let path = directory.join(names::dropped_file(name));
-    let not_taken = |why: &str| Trouble::NotTaken {
-        path: path.display().to_string(),
-        why: why.to_owned(),
-    };
-    let mut file = match open(&path) {
-        Ok(file) => file,
-        // Taken away again.
-        Err(problem) if problem.kind() == io::ErrorKind::NotFound => return Ok(()),
-        Err(problem) => return Err(file_trouble(&path, "cannot be opened")(problem)),
-    };
-    let metadata = file.metadata();
-    let before = metadata.map_err(file_trouble(&path, "cannot be read"))?;
-    if !before.is_file() {
-        return Err(not_taken("is not a regular file"));
-    }
-    if before.uid() == OVERFLOW_UID {
-        return Err(not_taken(
-            "belongs to a user whom this machine does not know",
-        ));
-    }
-    let mut stored = queue.files().create()?;
-    let copied = copy(&mut file, &mut stored)?.map_err(file_trouble(&path, "cannot be read"))?;
-    let after = file
-        .metadata()
-        .map_err(file_trouble(&path, "cannot be read"))?;
-    if place(&before) != place(&after) || stored.bytes() != after.size() {
-        return Err(not_taken(
-            "is still being written: write it elsewhere on the same file system and rename it",
-        ));
-    }
-    let bytes = stored.bytes();
-    let stored_as = stored.finish()?;
-    let uid = before.uid();
-    let new_file = NewFile {
-        uid,
-        purpose: PURPOSE_BATCH.to_owned(),
-        name: names::dropped_file(name),
-        stored_as: stored_as.clone(),
-        bytes,
-        kept_s: None,
-    };
-    let batch = NewBatch {
-        uid,
-        endpoint: copied.endpoint,
-        // That of the new file, once the store has given it a number.
-        input_file: FileId(0),
-        completion_window: WINDOW.to_owned(),
-        deadline_ms: now_ms().saturating_add(WINDOW_MS),
-        priority: 0,
-        metadata: None,
-        output_kept_s: None,
-    };
-    let identity = format!("{}-{}", place(&before), copied.hash);
-    let taken = queue.spool_blocking((name.to_owned(), identity), new_file, batch);
-    let is_new = matches!(taken, Ok((_, false)));
-    if !is_new {
-        queue.files().remove(&stored_as);
-    }
-    let (batch, _) = taken?;
-    let accepted = directory.join(names::accepted(name));
-    fs::rename(&path, accepted).map_err(file_trouble(&path, "cannot be renamed"))?;
-    tracing::info!(batch = %batch.id, file = name, is_new, "a spooled file was taken in");
-    Ok(())
-}
-
-/// Never through a link, and without waiting for the other end of a pipe.
-fn open(path: &Path) -> io::Result<File> {
-    let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits();
-    let mut options = OpenOptions::new();
-    options
-        .read(true)
-        .custom_flags(flags.cast_signed())
-        .open(path)
-}
-
-/// What another file, or the same one with other content, does not have.
-fn place(metadata: &Metadata) -> String {
-    let (seconds, nanoseconds) = (metadata.mtime(), metadata.mtime_nsec());
-    format!(
-        "{}-{}-{}-{seconds}.{nanoseconds:09}",
-        metadata.dev(),
-        metadata.ino(),
-        metadata.size()
-    )
-}
-
+/// The copy of a file, in the directory of the queue.
 struct Copied {
+    /// Open until its batch is in the queue and it has its new name, so that no other file gets its number.
+    _file: File,
+    metadata: Metadata,
+    stored_as: String,
     hash: blake3::Hash,
-    /// Of the first line; where there is none that can be read, the validation of the batch says so.
     endpoint: Endpoint,
 }
 
-/// The inner error is of reading.
-fn copy(
-    file: &mut File,
-    stored: &mut NewStored,
-) -> Result<io::Result<Copied>, crate::queue::Error> {
-    let mut hasher = blake3::Hasher::new();
-    let mut first = vec![];
-    let mut chunk = vec![0; CHUNK];
-    loop {
-        let count = match file.read(&mut chunk) {
-            Ok(0) => break,
-            Ok(count) => count,
-            Err(problem) if problem.kind() == io::ErrorKind::Interrupted => continue,
-            Err(problem) => return Ok(Err(problem)),
+/// Takes files in.
+pub(super) struct Intake<'a> {
+    pub(super) directory: &'a Path,
+    pub(super) queue: &'a Queue,
+    /// Larger ones are refused.
+    pub(super) max_bytes: u64,
+    pub(super) ending: Ending<'a>,
+}
+
+impl Intake<'_> {
+    /// Takes the file `NAME.jsonl` in, and adds its batch to those whose results are to be delivered.
+    pub(super) fn accept(&self, name: &str, undelivered: &mut Vec<Spooled>) -> Result<(), Trouble> {
+        let path = self.directory.join(names::dropped_file(name));
+        let Some(copied) = self.copy(&path)? else {
+            return Ok(());
         };
-        let bytes = &chunk[..count];
-        hasher.update(bytes);
-        stored.write(bytes)?;
-        let room = FIRST_LINE.saturating_sub(first.len());
-        first.extend_from_slice(&bytes[..count.min(room)]);
+        let is_there = place::is_at(&path, &copied.metadata);
+        if !matches!(is_there, Ok(true)) {
+            self.queue.files().remove(&copied.stored_as);
+            // What replaced it while it was read has its turn at the next look.
+            return is_there
+                .map(drop)
+                .map_err(file_trouble(&path, "cannot be read"));
+        }
+        let (uid, bytes) = (copied.metadata.uid(), copied.metadata.size());
+        let new_file = NewFile {
+            uid,
+            purpose: PURPOSE_BATCH.to_owned(),
+            name: names::dropped_file(name),
+            stored_as: copied.stored_as.clone(),
+            bytes,
+            kept_s: None,
+        };
+        let batch = NewBatch {
+            uid,
+            endpoint: copied.endpoint,
+            // That of the new file, once the store has given it a number.
+            input_file: FileId(0),
+            completion_window: WINDOW.to_owned(),
+            deadline_ms: now_ms().saturating_add(WINDOW_MS),
+            priority: 0,
+            metadata: None,
+            output_kept_s: None,
+        };
+        let identity = place::identity(&copied.metadata, &copied.hash);
+        let taken = self
+            .queue
+            .spool_blocking((name.to_owned(), identity.clone()), new_file, batch);
+        let is_new = matches!(taken, Ok((_, false)));
+        if !is_new {
+            self.queue.files().remove(&copied.stored_as);
+        }
+        let (batch, _) = taken.map_err(queue_trouble(&path))?;
+        let id = batch.id;
+        if is_new {
+            undelivered.push(Spooled {
+                name: name.to_owned(),
+                identity,
+                batch,
+            });
+        }
+        let accepted = self.directory.join(names::accepted(name));
+        place::rename_if_there(&path, &accepted, &copied.metadata)
+            .map_err(file_trouble(&path, "cannot be renamed"))?;
+        tracing::info!(batch = %id, file = name, is_new, "a spooled file was taken in");
+        Ok(())
     }
-    let lines = first.split(|&byte| byte == b'\n');
-    let mut texts = lines.filter_map(|line| std::str::from_utf8(line).ok());
-    let line = texts.find(|line| !line.trim().is_empty());
-    let line = line.map(|line| line.trim_start_matches('\u{feff}'));
-    let request = line.and_then(|line| BatchLine::openai(line).ok()?.request.ok());
-    Ok(Ok(Copied {
-        hash: hasher.finalize(),
-        endpoint: request.map_or(Endpoint::Completions, |request| request.endpoint),
-    }))
+
+    /// `None`: it was taken away.
+    fn copy(&self, path: &Path) -> Result<Option<Copied>, Trouble> {
+        let unreadable = || file_trouble(path, "cannot be read");
+        let file = match place::open(path) {
+            Ok(file) => file,
+            Err(problem) if problem.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(problem) => return Err(file_trouble(path, "cannot be opened")(problem)),
+        };
+        let before = file.metadata().map_err(unreadable())?;
+        if !before.is_file() {
+            return Err(not_taken(path, "is not a regular file"));
+        }
+        if before.uid() == OVERFLOW_UID {
+            let why = "belongs to a user whom this machine does not know";
+            return Err(not_taken(path, why));
+        }
+        self.check_size(path, before.size())?;
+        let of_queue = || queue_trouble(path);
+        let mut stored = self.queue.files().create().map_err(of_queue())?;
+        let (mut hasher, mut search) = (blake3::Hasher::new(), Search::default());
+        let (mut reading, mut chunk) = (self.ending.reads(&file), vec![0; CHUNK]);
+        loop {
+            let count = match reading.read(&mut chunk) {
+                Ok(0) => break,
+                Ok(count) => count,
+                Err(problem) if problem.kind() == io::ErrorKind::Interrupted => continue,
+                Err(problem) => return Err(unreadable()(problem)),
+            };
+            let bytes = &chunk[..count];
+            self.check_size(path, stored.bytes() + count as u64)?;
+            hasher.update(bytes);
+            search.look_at(bytes);
+            stored.write(bytes).map_err(of_queue())?;
+        }
+        let after = file.metadata().map_err(unreadable())?;
+        if place::place(&before) != place::place(&after) || stored.bytes() != after.size() {
+            let why =
+                "is still being written: write it elsewhere on the same file system and rename it";
+            return Err(not_taken(path, why));
+        }
+        drop(reading);
+        Ok(Some(Copied {
+            _file: file,
+            metadata: before,
+            stored_as: stored.finish().map_err(of_queue())?,
+            hash: hasher.finalize(),
+            endpoint: search.end(),
+        }))
+    }
+
+    fn check_size(&self, path: &Path, bytes: u64) -> Result<(), Trouble> {
+        let most = self.max_bytes;
+        match bytes > most {
+            true => {
+                let why = format!("has more than {most} bytes ([api] max_file_bytes)");
+                Err(not_taken(path, why))
+            }
+            false => Ok(()),
+        }
+    }
 }

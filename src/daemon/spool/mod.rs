@@ -7,32 +7,46 @@
 //! NAME.done      last of all: what became of the batch, as JSON
 //! ```
 //!
-//! - `names`: what is what in the directory, pure; `accept`: from a file to a batch; `deliver`: from a batch to files.
+//! - `looks`: what is done at each look at the directory; `names`: what is what there, pure; `place`: files, whatever
+//!   they are called; `accept`: from a file to a batch, with the `endpoint` it is for; `deliver`: from a batch to
+//!   files; `ending`: no copy holds up the end of the daemon.
 //!
 //! **A file becomes one batch, whatever dies when.** Its bytes are copied and synced, then the copy, the batch and the
-//! identity of the file enter the store in one transaction, then the file is renamed. A daemon that dies before the
-//! transaction has done nothing (the copy is swept away); one that dies after it finds the identity known, and only
-//! renames. Identity is the place on the disk, the size, the time of the last change and the hash of the content: what
-//! a crash leaves alone, and another file does not have.
+//! identity of the file enter the store in one transaction, then the file is renamed, and only after that are results
+//! delivered. A daemon that dies before the transaction has done nothing (the copy is swept away); one that dies after
+//! it finds the identity known and its results not delivered, and only renames. Identity is the place on the disk, the
+//! size, the time of the last change of the content and the hash of it: what a crash leaves alone, and another file
+//! does not have. Only the descriptor that was read is trusted: a file that replaces it during the copy is what runs,
+//! and one that replaces it later keeps its name until that is free.
+//!
+//! **A file that is dropped again becomes another batch.** Where the identity is known and its results are delivered,
+//! no crash can have left the file here, because it was renamed before: somebody renamed it back, or gave it another
+//! name, and wants it to run again. While its batch is under way, it is renamed under the same name, and waits under
+//! another (a hard link), so that nothing vanishes without a marker. The time of the last change of the file itself
+//! (ctime) would tell a renamed file from one that a crash left, too, but not on every file system, and a `chmod` or
+//! a link made while no daemon runs would turn one file into two batches.
 //!
 //! **Results are delivered at least once.** The store notes the delivery when `NAME.done` has its name; a daemon that
-//! dies in between writes the same bytes again.
+//! dies in between finds the same bytes there, or writes them again.
 //!
-//! Invariant: nobody's file is replaced: a name is taken only while nothing of an earlier batch of that name is left.
-//! Trouble with the directory is told and tried again later, and never ends the daemon.
+//! Invariant: nobody's file is replaced: a name is taken only while nothing of an earlier batch of that name is left or
+//! to come, and every rename refuses to replace. Trouble with the directory is told and tried again later, and never
+//! ends the daemon.
 
 mod accept;
 mod deliver;
+mod ending;
+mod endpoint;
+mod looks;
 mod names;
+mod place;
 
-use std::collections::{BTreeSet, HashMap};
 use std::fs;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::sync::mpsc::{SyncSender, sync_channel};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
 
 use rustix::fs::Access;
 
@@ -40,11 +54,7 @@ use crate::queue::{Error, Queue};
 
 use super::control::Control;
 use super::failure::Failure;
-
-/// Between two looks at the directory: nothing that runs for hours is in a greater hurry.
-const LOOK_EVERY: Duration = Duration::from_secs(1);
-/// What was refused is tried again after this: a queue that is full does not empty in a second.
-const TRY_AGAIN: Duration = Duration::from_secs(30);
+use looks::{Looks, Watched};
 
 /// The thread that looks.
 pub(super) struct Spool {
@@ -56,16 +66,16 @@ pub(super) struct Spool {
 /// Why a file was not taken in, or a result not delivered.
 #[derive(Debug, thiserror::Error)]
 enum Trouble {
-    #[error("spool: {}: {action}: {problem}", path.display())]
+    #[error("spool: {}: {action}: {problem}", place::shown(path))]
     File {
         path: PathBuf,
         action: &'static str,
         problem: io::Error,
     },
-    #[error("spool: {path}: {why}")]
-    NotTaken { path: String, why: String },
-    #[error("{0}")]
-    Queue(#[from] Error),
+    #[error("spool: {}: {why}", place::shown(path))]
+    NotTaken { path: PathBuf, why: String },
+    #[error("spool: {}: {problem}", place::shown(path))]
+    Queue { path: PathBuf, problem: Error },
 }
 
 fn file_trouble(path: &Path, action: &'static str) -> impl FnOnce(io::Error) -> Trouble {
@@ -75,6 +85,16 @@ fn file_trouble(path: &Path, action: &'static str) -> impl FnOnce(io::Error) -> 
         action,
         problem,
     }
+}
+
+fn not_taken(path: &Path, why: impl Into<String>) -> Trouble {
+    let (path, why) = (path.to_owned(), why.into());
+    Trouble::NotTaken { path, why }
+}
+
+fn queue_trouble(path: &Path) -> impl FnOnce(Error) -> Trouble {
+    let path = path.to_owned();
+    move |problem| Trouble::Queue { path, problem }
 }
 
 /// Whether the directory can be used.
@@ -95,17 +115,17 @@ pub(super) fn check(directory: &Path) -> Result<(), Failure> {
 impl Spool {
     pub(super) fn start(
         directory: &Path,
+        max_file_bytes: u64,
         queue: Queue,
         control: SyncSender<Control>,
     ) -> Result<Self, Failure> {
         check(directory)?;
         let (alive, ended) = sync_channel(0);
-        let mut looks = Looks {
+        let mut looks = Looks::new(Watched {
             directory: directory.to_owned(),
             queue,
-            later: HashMap::new(),
-            told: BTreeSet::new(),
-        };
+            max_file_bytes,
+        });
         let builder = std::thread::Builder::new().name("woolly-spool".to_owned());
         let thread = builder.spawn(move || {
             if catch_unwind(AssertUnwindSafe(|| looks.run(&ended))).is_err() {
@@ -124,72 +144,4 @@ impl Spool {
         // It catches its own panics.
         let _ = self.thread.join();
     }
-}
-
-/// One look after the other.
-struct Looks {
-    directory: PathBuf,
-    queue: Queue,
-    /// Names that were refused, when to try again, and why.
-    later: HashMap<String, (Instant, String)>,
-    /// What was wrong at the last look: told once.
-    told: BTreeSet<String>,
-}
-
-impl Looks {
-    fn run(&mut self, ended: &Receiver<()>) {
-        loop {
-            let mut troubles = BTreeSet::new();
-            self.look(&mut troubles);
-            for trouble in troubles.difference(&self.told) {
-                tracing::warn!("{trouble}");
-            }
-            self.told = troubles;
-            if let Err(RecvTimeoutError::Disconnected) = ended.recv_timeout(LOOK_EVERY) {
-                return;
-            }
-        }
-    }
-
-    fn look(&mut self, troubles: &mut BTreeSet<String>) {
-        let mut told = |trouble: Trouble| _ = troubles.insert(trouble.to_string());
-        match deliver::undelivered(&self.queue) {
-            Ok(spooled) => {
-                for spooled in spooled {
-                    if let Err(trouble) = deliver::deliver(&self.directory, &self.queue, &spooled) {
-                        told(trouble);
-                    }
-                }
-            }
-            Err(trouble) => told(trouble),
-        }
-        let listing = match listing(&self.directory) {
-            Ok(listing) => listing,
-            Err(problem) => {
-                told(file_trouble(&self.directory, "cannot be listed")(problem));
-                return;
-            }
-        };
-        let now = Instant::now();
-        self.later.retain(|_, (until, _)| *until > now);
-        for name in names::dropped(&listing) {
-            if let Some(other) = names::in_the_way(name, &listing) {
-                let why = format!("waits until {other} is moved away");
-                let path = names::dropped_file(name);
-                told(Trouble::NotTaken { path, why });
-            } else if !self.later.contains_key(name)
-                && let Err(trouble) = accept::accept(&self.directory, &self.queue, name)
-            {
-                let again = (now + TRY_AGAIN, trouble.to_string());
-                self.later.insert(name.to_owned(), again);
-            }
-        }
-        troubles.extend(self.later.values().map(|(_, why)| why.clone()));
-    }
-}
-
-/// The names in the directory, those that are no UTF-8 left out.
-fn listing(directory: &Path) -> io::Result<BTreeSet<String>> {
-    let names = fs::read_dir(directory)?.map(|entry| Ok(entry?.file_name().into_string().ok()));
-    names.filter_map(io::Result::transpose).collect()
 }

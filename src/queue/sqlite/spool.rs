@@ -11,7 +11,8 @@ use super::batches;
 use super::changes::{Changes, Refusal};
 
 impl Changes<'_> {
-    /// The file and its batch, unless this very file has one already.
+    /// The file and its batch, unless this very file has one whose results are to come. One whose results are delivered
+    /// is forgotten: the file was dropped again.
     pub(super) fn spool(
         &self,
         (name, identity): (&str, &str),
@@ -21,7 +22,7 @@ impl Changes<'_> {
     ) -> Result<Applied, Refusal> {
         let known: Option<i64> = self
             .db
-            .prepare_cached("SELECT batch FROM spooled WHERE identity = ?1")?
+            .prepare_cached("SELECT batch FROM spooled WHERE identity = ?1 AND delivered = 0")?
             .query_row([identity], |row| row.get(0))
             .optional()?;
         if let Some(known) = known {
@@ -37,7 +38,10 @@ impl Changes<'_> {
             ..batch.clone()
         })?;
         self.db
-            .prepare_cached("INSERT INTO spooled(identity, name, batch) VALUES (?1, ?2, ?3)")?
+            .prepare_cached(
+                "INSERT INTO spooled(identity, name, batch) VALUES (?1, ?2, ?3)
+                 ON CONFLICT(identity) DO UPDATE SET name = ?2, batch = ?3, delivered = 0",
+            )?
             .execute(params![identity, name, batch.id.0])?;
         Ok(Applied::Spooled {
             batch,
@@ -58,14 +62,19 @@ impl Changes<'_> {
 
 /// Those whose results were not delivered, oldest first.
 pub(super) fn undelivered(db: &Connection) -> Result<Vec<Spooled>, rusqlite::Error> {
-    let found: Vec<(String, i64)> = db
-        .prepare_cached("SELECT name, batch FROM spooled WHERE delivered = 0 ORDER BY batch")?
-        .query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?
+    let sql = "SELECT name, identity, batch FROM spooled WHERE delivered = 0 ORDER BY batch";
+    let found: Vec<(String, String, i64)> = db
+        .prepare_cached(sql)?
+        .query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?
         .collect::<Result<_, _>>()?;
     let mut spooled = vec![];
-    for (name, id) in found {
+    for (name, identity, id) in found {
         if let Some(batch) = batches::batch(db, BatchId(id))? {
-            spooled.push(Spooled { name, batch });
+            spooled.push(Spooled {
+                name,
+                identity,
+                batch,
+            });
         }
     }
     Ok(spooled)
