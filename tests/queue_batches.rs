@@ -519,6 +519,18 @@ fn a_spooled_file_becomes_one_batch(disk: &dyn Disk) {
     assert_eq!(names(&*store), [("a".to_owned(), 1), ("c".to_owned(), 2)]);
     store.batch(BatchChange::SpoolDelivered(batch.id), 8);
     assert_eq!(names(&*store), [("c".to_owned(), 2)]);
+    // With its results delivered it was dropped again, wherever the daemon dies then.
+    for existed in [false, true] {
+        let Ok(Applied::Spooled { batch, existed: is }) = store.change(spool("e", "1", 90), 8)
+        else {
+            panic!()
+        };
+        assert_eq!((is, batch.id.0), (existed, 3));
+        drop(store);
+        store = disk.open();
+    }
+    let both = [("c".to_owned(), 2), ("e".to_owned(), 3)];
+    assert_eq!(names(&*store), both);
     store.one(Change::SetFlow(Flow::Draining), 9).unwrap();
     assert_eq!(store.change(spool("d", "3", 50), 9), Err(Error::Draining));
 }
