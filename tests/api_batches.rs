@@ -5,12 +5,12 @@ use serde_json::{Value, json};
 use crate::support::daemon::{Daemon, Home, LONG, TINY};
 use crate::support::http::{Client, Response, multipart};
 
-fn upload_as(client: &Client, purpose: &str, content: &[u8]) -> Response {
+pub(crate) fn upload_as(client: &Client, purpose: &str, content: &[u8]) -> Response {
     let (kind, body) = multipart(purpose, content);
     client.send("POST", "/v1/files", &[("content-type", &kind)], &body)
 }
 
-fn upload(client: &Client, content: &str) -> String {
+pub(crate) fn upload(client: &Client, content: &str) -> String {
     let file = upload_as(client, "batch", content.as_bytes()).expect(200);
     assert_eq!(
         (
@@ -29,16 +29,16 @@ fn upload(client: &Client, content: &str) -> String {
     file["id"].as_str().unwrap().to_owned()
 }
 
-fn line(id: &str, body: Value) -> String {
+pub(crate) fn line(id: &str, body: Value) -> String {
     let line = json!({"custom_id": id, "method": "POST", "url": "/v1/completions", "body": body});
     line.to_string() + "\n"
 }
 
-fn body(prompt: &str) -> Value {
+pub(crate) fn body(prompt: &str) -> Value {
     json!({"prompt": prompt, "max_tokens": 4, "temperature": 0, "ignore_eos": true})
 }
 
-fn create(client: &Client, file: &str, window: &str) -> Value {
+pub(crate) fn create(client: &Client, file: &str, window: &str) -> Value {
     let request = json!({
         "input_file_id": file, "endpoint": "/v1/completions", "completion_window": window,
         "metadata": {"who": "test"}
@@ -47,7 +47,7 @@ fn create(client: &Client, file: &str, window: &str) -> Value {
 }
 
 /// Asks until the batch is at its end. It has no events of its own: each answer waits for a commit.
-fn wait(client: &Client, id: &str) -> Value {
+pub(crate) fn wait(client: &Client, id: &str) -> Value {
     loop {
         let batch = client.get(&format!("/v1/batches/{id}")).expect(200);
         let status = batch["status"].as_str().unwrap();
@@ -58,7 +58,7 @@ fn wait(client: &Client, id: &str) -> Value {
     }
 }
 
-fn content(client: &Client, id: &Value) -> Vec<Value> {
+pub(crate) fn content(client: &Client, id: &Value) -> Vec<Value> {
     let path = format!("/v1/files/{}/content", id.as_str().unwrap());
     let response = client.get(&path);
     assert_eq!(response.status, 200);

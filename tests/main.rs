@@ -13,9 +13,12 @@
 static METER: support::meter::Meter = support::meter::Meter;
 
 mod api_admission;
+mod api_batch_files;
+mod api_batch_lines;
 mod api_batches;
 mod api_completions;
 mod api_jobs;
+mod api_uploads;
 mod architecture;
 mod bench_load;
 mod bench_speed;
@@ -74,6 +77,7 @@ mod protocol_resolve;
 mod protocol_responses;
 mod protocol_stream;
 mod queue_admission;
+mod queue_batch_rules;
 mod queue_batches;
 mod queue_crash;
 mod queue_handle;

@@ -2,7 +2,7 @@
 
 use woolly::job::{Endpoint, JobId, State};
 use woolly::queue::batch::{
-    BatchId, BatchRow, BatchState, FileId, FileRow, Lines, NewBatch, NewFile, NewLine,
+    BatchId, BatchRow, BatchState, FileId, FileRow, Lines, NewBatch, NewFile, NewLine, Refused,
 };
 use woolly::queue::{
     Applied, BatchChange, Change, Error, Finished, Flow, JobStore, Limits, NewJob, Page, Purged,
@@ -23,7 +23,7 @@ conformance! {
     files_are_kept_for_their_time
 }
 
-fn file(name: &str) -> NewFile {
+pub(crate) fn file(name: &str) -> NewFile {
     NewFile {
         uid: 7,
         purpose: "batch".to_owned(),
@@ -34,7 +34,7 @@ fn file(name: &str) -> NewFile {
     }
 }
 
-fn line(custom_id: &str) -> NewLine {
+pub(crate) fn line(custom_id: &str) -> NewLine {
     NewLine {
         custom_id: custom_id.to_owned(),
         job: NewJob {
@@ -48,7 +48,7 @@ fn line(custom_id: &str) -> NewLine {
     }
 }
 
-trait Batches: Single {
+pub(crate) trait Batches: Single {
     fn change(&mut self, change: BatchChange, now_ms: i64) -> Result<Applied, Error> {
         self.one(Change::Batch(change), now_ms)
     }
@@ -79,7 +79,7 @@ trait Batches: Single {
     /// A batch of a file of its own, in progress with so many lines.
     fn begin(&mut self, name: &str, total: u64) -> BatchId {
         let input_file = self.add_file(name, 1).id;
-        let id = self.batch(BatchChange::Add(new_batch(input_file)), 2).id;
+        let id = self.batch(add(new_batch(input_file)), 2).id;
         let begun = self.batch(BatchChange::Begin { id, total }, 3);
         assert_eq!(
             (begun.state, begun.in_progress_at_ms),
@@ -102,7 +102,12 @@ trait Batches: Single {
 
 impl<S: JobStore + ?Sized> Batches for S {}
 
-fn new_batch(input_file: FileId) -> NewBatch {
+pub(crate) fn add(batch: NewBatch) -> BatchChange {
+    let limits = limits(1);
+    BatchChange::Add { batch, limits }
+}
+
+pub(crate) fn new_batch(input_file: FileId) -> NewBatch {
     NewBatch {
         uid: 7,
         endpoint: Endpoint::Completions,
@@ -112,10 +117,11 @@ fn new_batch(input_file: FileId) -> NewBatch {
         priority: -2,
         metadata: Some("{}".to_owned()),
         output_kept_s: Some(3_600),
+        idempotency_key: None,
     }
 }
 
-fn stored(store: &dyn JobStore, id: BatchId) -> BatchRow {
+pub(crate) fn stored(store: &dyn JobStore, id: BatchId) -> BatchRow {
     store.reader().unwrap().batch(id).unwrap()
 }
 
@@ -139,16 +145,20 @@ fn files_are_kept_listed_and_removed(disk: &dyn Disk) {
     let mut reader = store.reader().unwrap();
     assert_eq!(reader.file(rows[1].id), Ok(rows[1].clone()));
     assert_eq!(
-        reader.files(page(None, None)).unwrap(),
+        reader.files(page(None, None), None, 5).unwrap(),
         [rows[2].clone(), rows[1].clone()]
     );
     assert_eq!(
-        reader.files(page(Some(rows[1].id.0), Some(7))).unwrap(),
+        reader
+            .files(page(Some(rows[1].id.0), Some(7)), Some("batch"), 5)
+            .unwrap(),
         [rows[0].clone()]
     );
-    assert_eq!(reader.files(page(None, Some(8))).unwrap(), []);
+    assert_eq!(reader.files(page(None, Some(8)), None, 5).unwrap(), []);
+    let output = reader.files(page(None, None), Some("batch_output"), 5);
+    assert_eq!(output, Ok(vec![]));
     assert_eq!(reader.stored_names().unwrap(), ["a", "b", "c"]);
-    let batch = store.batch(BatchChange::Add(new_batch(rows[0].id)), 6);
+    let batch = store.batch(add(new_batch(rows[0].id)), 6);
     assert_eq!(
         store.change(BatchChange::RemoveFile(rows[0].id), 7),
         Err(Error::FileInUse)
@@ -170,7 +180,7 @@ fn files_are_kept_listed_and_removed(disk: &dyn Disk) {
     );
     assert_eq!(reader.file(rows[0].id), Err(Error::NotFound));
     assert_eq!(
-        store.change(BatchChange::Add(new_batch(rows[0].id)), 9),
+        store.change(add(new_batch(rows[0].id)), 9),
         Err(Error::NotFound)
     );
 }
@@ -179,7 +189,10 @@ fn a_batch_goes_from_file_to_files(disk: &dyn Disk) {
     let mut store = disk.open();
     let id = store.begin("in", 3);
     let mut lines = ["a", "b", "c"].map(line);
-    lines[2].refused = Some("no".to_owned());
+    lines[2].refused = Some(Refused {
+        message: "no".to_owned(),
+        param: Some("prompt".to_owned()),
+    });
     let jobs = store.expand(id, 0, &lines).unwrap();
     assert_eq!(jobs.len(), 2);
     assert_eq!(
@@ -232,15 +245,32 @@ fn a_batch_goes_from_file_to_files(disk: &dyn Disk) {
                 end.result.as_deref(),
                 end.error.as_deref(),
                 end.refused,
+                end.param.as_deref(),
             )
         })
         .collect();
     assert_eq!(
         brief,
         [
-            (0, "a", State::Completed, Some(&b"yes"[..]), None, false),
-            (1, "b", State::Failed, None, Some("broken"), false),
-            (2, "c", State::Failed, None, Some("no"), true),
+            (
+                0,
+                "a",
+                State::Completed,
+                Some(&b"yes"[..]),
+                None,
+                false,
+                None
+            ),
+            (1, "b", State::Failed, None, Some("broken"), false, None),
+            (
+                2,
+                "c",
+                State::Failed,
+                None,
+                Some("no"),
+                true,
+                Some("prompt")
+            ),
         ]
     );
     assert_eq!(store.reader().unwrap().lines(id, 1, 1).unwrap(), ends[1..2]);
@@ -326,7 +356,7 @@ fn lines_become_jobs_once(disk: &dyn Disk) {
 fn a_batch_that_cannot_be_used_fails(disk: &dyn Disk) {
     let mut store = disk.open();
     let input_file = store.add_file("in", 1).id;
-    let id = store.batch(BatchChange::Add(new_batch(input_file)), 2).id;
+    let id = store.batch(add(new_batch(input_file)), 2).id;
     assert_eq!(store.expand(id, 0, &[line("a")]), None);
     let refused = store.batch(
         BatchChange::Refuse {
@@ -430,7 +460,7 @@ fn files_are_kept_for_their_time(disk: &dyn Disk) {
         store.change(keep(name, kept_s), 100).unwrap();
     }
     store.change(keep("for ever", None), 100).unwrap();
-    let id = store.batch(BatchChange::Add(new_batch(FileId(1))), 200).id;
+    let id = store.batch(add(new_batch(FileId(1))), 200).id;
     let mut purge = |now_ms| {
         let retention = Retention::at(now_ms, 100);
         let limit = 10;
@@ -480,6 +510,7 @@ fn a_spooled_file_becomes_one_batch(disk: &dyn Disk) {
             priority: 0,
             metadata: None,
             output_kept_s: None,
+            idempotency_key: None,
         },
         limits: Limits {
             max_bytes: Some(most),

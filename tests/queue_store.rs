@@ -12,7 +12,7 @@ use woolly::queue::{
 
 use crate::support::conformance::{Disk, conformance};
 use crate::support::queue::{
-    Single, admission, attached, completed, detached, failed, full, keyed, purged,
+    Single, admission, attached, completed, detached, failed, full, keyed, limits, purged,
 };
 
 conformance! {
@@ -637,8 +637,12 @@ fn a_drained_queue_takes_nothing_in(disk: &dyn Disk) {
         metadata: None,
         deadline_ms: 9,
         output_kept_s: None,
+        idempotency_key: None,
     };
-    let add = Change::Batch(BatchChange::Add(batch));
+    let add = Change::Batch(BatchChange::Add {
+        batch,
+        limits: limits(1),
+    });
     assert_eq!(store.one(add, 0), Err(Error::Draining));
     assert_eq!(store.claim(0).unwrap().id, id);
     assert!(store.finish(id, completed("yes"), 0));

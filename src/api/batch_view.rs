@@ -3,6 +3,8 @@
 use crate::protocol::batches::{BatchUsage, BatchView, Counts, FileView, LineErrors, Listing};
 use crate::queue::batch::{BatchRow, BatchState, FileRow};
 
+use super::server::Shared;
+
 pub(super) fn file(row: &FileRow) -> FileView {
     FileView {
         id: row.id.to_string(),
@@ -17,7 +19,7 @@ pub(super) fn file(row: &FileRow) -> FileView {
 }
 
 /// `warnings` names the fields of a request that had no effect.
-pub(super) fn batch(row: &BatchRow, warnings: Vec<String>) -> BatchView {
+pub(super) fn batch(shared: &Shared, row: &BatchRow, warnings: Vec<String>) -> BatchView {
     let ended = |state: BatchState| row.ended_at_ms.filter(|_| row.state == state).map(seconds);
     let errors = row.errors.as_deref();
     let metadata = row.batch.metadata.as_deref();
@@ -25,7 +27,8 @@ pub(super) fn batch(row: &BatchRow, warnings: Vec<String>) -> BatchView {
         id: row.id.to_string(),
         object: "batch".to_owned(),
         endpoint: row.batch.endpoint.path().to_owned(),
-        model: None,
+        // Whatever the lines call it; null until it is warm.
+        model: shared.model.get().map(|served| served.info.name.clone()),
         errors: errors.and_then(|text| serde_json::from_str::<LineErrors>(text).ok()),
         input_file_id: row.batch.input_file.to_string(),
         completion_window: row.batch.completion_window.clone(),

@@ -12,6 +12,7 @@ mod access;
 mod batch_view;
 mod body;
 mod connections;
+mod form;
 mod handlers;
 mod job_view;
 mod lifecycle;

@@ -14,14 +14,14 @@ const DEFAULT_LIMIT: usize = 20;
 
 pub(super) type Pairs = Result<Query<Vec<(String, String)>>, QueryRejection>;
 
-/// The page, with one more entry than is to be shown, and how many are. `number` takes the number of an id; names in
-/// `ignored` may be given too.
+/// The page, with one more entry than is to be shown, and how many are. `number` takes the number of an id; `other`
+/// takes what else this list knows, and says whether it does.
 pub(super) fn page<I: FromStr>(
     pairs: Pairs,
     caller: Caller,
     largest: usize,
     number: impl Fn(I) -> i64,
-    ignored: &[&str],
+    mut other: impl FnMut(&str, &str) -> Result<bool, Refusal>,
 ) -> Result<(Page, usize), Refusal> {
     let Query(pairs) = pairs.map_err(|error| Refusal::bad_request(error.body_text()))?;
     let (mut limit, mut before) = (DEFAULT_LIMIT, None);
@@ -39,7 +39,7 @@ pub(super) fn page<I: FromStr>(
                 let id: I = value.parse().map_err(|_| bad("the id of a list's entry"))?;
                 before = Some(number(id));
             }
-            name if ignored.contains(&name) => {}
+            name if other(name, value)? => {}
             _ => {
                 return Err(Refusal::bad_field(
                     name,

@@ -10,7 +10,7 @@ use crate::api::Served;
 use crate::config;
 use crate::engine::Pool;
 use crate::job::{JobId, SequenceEvent};
-use crate::protocol::{self, Resolved, ResponseMeta};
+use crate::protocol::{self, RequestError, Resolved, ResponseMeta};
 use crate::queue::{self, Claimed, Completion, Finished, Part, Queue};
 
 use super::assembly::End;
@@ -95,16 +95,17 @@ impl Dispatch {
         let resolved = Resolved { seed, max_tokens };
         // Accepted before the model was warm, or under another model or configuration: only now it shows
         // that it cannot run.
-        let resolve = || {
-            protocol::resolve(&self.served.context(), endpoint, &body, resolved)
-                .map_err(|refusal| refusal.to_string())
-        };
+        let resolve = || protocol::resolve(&self.served.context(), endpoint, &body, resolved);
         let spec = match or_panicked(resolve) {
             Ok(spec) => Arc::new(spec),
-            Err(error) => {
-                tracing::info!(job = %id, "job failed: {error}");
-                let refused = true;
-                self.finish(id, Completion::Failed { error, refused });
+            Err(RequestError { message, param }) => {
+                tracing::info!(job = %id, "job failed: {message}");
+                let completion = Completion::Failed {
+                    error: message,
+                    refused: true,
+                    param,
+                };
+                self.finish(id, completion);
                 return;
             }
         };
@@ -244,6 +245,7 @@ impl Dispatch {
                     false => Completion::Failed {
                         error,
                         refused: false,
+                        param: None,
                     },
                 };
                 let _ = self.finish(id, completion);
@@ -350,9 +352,13 @@ impl Dispatch {
 
 /// A panic over a request is the end of its job. As the end of the daemon it would come again with every
 /// restart, because the job does.
-fn or_panicked<T>(resolve: impl FnOnce() -> Result<T, String>) -> Result<T, String> {
-    catch_unwind(AssertUnwindSafe(resolve))
-        .unwrap_or_else(|_| Err("the request could not be tokenized".to_owned()))
+fn or_panicked<T>(resolve: impl FnOnce() -> Result<T, RequestError>) -> Result<T, RequestError> {
+    catch_unwind(AssertUnwindSafe(resolve)).unwrap_or_else(|_| {
+        Err(RequestError {
+            message: "the request could not be tokenized".to_owned(),
+            param: None,
+        })
+    })
 }
 
 fn is_last(event: &SequenceEvent) -> bool {
@@ -366,11 +372,9 @@ mod tests {
 
     #[test]
     fn a_panic_over_a_request_is_a_failed_job() {
-        let panics = || -> Result<(), String> { panic!("regular expression") };
-        assert_eq!(
-            or_panicked(panics),
-            Err("the request could not be tokenized".to_owned())
-        );
+        let panics = || -> Result<(), RequestError> { panic!("regular expression") };
+        let error = or_panicked(panics).unwrap_err();
+        assert_eq!(error.message, "the request could not be tokenized");
         assert_eq!(or_panicked(|| Ok(7)), Ok(7));
     }
 }

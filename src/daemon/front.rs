@@ -19,8 +19,9 @@ use super::spool::Spool;
 
 /// Threads for sockets; the CPUs belong to the decode workers.
 const API_THREADS: usize = 2;
-/// Threads for tokenizing long prompts of requests that are just coming in.
-const TOKENIZING_THREADS: usize = 2;
+/// Threads for what takes a moment: tokenizing long prompts of requests that are just coming in, reading and writing
+/// files.
+const WAITING_THREADS: usize = 4;
 /// How long open answers get to be written after the end.
 const LAST_WORDS: Duration = Duration::from_secs(2);
 /// How long a daemon that was killed may take to disappear: the kernel frees its memory first, and its
@@ -76,7 +77,7 @@ impl Front {
         let listener = socket.listener().map_err(failed)?;
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(API_THREADS)
-            .max_blocking_threads(TOKENIZING_THREADS)
+            .max_blocking_threads(WAITING_THREADS)
             .thread_name("woolly-api")
             .enable_all()
             .build()

@@ -3,9 +3,9 @@
 //! Input: `{"custom_id", "method": "POST", "url", "body"}`, or the prompt itself. Output:
 //! `{"id", "custom_id", "response": {"status_code", "request_id", "body"}, "error"}`.
 //!
-//! Two kinds of mistakes are told apart. A line without a readable `custom_id` makes the file unusable,
-//! because no line of the output could say whose it is. A line that has one and still cannot run is
-//! answered as its endpoint would: with status 400.
+//! Kinds of mistakes are told apart. A line without a usable `custom_id` makes the file unusable, because no line of
+//! the output could say whose it is. One of what stands around the body ([`BatchLine::mistake`]) is one of who wrote the
+//! file. What is wrong inside of the body is answered as the endpoint would: with status 400.
 //!
 //! Invariant: one line at a time. That no `custom_id` is used twice is checked by who holds the file, and
 //! the fields of the body are checked by the endpoint.
@@ -16,6 +16,9 @@ use serde_json::Value;
 use super::fields::Fields;
 use super::render::json;
 use super::{ErrorBody, ErrorKind, JobRequest, RequestError};
+
+/// Bytes of a `custom_id`: it is stored with its job, and stands in the output.
+const LONGEST_ID: usize = 512;
 
 /// One request of a batch.
 #[derive(Debug, Clone, PartialEq)]
@@ -28,16 +31,28 @@ pub struct BatchLine {
 impl BatchLine {
     /// A line of a file of batch requests. An error is one of the file.
     pub fn openai(text: &str) -> Result<Self, RequestError> {
-        let value: Value = serde_json::from_str(text)
-            .map_err(|error| RequestError::body(format!("the line is not valid JSON: {error}")))?;
+        let value: Value =
+            serde_json::from_str(text.trim_end()).map_err(|error| not_json(&error))?;
         let mut fields = Fields::from_value(value, String::new())
             .map_err(|_| RequestError::body("the line must be a JSON object"))?;
         let custom_id = fields
             .string("custom_id")?
             .filter(|id| !id.is_empty())
             .ok_or_else(|| fields.error("custom_id", "is required"))?;
+        if custom_id.len() > LONGEST_ID {
+            let problem = format!("must have at most {LONGEST_ID} bytes");
+            return Err(fields.error("custom_id", problem));
+        }
         let request = request(&mut fields);
         Ok(BatchLine { custom_id, request })
+    }
+
+    /// What is wrong around the body: with the method, the url, or that there is no body.
+    pub fn mistake(&self) -> Option<&RequestError> {
+        let error = self.request.as_ref().err()?;
+        let param = error.param.as_deref();
+        let is_inside = param.is_some_and(|param| param.starts_with("body."));
+        (!is_inside).then_some(error)
     }
 
     /// A line that is a prompt, or has one in it. Such a line has no id but its number, and it does not say how to
@@ -48,6 +63,16 @@ impl BatchLine {
             request: Ok(request),
         }
     }
+}
+
+/// The line is one, whatever its number in the file: only the column says where.
+fn not_json(error: &serde_json::Error) -> RequestError {
+    let text = error.to_string();
+    let problem = text.split(" at line ").next().unwrap_or_default();
+    let column = error.column();
+    RequestError::body(format!(
+        "the line is not valid JSON: {problem} at column {column}"
+    ))
 }
 
 fn request(fields: &mut Fields) -> Result<JobRequest, RequestError> {

@@ -40,8 +40,10 @@ pub struct InvalidId;
 
 fn number(text: &str, prefix: &str) -> Result<i64, InvalidId> {
     let digits = text.strip_prefix(prefix).ok_or(InvalidId)?;
-    let are_digits = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
-    let number = are_digits.then(|| digits.parse().ok()).flatten();
+    let are_digits = digits.bytes().all(|byte| byte.is_ascii_digit());
+    // One name for each: no leading zeros.
+    let is_name = are_digits && !digits.is_empty() && !digits.starts_with('0');
+    let number = is_name.then(|| digits.parse().ok()).flatten();
     number.ok_or(InvalidId)
 }
 
@@ -105,6 +107,17 @@ pub enum BatchState {
     Cancelled,
 }
 
+impl NewBatch {
+    /// Whether both were asked for in the same words, only perhaps not at the same time.
+    pub fn is_same_request(&self, other: &NewBatch) -> bool {
+        let deadline_ms = other.deadline_ms;
+        NewBatch {
+            deadline_ms,
+            ..self.clone()
+        } == *other
+    }
+}
+
 impl BatchState {
     pub const ALL: [BatchState; 8] = [
         BatchState::Validating,
@@ -160,6 +173,8 @@ pub struct NewBatch {
     pub metadata: Option<String>,
     /// [`NewFile::kept_s`] of the files with its answers.
     pub output_kept_s: Option<u32>,
+    /// A request with the same key of the same user finds this batch again.
+    pub idempotency_key: Option<String>,
 }
 
 /// A batch as stored. Times are Unix milliseconds.
@@ -200,6 +215,7 @@ pub struct Lines {
     /// Jobs at their end, and how.
     pub ended: u64,
     pub completed: u64,
+    /// Those that were cancelled by themselves too.
     pub failed: u64,
     pub prompt_tokens: u64,
     pub completion_tokens: u64,
@@ -211,7 +227,15 @@ pub struct NewLine {
     pub custom_id: String,
     pub job: NewJob,
     /// Why it cannot run: the job has failed before it began.
-    pub refused: Option<String>,
+    pub refused: Option<Refused>,
+}
+
+/// What is wrong with a request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refused {
+    pub message: String,
+    /// The field that is to blame.
+    pub param: Option<String>,
 }
 
 /// How one request of a batch ended.
@@ -224,6 +248,8 @@ pub struct LineEnd {
     pub result: Option<Vec<u8>>,
     pub error: Option<String>,
     pub refused: bool,
+    /// Of a refused one: the field that is to blame.
+    pub param: Option<String>,
 }
 
 /// What to do for a batch.
@@ -257,7 +283,8 @@ pub fn next_step(batch: &BatchRow, now_ms: i64) -> Step {
         BatchState::Cancelling => Step::CancelJobs,
         BatchState::InProgress if expanded < total && !late => Step::Expand { from: expanded },
         BatchState::InProgress | BatchState::Finalizing if all_ended => {
-            // Each job has the deadline of the batch: what neither completed nor failed has expired.
+            // Each job has the deadline of the batch: what neither completed nor failed has expired, or it was never
+            // made a job.
             let done = batch.lines.completed + batch.lines.failed == total;
             Step::Finalize(if done {
                 BatchState::Completed
@@ -281,6 +308,8 @@ mod tests {
             "file-",
             "file--1",
             "file-1x",
+            "file-01",
+            "file-0",
             "file-99999999999999999999",
             "batch_1",
             "",
@@ -306,6 +335,7 @@ mod tests {
                     priority: 0,
                     metadata: None,
                     output_kept_s: None,
+                    idempotency_key: None,
                 },
                 state,
                 created_at_ms: 0,

@@ -20,7 +20,7 @@ pub enum Error {
     )]
     TooLate { late_s: u64 },
     /// 404
-    #[error("no such job")]
+    #[error("there is nothing with this id")]
     NotFound,
     /// 409
     #[error("the idempotency key was used before with another request")]

@@ -28,11 +28,16 @@ pub struct Files {
 
 /// A file that is being written. Dropped before [`NewStored::finish`], it is removed.
 pub struct NewStored {
-    directory: PathBuf,
-    name: String,
     writer: BufWriter<File>,
     bytes: u64,
-    finished: bool,
+    whole: WholeFile,
+}
+
+/// A file that is whole, and that the store does not know yet. Dropped before it was taken in, it is removed.
+pub struct WholeFile {
+    directory: PathBuf,
+    name: String,
+    stays: bool,
 }
 
 impl Files {
@@ -75,17 +80,22 @@ impl Files {
         options.write(true).create_new(true).mode(0o600);
         let file = options.open(self.path.join(&name));
         Ok(NewStored {
-            directory: self.path.clone(),
             writer: BufWriter::new(file.map_err(|error| self.fault(&error))?),
-            name,
             bytes: 0,
-            finished: false,
+            whole: WholeFile {
+                directory: self.path.clone(),
+                name,
+                stays: false,
+            },
         })
     }
 
-    /// Opens a file that the store knows.
+    /// Opens a file that the store knows; [`Error::NotFound`] when it was deleted meanwhile.
     pub fn read(&self, stored_as: &str) -> Result<File, Error> {
-        File::open(self.path.join(stored_as)).map_err(|error| self.fault(&error))
+        File::open(self.path.join(stored_as)).map_err(|error| match error.kind() {
+            io::ErrorKind::NotFound => Error::NotFound,
+            _ => self.fault(&error),
+        })
     }
 
     /// After the store has forgotten it.
@@ -115,7 +125,7 @@ pub(super) fn fault(path: &Path, error: &io::Error) -> Error {
 impl NewStored {
     pub fn write(&mut self, bytes: &[u8]) -> Result<(), Error> {
         let written = self.writer.write_all(bytes);
-        written.map_err(|error| fault(&self.directory, &error))?;
+        written.map_err(|error| fault(&self.whole.directory, &error))?;
         self.bytes += bytes.len() as u64;
         Ok(())
     }
@@ -124,23 +134,35 @@ impl NewStored {
         self.bytes
     }
 
-    /// Makes it last: the name to give to the store.
-    pub fn finish(mut self) -> Result<String, Error> {
-        let directory = &self.directory;
+    /// Makes it last, to be given to the store.
+    pub fn finish(mut self) -> Result<WholeFile, Error> {
+        let directory = &self.whole.directory;
         let synced = self
             .writer
             .flush()
             .and_then(|()| self.writer.get_ref().sync_all())
             .and_then(|()| File::open(directory)?.sync_all());
         synced.map_err(|error| fault(directory, &error))?;
-        self.finished = true;
-        Ok(std::mem::take(&mut self.name))
+        Ok(self.whole)
     }
 }
 
-impl Drop for NewStored {
+impl WholeFile {
+    /// [`super::batch::NewFile::stored_as`]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// After the store was asked to take it in: it stays when that was done, and where nobody can know. Then the next
+    /// start sweeps it away, or not.
+    pub fn settle<T>(mut self, taken: &Result<T, Error>) {
+        self.stays = matches!(taken, Ok(_) | Err(Error::Store { .. } | Error::Closed));
+    }
+}
+
+impl Drop for WholeFile {
     fn drop(&mut self) {
-        if !self.finished {
+        if !self.stays {
             let _ = fs::remove_file(self.directory.join(&self.name));
         }
     }
@@ -162,11 +184,16 @@ mod tests {
             assert_eq!(file.bytes(), text.len() as u64);
             file
         };
-        let (kept, unknown) = (
-            write("kept").finish().unwrap(),
-            write("unknown").finish().unwrap(),
-        );
+        let closed = Error::Closed;
+        let taken = [Ok(()), Err(closed), Err(Error::Draining)];
+        let [kept, unknown, _refused] = taken.map(|taken| {
+            let whole = write("kept").finish().unwrap();
+            let name = whole.name().to_owned();
+            whole.settle(&taken);
+            name
+        });
         drop(write("broken off"));
+        drop(write("never given to the store").finish().unwrap());
         let count = || fs::read_dir(root.path().join(DIRECTORY)).unwrap().count();
         assert_eq!((count(), kept.len()), (2, 32));
         files.sweep(&HashSet::from([kept.clone()]));
@@ -177,7 +204,7 @@ mod tests {
             .read_to_string(&mut text)
             .unwrap();
         assert_eq!((count(), text.as_str()), (1, "kept"));
-        assert!(matches!(files.read(&unknown), Err(Error::File { .. })));
+        assert_eq!(files.read(&unknown).err(), Some(Error::NotFound));
         files.remove(&kept);
         assert_eq!(count(), 0);
     }

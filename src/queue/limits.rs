@@ -1,6 +1,7 @@
 //! How much the queue takes in: pure.
 //!
-//! Invariant: requests of batches count for nobody here; their files do.
+//! Invariant: requests of batches count as none of the jobs here. Their bytes are those of the batch's input, which count
+//! once more until the batch ends.
 
 use std::fmt;
 
@@ -11,7 +12,7 @@ use super::Error;
 pub struct Limits {
     /// Jobs that wait or run.
     pub max_jobs: u64,
-    /// Bytes of their request bodies, and of files.
+    /// Bytes of their request bodies, of files, and once more of the inputs of open batches.
     pub max_bytes: Option<u64>,
     /// The same of one user.
     pub max_jobs_per_user: Option<u64>,

@@ -34,7 +34,7 @@ mod writer;
 pub use check::check;
 pub use directory::StateDir;
 pub use error::Error;
-pub use files::{Files, NewStored};
+pub use files::{Files, NewStored, WholeFile};
 pub use handle::Queue;
 pub use limits::{Limits, Reached, Share};
 pub use live::{LiveLog, Subscription};

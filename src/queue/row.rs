@@ -141,6 +141,8 @@ pub enum Completion {
         error: String,
         /// The request is to blame, not the engine.
         refused: bool,
+        /// The field of it that is.
+        param: Option<String>,
     },
     /// Through a fault of ours: the job is tried again later, unless that was often enough.
     Faulted { error: String },

@@ -10,7 +10,7 @@ use crate::job::{JobId, State};
 use super::batch::{
     BatchId, BatchRow, BatchState, FileId, FileRow, LineEnd, NewBatch, NewFile, NewLine, Spooled,
 };
-use super::limits::Limits;
+use super::limits::{Limits, Share};
 use super::pace::Pace;
 use super::state::{Blame, Retention};
 use super::{
@@ -93,9 +93,15 @@ pub enum BatchChange {
     SpoolDelivered(BatchId),
     /// [`Error::FileInUse`] while a batch needs it.
     RemoveFile(FileId),
-    /// [`Error::NotFound`] when there is no such file, [`Error::Draining`] while the queue is drained.
-    Add(NewBatch),
-    /// The lines of the file, or the file itself, cannot be used: the batch fails. `errors` is JSON.
+    /// [`Error::NotFound`] when there is no such file, [`Error::Draining`] while the queue is drained, and refused when
+    /// a limit is reached: until its end a batch has the bytes of its input, its jobs, once more. A batch with an
+    /// idempotency key that its user used before is found again instead, as in [`Change::Submit`].
+    Add {
+        batch: NewBatch,
+        limits: Limits,
+    },
+    /// The lines of the file, or the file itself, cannot be used: the batch fails, unless it is being cancelled. `errors`
+    /// is JSON.
     Refuse {
         id: BatchId,
         errors: String,
@@ -120,7 +126,7 @@ pub enum BatchChange {
         limit: usize,
     },
     Finalizing(BatchId),
-    /// Ends the batch, once, and adds its files with that.
+    /// Ends the batch, once, and adds its files with that. One that is being cancelled ends in no other state.
     End {
         id: BatchId,
         state: BatchState,
@@ -215,13 +221,22 @@ pub trait JobReader: Send {
 
     fn flow(&mut self) -> Result<Flow, Error>;
 
+    /// Refuses what would pass a limit, as a change is refused.
+    fn admits(&mut self, limits: &Limits, uid: u32, more: Share) -> Result<(), Error>;
+
     /// Copies the store as it is now into a new file, without holding anybody up. Asks `keep` about each file by the name
     /// it is stored as; the copy knows only those that it has.
     fn copy_to(&mut self, file: &Path, keep: &mut dyn FnMut(&str) -> bool) -> Result<(), Error>;
 
     fn file(&mut self, id: FileId) -> Result<FileRow, Error>;
 
-    fn files(&mut self, page: Page) -> Result<Vec<FileRow>, Error>;
+    /// Those with this purpose, if one is given, whose time is not over.
+    fn files(
+        &mut self,
+        page: Page,
+        purpose: Option<&str>,
+        now_ms: i64,
+    ) -> Result<Vec<FileRow>, Error>;
 
     /// The names of all files in their directory.
     fn stored_names(&mut self) -> Result<Vec<String>, Error>;

@@ -51,6 +51,7 @@ pub(crate) fn failed(error: &str) -> Completion {
     Completion::Failed {
         error: error.to_owned(),
         refused: false,
+        param: None,
     }
 }
 

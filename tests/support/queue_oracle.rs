@@ -112,6 +112,10 @@ impl JobReader for Oracle {
         Ok(self.disk.lock().unwrap().flow)
     }
 
+    fn admits(&mut self, limits: &Limits, uid: u32, more: Share) -> Result<(), Error> {
+        self.disk.lock().unwrap().admit(limits, uid, more)
+    }
+
     fn copy_to(
         &mut self,
         file: &std::path::Path,
@@ -128,8 +132,13 @@ impl JobReader for Oracle {
         disk.files.get(&id.0).cloned().ok_or(Error::NotFound)
     }
 
-    fn files(&mut self, page: Page) -> Result<Vec<FileRow>, Error> {
-        Ok(self.disk.lock().unwrap().files(page))
+    fn files(
+        &mut self,
+        page: Page,
+        purpose: Option<&str>,
+        now_ms: i64,
+    ) -> Result<Vec<FileRow>, Error> {
+        Ok(self.disk.lock().unwrap().files(page, purpose, now_ms))
     }
 
     fn stored_names(&mut self) -> Result<Vec<String>, Error> {
@@ -274,7 +283,8 @@ impl Disk {
         }
     }
 
-    /// Unfinished jobs that are no requests of batches, and the bytes of their requests and of all files.
+    /// Unfinished jobs that are no requests of batches, and the bytes of their requests, of all files, and of the inputs of
+    /// open batches once more.
     fn share(&self, uid: Option<u32>) -> Share {
         let is_of = |owner: u32| uid.is_none_or(|uid| uid == owner);
         let jobs: Vec<_> = self
@@ -288,7 +298,8 @@ impl Disk {
                 .iter()
                 .map(|job| job.job.body.len() as u64)
                 .sum::<u64>()
-                + files.map(|row| row.file.bytes).sum::<u64>(),
+                + files.map(|row| row.file.bytes).sum::<u64>()
+                + self.open_inputs(uid),
         }
     }
 
@@ -443,6 +454,13 @@ impl Disk {
                 Ok(Applied::Requeued(requeued))
             }
             Change::Cancel(id) => {
+                if self
+                    .jobs
+                    .get(&id.0)
+                    .is_some_and(|job| !job.row.state.is_terminal())
+                {
+                    self.note_cancelled(id.0);
+                }
                 let row = &mut self.jobs.get_mut(&id.0).ok_or(Error::NotFound)?.row;
                 let before = row.state;
                 if !before.is_terminal() {

@@ -3,6 +3,7 @@
 use woolly::job::{JobId, State};
 use woolly::queue::batch::{
     BatchId, BatchRow, BatchState, FileId, FileRow, LineEnd, Lines, NewBatch, NewFile, NewLine,
+    Refused,
 };
 use woolly::queue::{Applied, BatchChange, Error, Flow, JobRow, Limits, Page, Share};
 
@@ -14,6 +15,9 @@ pub(crate) struct Line {
     pub(crate) line: u64,
     pub(crate) custom_id: String,
     pub(crate) refused: bool,
+    pub(crate) param: Option<String>,
+    /// Cancelled by itself: it counts as one that failed.
+    pub(crate) cancelled_alone: bool,
 }
 
 impl Disk {
@@ -42,14 +46,17 @@ impl Disk {
                 if self.flow == Flow::Draining {
                     return Err(Error::Draining);
                 }
-                let input_file = self.take_file(file, limits, now_ms)?.id;
+                let more = Share {
+                    jobs: 0,
+                    bytes: 2 * file.bytes,
+                };
+                self.admit(limits, file.uid, more)?;
+                let input_file = self.add_file(file, now_ms).id;
                 let batch = NewBatch {
                     input_file,
                     ..batch.clone()
                 };
-                let Applied::Batch(batch) = self.add_batch(&batch, now_ms)? else {
-                    unreachable!()
-                };
+                let batch = self.insert_batch(&batch, now_ms);
                 self.spooled.retain(|known| known.0 != *identity);
                 self.spooled
                     .push((identity.clone(), name.clone(), batch.id, false));
@@ -73,9 +80,11 @@ impl Disk {
                 }
                 Ok(Applied::File(self.files.remove(&id.0).unwrap()))
             }
-            BatchChange::Add(batch) => self.add_batch(batch, now_ms),
+            BatchChange::Add { batch, limits } => {
+                self.add_batch(batch, limits, now_ms).map(Applied::Batch)
+            }
             BatchChange::Refuse { id, errors } => self.change(*id, |batch| {
-                if batch.ended_at_ms.is_none() {
+                if batch.ended_at_ms.is_none() && batch.state != BatchState::Cancelling {
                     batch.state = BatchState::Failed;
                     batch.ended_at_ms = Some(now_ms);
                     batch.errors = Some(errors.clone());
@@ -107,6 +116,7 @@ impl Disk {
                     .take(*limit)
                     .collect();
                 for (job, _) in &open {
+                    self.note_cancelled(job.0);
                     let row = &mut self.jobs.get_mut(&job.0).unwrap().row;
                     row.state = State::Cancelled;
                     row.finished_at_ms = Some(now_ms);
@@ -125,7 +135,9 @@ impl Disk {
                 output,
                 errors,
             } => {
-                if self.stored_batch(*id)?.state.is_terminal() {
+                let now = self.stored_batch(*id)?.state;
+                let is_cancelling = now == BatchState::Cancelling;
+                if now.is_terminal() || is_cancelling && *state != BatchState::Cancelled {
                     return self.change(*id, |_| {});
                 }
                 let mut add = |file: &Option<NewFile>| {
@@ -180,13 +192,53 @@ impl Disk {
         row
     }
 
-    fn add_batch(&mut self, batch: &NewBatch, now_ms: i64) -> Result<Applied, Error> {
+    fn add_batch(
+        &mut self,
+        batch: &NewBatch,
+        limits: &Limits,
+        now_ms: i64,
+    ) -> Result<BatchRow, Error> {
+        let key = |batch: &NewBatch| Some((batch.uid, batch.idempotency_key.clone()?));
+        let asked = key(batch);
+        let before = self
+            .batches
+            .values()
+            .find(|row| asked.is_some() && key(&row.batch) == asked);
+        if let Some(before) = before {
+            return match before.batch.is_same_request(batch) {
+                true => self.batch(before.id),
+                false => Err(Error::IdempotencyConflict),
+            };
+        }
         if self.flow == Flow::Draining {
             return Err(Error::Draining);
         }
-        if !self.files.contains_key(&batch.input_file.0) {
-            return Err(Error::NotFound);
+        let input = self.files.get(&batch.input_file.0);
+        let bytes = input.ok_or(Error::NotFound)?.file.bytes;
+        self.admit(limits, batch.uid, Share { jobs: 0, bytes })?;
+        Ok(self.insert_batch(batch, now_ms))
+    }
+
+    /// Bytes of the inputs of open batches.
+    pub(crate) fn open_inputs(&self, uid: Option<u32>) -> u64 {
+        let open = self
+            .batches
+            .values()
+            .filter(|row| row.ended_at_ms.is_none() && uid.is_none_or(|uid| row.batch.uid == uid));
+        open.map(|row| self.files[&row.batch.input_file.0].file.bytes)
+            .sum()
+    }
+
+    /// Before a job is cancelled.
+    pub(crate) fn note_cancelled(&mut self, job: i64) {
+        if let Some(line) = self.lines.get_mut(&job) {
+            let state = self.batches[&line.batch].state;
+            let with_batch = [BatchState::Cancelling, BatchState::Cancelled];
+            line.cancelled_alone = !with_batch.contains(&state);
         }
+    }
+
+    fn insert_batch(&mut self, batch: &NewBatch, now_ms: i64) -> BatchRow {
         self.last_batch += 1;
         let row = BatchRow {
             id: BatchId(self.last_batch),
@@ -203,7 +255,7 @@ impl Disk {
             lines: Lines::default(),
         };
         self.batches.insert(self.last_batch, row.clone());
-        Ok(Applied::Batch(row))
+        row
     }
 
     fn stored_batch(&mut self, id: BatchId) -> Result<&mut BatchRow, Error> {
@@ -241,14 +293,16 @@ impl Disk {
                     line: number,
                     custom_id: line.custom_id.clone(),
                     refused: line.refused.is_some(),
+                    param: line.refused.as_ref().and_then(|why| why.param.clone()),
+                    cancelled_alone: false,
                 },
             );
             match &line.refused {
                 None => jobs.push(job),
-                Some(error) => {
+                Some(Refused { message, .. }) => {
                     let row = &mut self.jobs.get_mut(&job.0).unwrap().row;
                     row.state = State::Failed;
-                    row.error = Some(error.clone());
+                    row.error = Some(message.clone());
                     row.finished_at_ms = Some(now_ms);
                 }
             }
@@ -259,8 +313,8 @@ impl Disk {
     /// A batch with its counts: of jobs that are there they are counted anew each time.
     pub(crate) fn batch(&self, id: BatchId) -> Result<BatchRow, Error> {
         let mut batch = self.batches.get(&id.0).ok_or(Error::NotFound)?.clone();
-        for (job, _) in self.lines.iter().filter(|(_, line)| line.batch == id.0) {
-            count(&mut batch.lines, &self.jobs[job].row);
+        for (job, line) in self.lines.iter().filter(|(_, line)| line.batch == id.0) {
+            count(&mut batch.lines, &self.jobs[job].row, line);
         }
         Ok(batch)
     }
@@ -269,7 +323,7 @@ impl Disk {
     pub(crate) fn keep_count(&mut self, job: i64) {
         if let Some(line) = self.lines.get(&job) {
             let batch = self.batches.get_mut(&line.batch).unwrap();
-            count(&mut batch.lines, &self.jobs[&job].row);
+            count(&mut batch.lines, &self.jobs[&job].row, line);
         }
     }
 
@@ -295,10 +349,12 @@ impl Disk {
         open.map(|row| self.batch(row.id).unwrap()).collect()
     }
 
-    pub(crate) fn files(&self, page: Page) -> Vec<FileRow> {
+    pub(crate) fn files(&self, page: Page, purpose: Option<&str>, now_ms: i64) -> Vec<FileRow> {
         let fits = |row: &&FileRow| {
             page.before.is_none_or(|before| row.id.0 < before)
                 && page.uid.is_none_or(|uid| row.file.uid == uid)
+                && purpose.is_none_or(|purpose| row.file.purpose == purpose)
+                && row.expires_at_ms().is_none_or(|time| time > now_ms)
         };
         self.files
             .values()
@@ -325,6 +381,7 @@ impl Disk {
                     result: row.result.clone(),
                     error: row.error.clone(),
                     refused: line.refused,
+                    param: line.param.clone(),
                 }
             })
             .collect();
@@ -340,11 +397,12 @@ impl Disk {
     }
 }
 
-fn count(lines: &mut Lines, row: &JobRow) {
+fn count(lines: &mut Lines, row: &JobRow, line: &Line) {
     let usage = row.usage.unwrap_or_default();
     lines.ended += u64::from(row.state.is_terminal());
     lines.completed += u64::from(row.state == State::Completed);
-    lines.failed += u64::from(row.state == State::Failed);
+    let cancelled_alone = row.state == State::Cancelled && line.cancelled_alone;
+    lines.failed += u64::from(row.state == State::Failed || cancelled_alone);
     lines.prompt_tokens += usage.prompt_tokens;
     lines.completion_tokens += usage.completion_tokens;
 }

@@ -26,7 +26,7 @@ pub(in crate::api) async fn handle(
     {
         Applied::Batch(row) => Ok(json_response(
             StatusCode::OK,
-            &batch_view::batch(&row, vec![]),
+            &batch_view::batch(&shared, &row, vec![]),
         )),
         _ => Err(Refusal::failed("the store gave another answer")),
     }

@@ -1,7 +1,7 @@
-//! `POST /v1/batches`: the lines of a file become jobs.
+//! `POST /v1/batches`: the lines of a file become jobs. With an idempotency key that was used before, it is that batch.
 
 use axum::extract::State;
-use axum::http::StatusCode;
+use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
 
 use crate::api::access::Caller;
@@ -10,20 +10,21 @@ use crate::api::body::RequestBody;
 use crate::api::body::json_response;
 use crate::api::refusal::Refusal;
 use crate::api::server::Shared;
-use crate::api::submission::now_ms;
+use crate::api::submission;
 use crate::protocol::BatchRequest;
 use crate::protocol::batches::PURPOSE_BATCH;
 use crate::queue::batch::NewBatch;
-use crate::queue::{Applied, BatchChange};
 
 use super::file_if_visible;
 
 pub(in crate::api) async fn handle(
     State(shared): State<Shared>,
     caller: Caller,
+    headers: HeaderMap,
     body: RequestBody,
 ) -> Result<Response, Refusal> {
     shared.takes_work()?;
+    let idempotency_key = submission::idempotency_key(&headers)?;
     let (request, warnings) = BatchRequest::parse(&body.0)?;
     let input_file = file_if_visible(&shared, caller, &request.input_file_id)
         .await?
@@ -41,17 +42,14 @@ pub(in crate::api) async fn handle(
         uid: caller.uid,
         endpoint: request.endpoint,
         input_file,
-        deadline_ms: now_ms().saturating_add(window_ms),
+        deadline_ms: submission::now_ms().saturating_add(window_ms),
         priority: request.priority,
         metadata: request.metadata_text(),
         completion_window: request.completion_window,
         output_kept_s: request.output_kept_s,
+        idempotency_key,
     };
-    match shared.queue.change_batch(BatchChange::Add(batch)).await? {
-        Applied::Batch(row) => {
-            let view = batch_view::batch(&row, warnings);
-            Ok(json_response(StatusCode::OK, &view))
-        }
-        _ => Err(Refusal::failed("the store gave another answer")),
-    }
+    let row = shared.queue.add_batch(batch).await?;
+    let view = batch_view::batch(&shared, &row, warnings);
+    Ok(json_response(StatusCode::OK, &view))
 }

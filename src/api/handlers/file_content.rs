@@ -10,13 +10,15 @@ use axum::response::{IntoResponse, Response};
 use crate::api::access::Caller;
 use crate::api::refusal::Refusal;
 use crate::api::server::Shared;
+use crate::api::submission::in_background;
+use crate::queue::Error;
 
 use super::{IdInPath, visible_file};
 
-/// Bytes read at once: in a moment, because a file that was just written lies in memory.
-const CHUNK: usize = 64 << 10;
+/// Bytes read at once.
+const CHUNK: usize = 256 << 10;
 /// Chunks that wait for a slow client. Full: reading waits.
-const WAITING_CHUNKS: usize = 4;
+const WAITING_CHUNKS: usize = 2;
 
 pub(in crate::api) async fn handle(
     State(shared): State<Shared>,
@@ -24,19 +26,36 @@ pub(in crate::api) async fn handle(
     id: IdInPath,
 ) -> Result<Response, Refusal> {
     let row = visible_file(&shared, caller, id).await?;
-    let mut file = shared.queue.files().read(&row.file.stored_as)?;
+    let files = shared.queue.files().clone();
+    let opened = in_background(move || files.read(&row.file.stored_as)).await?;
+    let mut file = opened.map_err(|error| match error {
+        Error::NotFound => Refusal::unknown(format!("there is no file {}", row.id)),
+        other => other.into(),
+    })?;
     let (sender, chunks) = async_channel::bounded::<Result<Vec<u8>, io::Error>>(WAITING_CHUNKS);
     tokio::spawn(async move {
         loop {
-            let mut chunk = vec![0; CHUNK];
-            let read = file.read(&mut chunk).map(|count| {
+            let read = move || {
+                let mut chunk = vec![0; CHUNK];
+                let count = file.read(&mut chunk)?;
                 chunk.truncate(count);
-                chunk
-            });
-            let is_last = read.as_ref().map_or(true, Vec::is_empty);
+                Ok::<_, io::Error>((file, chunk))
+            };
+            let chunk = match in_background(read).await {
+                Ok(Ok((_, chunk))) if chunk.is_empty() => return,
+                Ok(Ok((rest, chunk))) => {
+                    file = rest;
+                    chunk
+                }
+                Ok(Err(error)) => {
+                    _ = sender.send(Err(error)).await;
+                    return;
+                }
+                // The daemon ends.
+                Err(_) => return,
+            };
             // The error means that the client is gone.
-            if read.as_ref().is_ok_and(Vec::is_empty) || sender.send(read).await.is_err() || is_last
-            {
+            if sender.send(Ok(chunk)).await.is_err() {
                 return;
             }
         }

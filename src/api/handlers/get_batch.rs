@@ -20,6 +20,6 @@ pub(in crate::api) async fn handle(
     let row = visible_batch(&shared, caller, id).await?;
     Ok(json_response(
         StatusCode::OK,
-        &batch_view::batch(&row, vec![]),
+        &batch_view::batch(&shared, &row, vec![]),
     ))
 }

@@ -19,12 +19,20 @@ pub(in crate::api) async fn handle(
     caller: Caller,
     pairs: Pairs,
 ) -> Result<Response, Refusal> {
-    let (page, limit) = page(pairs, caller, LARGEST_LIMIT, |id: BatchId| id.0, &[])?;
+    let (page, limit) = page(
+        pairs,
+        caller,
+        LARGEST_LIMIT,
+        |id: BatchId| id.0,
+        |_, _| Ok(false),
+    )?;
     let rows = shared
         .queue
         .read(move |reader| reader.batches(page))
         .await?;
-    let batches = rows.iter().map(|row| batch_view::batch(row, vec![]));
+    let batches = rows
+        .iter()
+        .map(|row| batch_view::batch(&shared, row, vec![]));
     let list = batch_view::listing(batches.collect(), limit, |batch| &batch.id);
     Ok(json_response(StatusCode::OK, &list))
 }

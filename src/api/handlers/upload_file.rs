@@ -1,14 +1,18 @@
 //! `POST /v1/files`: a form with `purpose` (`batch`) and `file`. Its bytes go to disk as they come.
 
-use axum::extract::multipart::{Field, MultipartError, MultipartRejection};
-use axum::extract::{Multipart, State};
-use axum::http::StatusCode;
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::extract::multipart::{Field, MultipartError};
+use axum::extract::{FromRequest, Multipart, Request, State};
+use axum::http::{StatusCode, header};
 use axum::response::Response;
 use serde_json::{Map, Value};
 
 use crate::api::access::Caller;
 use crate::api::batch_view;
 use crate::api::body::json_response;
+use crate::api::form::{Counted, FormBody, MOST_AROUND, TooMuchAround};
 use crate::api::refusal::Refusal;
 use crate::api::server::Shared;
 use crate::api::submission::in_background;
@@ -18,18 +22,31 @@ use crate::queue::batch::NewFile;
 
 /// Bytes of a file's name, and of the other fields, at most.
 const LONGEST_FIELD: usize = 255;
+/// Bytes that are written at once. As often it is looked whether there is still room in the queue.
+const CHUNK: usize = 1 << 20;
 
 pub(in crate::api) async fn handle(
     State(shared): State<Shared>,
     caller: Caller,
-    form: Result<Multipart, MultipartRejection>,
+    request: Request,
 ) -> Result<Response, Refusal> {
     shared.takes_work()?;
-    let mut form = form.map_err(|error| Refusal::bad_request(error.body_text()))?;
+    let length = request.headers().get(header::CONTENT_LENGTH);
+    let length = length.and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
+    if let Some(length) = length {
+        has_room(&shared, caller, length.saturating_sub(MOST_AROUND)).await?;
+    }
+    let counted = Arc::<Counted>::default();
+    let of_body = counted.clone();
+    let request = request.map(|body| Body::new(FormBody::new(body, of_body)));
+    let mut form = Multipart::from_request(request, &shared)
+        .await
+        .map_err(|error| Refusal::bad_request(error.body_text()))?;
+    let broken = |error| broken(&counted, &error);
     let (mut purpose, mut stored, mut kept) = (None, None, Map::new());
     while let Some(field) = form.next_field().await.map_err(broken)? {
         match field.name() {
-            Some("purpose") => purpose = Some(short_text(field).await?),
+            Some("purpose") => purpose = Some(short_text(field, &counted).await?),
             Some("file") if stored.is_none() => {
                 let name = field.file_name().unwrap_or("upload").to_owned();
                 if name.len() > LONGEST_FIELD {
@@ -37,18 +54,20 @@ pub(in crate::api) async fn handle(
                         format!("the name of file must have at most {LONGEST_FIELD} bytes");
                     return Err(Refusal::bad_field("file", problem));
                 }
-                stored = Some((name, store(&shared, field).await?));
+                stored = Some((name, store(&shared, caller, field, &counted).await?));
             }
+            Some("file") => return Err(Refusal::bad_field("file", "file may be given once")),
             Some("expires_after[anchor]") => {
-                kept.insert("anchor".to_owned(), short_text(field).await?.into());
+                let text = short_text(field, &counted).await?;
+                kept.insert("anchor".to_owned(), text.into());
             }
             Some("expires_after[seconds]") => {
-                let text = short_text(field).await?;
+                let text = short_text(field, &counted).await?;
                 let seconds = text.parse::<i64>().map_or(text.into(), Value::from);
                 kept.insert("seconds".to_owned(), seconds);
             }
             // Unknown ones change nothing.
-            _ => _ = short_text(field).await?,
+            _ => _ = short_text(field, &counted).await?,
         }
     }
     if purpose.as_deref() != Some(PURPOSE_BATCH) {
@@ -59,41 +78,75 @@ pub(in crate::api) async fn handle(
         .map(|kept| kept_seconds("expires_after", kept))
         .transpose()?;
     let (name, stored) = stored.ok_or_else(|| Refusal::bad_field("file", "file is required"))?;
-    let bytes = stored.bytes();
-    // Syncing takes as long as the disk does.
-    let stored_as = in_background(move || stored.finish()).await??;
-    let file = NewFile {
-        uid: caller.uid,
-        purpose: PURPOSE_BATCH.to_owned(),
-        name,
-        stored_as: stored_as.clone(),
-        bytes,
-        kept_s,
+    let queue = shared.queue.clone();
+    // Not to be broken off between disk and store, whether or not the client is still there.
+    let add = move || {
+        let bytes = stored.bytes();
+        let whole = stored.finish()?;
+        let added = queue.add_file_blocking(NewFile {
+            uid: caller.uid,
+            purpose: PURPOSE_BATCH.to_owned(),
+            name,
+            stored_as: whole.name().to_owned(),
+            bytes,
+            kept_s,
+        });
+        whole.settle(&added);
+        added
     };
-    match shared.queue.add_file(file).await {
-        Ok(row) => Ok(json_response(StatusCode::OK, &batch_view::file(&row))),
-        Err(error) => {
-            shared.queue.files().remove(&stored_as);
-            Err(error.into())
+    let row = in_background(add).await??;
+    Ok(json_response(StatusCode::OK, &batch_view::file(&row)))
+}
+
+/// Whether a file of so many bytes would be taken in now.
+async fn has_room(shared: &Shared, caller: Caller, bytes: u64) -> Result<(), Refusal> {
+    if bytes > shared.max_file_bytes {
+        let limit = usize::try_from(shared.max_file_bytes).unwrap_or(usize::MAX);
+        return Err(Refusal::too_large(limit));
+    }
+    Ok(shared.queue.admits_file(caller.uid, bytes).await?)
+}
+
+async fn store(
+    shared: &Shared,
+    caller: Caller,
+    mut field: Field<'_>,
+    counted: &Counted,
+) -> Result<NewStored, Refusal> {
+    let files = shared.queue.files().clone();
+    let mut file = in_background(move || files.create()).await??;
+    let mut chunk = Vec::new();
+    loop {
+        let piece = field
+            .chunk()
+            .await
+            .map_err(|error| broken(counted, &error))?;
+        if let Some(piece) = &piece {
+            counted.add_content(piece.len());
+            chunk.extend_from_slice(piece);
+        }
+        if piece.is_none() || chunk.len() >= CHUNK {
+            has_room(shared, caller, file.bytes() + chunk.len() as u64).await?;
+            let write = move || {
+                file.write(&chunk)?;
+                chunk.clear();
+                Ok::<_, crate::queue::Error>((file, chunk))
+            };
+            (file, chunk) = in_background(write).await??;
+        }
+        if piece.is_none() {
+            return Ok(file);
         }
     }
 }
 
-async fn store(shared: &Shared, mut field: Field<'_>) -> Result<NewStored, Refusal> {
-    let mut file = shared.queue.files().create()?;
-    while let Some(chunk) = field.chunk().await.map_err(broken)? {
-        if file.bytes() + chunk.len() as u64 > shared.max_file_bytes {
-            let limit = usize::try_from(shared.max_file_bytes).unwrap_or(usize::MAX);
-            return Err(Refusal::too_large(limit));
-        }
-        file.write(&chunk)?;
-    }
-    Ok(file)
-}
-
-async fn short_text(mut field: Field<'_>) -> Result<String, Refusal> {
+async fn short_text(mut field: Field<'_>, counted: &Counted) -> Result<String, Refusal> {
     let mut bytes = vec![];
-    while let Some(chunk) = field.chunk().await.map_err(broken)? {
+    while let Some(chunk) = field
+        .chunk()
+        .await
+        .map_err(|error| broken(counted, &error))?
+    {
         bytes.extend_from_slice(&chunk);
         if bytes.len() > LONGEST_FIELD {
             let problem = format!("fields beside file must have at most {LONGEST_FIELD} bytes");
@@ -103,6 +156,9 @@ async fn short_text(mut field: Field<'_>) -> Result<String, Refusal> {
     String::from_utf8(bytes).map_err(|_| Refusal::bad_request("a field of the form is no text"))
 }
 
-fn broken(error: MultipartError) -> Refusal {
+fn broken(counted: &Counted, error: &MultipartError) -> Refusal {
+    if counted.is_too_much_around() {
+        return Refusal::bad_request(TooMuchAround.to_string());
+    }
     Refusal::bad_request(format!("the form broke off: {}", error.body_text()))
 }

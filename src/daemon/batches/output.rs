@@ -6,14 +6,19 @@ use serde_json::{Value, json};
 use crate::job::State;
 use crate::protocol::batch_line::OutputLine;
 use crate::protocol::batches::PURPOSE_OUTPUT;
-use crate::protocol::{ErrorBody, ErrorKind};
+use crate::protocol::{ErrorBody, ErrorKind, RequestError};
 use crate::queue::batch::{BatchRow, BatchState, LineEnd, NewFile};
-use crate::queue::{Error, NewStored, Queue};
+use crate::queue::{Error, NewStored, Queue, WholeFile};
 
 use super::input::Input;
+use super::trouble::Trouble;
 
 /// Requests read from the store at once: their answers are in memory together.
 const PAGE: usize = 50;
+/// Of these in one step.
+const PAGES_OF_STEP: usize = 10;
+/// Lines in one step that never became jobs.
+const LINES_OF_STEP: usize = 2_000;
 
 /// Which of the two files a line belongs to.
 enum Which {
@@ -21,76 +26,128 @@ enum Which {
     Errors,
 }
 
-/// Both files of a batch that ends in `state`; none where there is no line for it.
-pub(super) fn write(
-    queue: &Queue,
-    batch: &BatchRow,
+/// The files of a batch that are being written.
+pub(super) struct Output {
     state: BatchState,
-) -> Result<(Option<NewFile>, Option<NewFile>), Error> {
-    let (mut output, mut errors) = (queue.files().create()?, queue.files().create()?);
-    let mut put = |which: Which, line: OutputLine| {
-        let text = line.to_json() + "\n";
-        match which {
-            Which::Output => output.write(text.as_bytes()),
-            Which::Errors => errors.write(text.as_bytes()),
+    answers: NewStored,
+    errors: NewStored,
+    /// The line that is read next from the store, until all of those are written.
+    next: Option<u64>,
+    /// The lines that never became jobs, while these are being written, and the number of the next one.
+    unrun: Option<(Input, u64)>,
+}
+
+/// A file as the store takes it.
+pub(super) type Whole = (NewFile, WholeFile);
+
+impl Output {
+    /// For a batch that ends in `state`.
+    pub(super) fn begin(queue: &Queue, state: BatchState) -> Result<Self, Error> {
+        Ok(Output {
+            state,
+            answers: queue.files().create()?,
+            errors: queue.files().create()?,
+            next: Some(0),
+            unrun: None,
+        })
+    }
+
+    pub(super) fn state(&self) -> BatchState {
+        self.state
+    }
+
+    /// Writes the next lines. Whether there are more.
+    pub(super) fn go_on(&mut self, queue: &Queue, batch: &BatchRow) -> Result<bool, Trouble> {
+        for _ in 0..PAGES_OF_STEP {
+            let (id, Some(next)) = (batch.id, self.next) else {
+                break;
+            };
+            let page = queue.read_blocking(move |reader| reader.lines(id, next, PAGE))?;
+            self.next = page.last().map(|last| last.line + 1);
+            for end in page {
+                let (which, line) = line(end, self.state);
+                self.put(which, &line)?;
+            }
         }
-    };
-    let id = batch.id;
-    let mut next = 0;
-    loop {
-        let page = queue.read_blocking(move |reader| reader.lines(id, next, PAGE))?;
-        let Some(last) = page.last() else {
-            break;
-        };
-        next = last.line + 1;
-        for end in page {
-            let (which, line) = line(end, state);
-            put(which, line)?;
+        if self.next.is_some() {
+            return Ok(true);
+        }
+        let written = self.write_unrun(queue, batch);
+        match written {
+            // What was asked for is that it ends. The ids of these lines are lost with their file.
+            Err(Trouble::Input(problem)) if self.state == BatchState::Cancelled => {
+                tracing::warn!(batch = %batch.id, "the lines that did not run cannot be told: {problem}");
+                Ok(false)
+            }
+            written => written,
         }
     }
-    if batch.lines.expanded < batch.lines.total {
-        // Those that never became jobs.
-        let (code, message) = never_run(state);
-        let mut input = Input::open(queue, batch)?;
-        let mut number = 0;
-        while let Some(line) = input.next()? {
-            if number >= batch.lines.expanded {
-                let request = format!("{id}_{number}");
-                put(
-                    Which::Errors,
-                    OutputLine::unanswered(&line.custom_id, &request, code, message),
-                )?;
+
+    /// The next ones of those that never became jobs. Whether there are more.
+    fn write_unrun(&mut self, queue: &Queue, batch: &BatchRow) -> Result<bool, Trouble> {
+        let (expanded, total) = (batch.lines.expanded, batch.lines.total);
+        if expanded >= total {
+            return Ok(false);
+        }
+        let (mut input, mut number) = match self.unrun.take() {
+            Some(unrun) => unrun,
+            None => (Input::open(queue, batch)?, 0),
+        };
+        let (code, message) = never_run(self.state);
+        for _ in 0..LINES_OF_STEP {
+            if number == total {
+                return Ok(false);
+            }
+            if number < expanded {
+                input.skip()?;
+            } else {
+                let id = input.next()?.custom_id;
+                let request = format!("{}_{number}", batch.id);
+                let line = OutputLine::unanswered(&id, &request, code, message);
+                self.put(Which::Errors, &line)?;
             }
             number += 1;
         }
+        self.unrun = Some((input, number));
+        Ok(true)
     }
-    Ok((
-        stored(batch, output, "output")?,
-        stored(batch, errors, "errors")?,
-    ))
+
+    fn put(&mut self, which: Which, line: &OutputLine) -> Result<(), Error> {
+        let text = line.to_json() + "\n";
+        match which {
+            Which::Output => self.answers.write(text.as_bytes()),
+            Which::Errors => self.errors.write(text.as_bytes()),
+        }
+    }
+
+    /// The files of answers and of errors, on disk; none where there is no line for it.
+    pub(super) fn finish(self, batch: &BatchRow) -> Result<(Option<Whole>, Option<Whole>), Error> {
+        Ok((
+            stored(batch, self.answers, "output")?,
+            stored(batch, self.errors, "errors")?,
+        ))
+    }
 }
 
-fn stored(batch: &BatchRow, file: NewStored, what: &str) -> Result<Option<NewFile>, Error> {
+fn stored(batch: &BatchRow, file: NewStored, what: &str) -> Result<Option<Whole>, Error> {
     let bytes = file.bytes();
     if bytes == 0 {
         return Ok(None);
     }
-    Ok(Some(NewFile {
+    let whole = file.finish()?;
+    let file = NewFile {
         uid: batch.batch.uid,
         purpose: PURPOSE_OUTPUT.to_owned(),
         name: format!("{}_{what}.jsonl", batch.id),
-        stored_as: file.finish()?,
+        stored_as: whole.name().to_owned(),
         bytes,
         kept_s: batch.batch.output_kept_s,
-    }))
+    };
+    Ok(Some((file, whole)))
 }
 
 fn line(end: LineEnd, state: BatchState) -> (Which, OutputLine) {
     let (id, job) = (&end.custom_id, end.job.to_string());
-    let failed = |kind: ErrorKind, message: &str| {
-        let body = json!({ "error": ErrorBody::new(kind, message).error });
-        OutputLine::answered(id, &job, kind.status(), body)
-    };
     let result = end.result.as_deref().map(serde_json::from_slice::<Value>);
     match (end.state, result) {
         (State::Completed, Some(Ok(body))) => {
@@ -114,12 +171,18 @@ fn line(end: LineEnd, state: BatchState) -> (Which, OutputLine) {
             )
         }
         _ => {
-            let kind = match end.refused {
-                true => ErrorKind::InvalidRequest,
-                false => ErrorKind::Internal,
+            let message = end
+                .error
+                .unwrap_or_else(|| "the job has no result".to_owned());
+            let line = if end.refused {
+                let param = end.param;
+                OutputLine::refused(id, &job, RequestError { message, param })
+            } else {
+                let kind = ErrorKind::Internal;
+                let body = json!({ "error": ErrorBody::new(kind, message).error });
+                OutputLine::answered(id, &job, kind.status(), body)
             };
-            let message = end.error.as_deref().unwrap_or("the job has no result");
-            (Which::Errors, failed(kind, message))
+            (Which::Errors, line)
         }
     }
 }

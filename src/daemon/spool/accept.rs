@@ -9,8 +9,8 @@ use crate::api::now_ms;
 use crate::config::OVERFLOW_UID;
 use crate::job::Endpoint;
 use crate::protocol::batches::PURPOSE_BATCH;
-use crate::queue::Queue;
 use crate::queue::batch::{FileId, NewBatch, NewFile, Spooled};
+use crate::queue::{Queue, WholeFile};
 
 use super::ending::Ending;
 use super::endpoint::Search;
@@ -28,7 +28,8 @@ struct Copied {
     /// Open until its batch is in the queue and it has its new name, so that no other file gets its number.
     _file: File,
     metadata: Metadata,
-    stored_as: String,
+    /// Removed again unless the queue takes it.
+    whole: WholeFile,
     hash: blake3::Hash,
     endpoint: Endpoint,
 }
@@ -51,7 +52,6 @@ impl Intake<'_> {
         };
         let is_there = place::is_at(&path, &copied.metadata);
         if !matches!(is_there, Ok(true)) {
-            self.queue.files().remove(&copied.stored_as);
             // What replaced it while it was read has its turn at the next look.
             return is_there
                 .map(drop)
@@ -62,7 +62,7 @@ impl Intake<'_> {
             uid,
             purpose: PURPOSE_BATCH.to_owned(),
             name: names::dropped_file(name),
-            stored_as: copied.stored_as.clone(),
+            stored_as: copied.whole.name().to_owned(),
             bytes,
             kept_s: None,
         };
@@ -76,14 +76,16 @@ impl Intake<'_> {
             priority: 0,
             metadata: None,
             output_kept_s: None,
+            idempotency_key: None,
         };
         let identity = place::identity(&copied.metadata, &copied.hash);
         let taken = self
             .queue
             .spool_blocking((name.to_owned(), identity.clone()), new_file, batch);
         let is_new = matches!(taken, Ok((_, false)));
-        if !is_new {
-            self.queue.files().remove(&copied.stored_as);
+        // Known before: the queue has another copy.
+        if is_new || taken.is_err() {
+            copied.whole.settle(&taken);
         }
         let (batch, _) = taken.map_err(queue_trouble(&path))?;
         let id = batch.id;
@@ -145,7 +147,7 @@ impl Intake<'_> {
         Ok(Some(Copied {
             _file: file,
             metadata: before,
-            stored_as: stored.finish().map_err(of_queue())?,
+            whole: stored.finish().map_err(of_queue())?,
             hash: hasher.finalize(),
             endpoint: search.end(),
         }))

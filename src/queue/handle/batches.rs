@@ -8,6 +8,7 @@ use crate::queue::Error;
 use crate::queue::backup::Backup;
 use crate::queue::batch::{BatchRow, FileRow, NewBatch, NewFile};
 use crate::queue::files::Files;
+use crate::queue::limits::Share;
 use crate::queue::store::{Applied, BatchChange, Change};
 
 use super::{Inner, Queue, mismatch};
@@ -19,13 +20,29 @@ impl Queue {
     }
 
     /// Takes in the row of a file that a user sent.
-    pub async fn add_file(&self, file: NewFile) -> Result<FileRow, Error> {
+    pub fn add_file_blocking(&self, file: NewFile) -> Result<FileRow, Error> {
+        let limits = self.inner.limits;
+        match self.change_batch_blocking(BatchChange::AddFile { file, limits })? {
+            Applied::File(row) => Ok(row),
+            other => Err(mismatch(&other)),
+        }
+    }
+
+    /// Refuses a file of so many bytes as [`Queue::add_file_blocking`] would by now, while it is still on its way.
+    pub async fn admits_file(&self, uid: u32, bytes: u64) -> Result<(), Error> {
+        let (limits, more) = (self.inner.limits, Share { jobs: 0, bytes });
+        self.read(move |reader| reader.admits(&limits, uid, more))
+            .await
+    }
+
+    /// Takes in a batch, or finds it again by its idempotency key.
+    pub async fn add_batch(&self, batch: NewBatch) -> Result<BatchRow, Error> {
         let limits = self.inner.limits;
         match self
-            .change_batch(BatchChange::AddFile { file, limits })
+            .change_batch(BatchChange::Add { batch, limits })
             .await?
         {
-            Applied::File(row) => Ok(row),
+            Applied::Batch(row) => Ok(row),
             other => Err(mismatch(&other)),
         }
     }

@@ -1,6 +1,6 @@
 //! Taking jobs in: found again, refused, or inserted.
 
-use rusqlite::{OptionalExtension, params};
+use rusqlite::{Connection, OptionalExtension, params};
 
 use crate::job::{JobId, State};
 use crate::queue::batch::BatchId;
@@ -70,22 +70,7 @@ impl Changes<'_> {
 
     /// Refuses what would pass a limit.
     pub(super) fn admit(&self, limits: &Limits, uid: u32, more: Share) -> Result<(), Refusal> {
-        let share = |row: &rusqlite::Row<'_>| {
-            Ok(Share {
-                jobs: row.get::<_, i64>(0)?.unsigned_abs(),
-                bytes: row.get::<_, i64>(1)?.unsigned_abs(),
-            })
-        };
-        let all = self
-            .db
-            .prepare_cached("SELECT coalesce(sum(jobs), 0), coalesce(sum(bytes), 0) FROM share")?
-            .query_row([], share)?;
-        let of_user = self
-            .db
-            .prepare_cached("SELECT jobs, bytes FROM share WHERE uid = ?1")?
-            .query_row([uid], share)
-            .optional()?
-            .unwrap_or_default();
+        let (all, of_user) = shares(self.db, uid)?;
         limits.admit(all, of_user, more).map_err(Refusal::Answer)
     }
 
@@ -153,4 +138,23 @@ impl Changes<'_> {
             Some(_) => Err(Refusal::Answer(Error::IdempotencyConflict)),
         }
     }
+}
+
+/// What all have in the queue, and what this user has.
+pub(super) fn shares(db: &Connection, uid: u32) -> Result<(Share, Share), rusqlite::Error> {
+    let share = |row: &rusqlite::Row<'_>| {
+        Ok(Share {
+            jobs: row.get::<_, i64>(0)?.unsigned_abs(),
+            bytes: row.get::<_, i64>(1)?.unsigned_abs(),
+        })
+    };
+    let all = db
+        .prepare_cached("SELECT coalesce(sum(jobs), 0), coalesce(sum(bytes), 0) FROM share")?
+        .query_row([], share)?;
+    let of_user = db
+        .prepare_cached("SELECT jobs, bytes FROM share WHERE uid = ?1")?
+        .query_row([uid], share)
+        .optional()?
+        .unwrap_or_default();
+    Ok((all, of_user))
 }

@@ -1,4 +1,4 @@
-//! The statements behind each [`BatchChange`], and reading files and batches.
+//! The statements behind each [`BatchChange`], and reading batches.
 //!
 //! Invariant: as in `changes`, every function runs inside the savepoint of its request. A batch that has ended is never
 //! changed.
@@ -7,21 +7,20 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use crate::job::{Endpoint, JobId, State};
 use crate::queue::batch::{
-    BatchId, BatchRow, BatchState, FileId, FileRow, LineEnd, Lines, NewBatch, NewFile, NewLine,
+    BatchId, BatchRow, BatchState, FileId, LineEnd, Lines, NewBatch, NewFile, NewLine, Refused,
 };
 use crate::queue::state::{self, Cause};
 use crate::queue::store::{Applied, BatchChange};
 use crate::queue::{Error, Limits, Page, Share};
 
 use super::changes::{Changes, Refusal};
+use super::files::file;
 use super::reads;
 
-const FILE: &str =
-    "SELECT id, uid, purpose, name, stored_as, bytes, created_at_ms, expires_at_ms FROM file";
 const BATCH: &str = "SELECT id, uid, state, endpoint, input_file, completion_window, priority, metadata, \
      created_at_ms, deadline_ms, in_progress_at_ms, finalizing_at_ms, cancelling_at_ms, ended_at_ms, errors, \
      output_file, error_file, total, expanded, ended, completed, failed, prompt_tokens, completion_tokens, \
-     output_kept_s FROM batch";
+     output_kept_s, idempotency_key FROM batch";
 
 impl Changes<'_> {
     pub(super) fn apply_batch(&self, change: &BatchChange) -> Result<Applied, Refusal> {
@@ -38,10 +37,10 @@ impl Changes<'_> {
             } => self.spool((name, identity), file, batch, limits),
             BatchChange::SpoolDelivered(id) => self.spool_delivered(*id),
             BatchChange::RemoveFile(id) => self.remove_file(*id).map(Applied::File),
-            BatchChange::Add(batch) => self.add_batch(batch).map(Applied::Batch),
+            BatchChange::Add { batch, limits } => self.add_batch(batch, limits).map(Applied::Batch),
             BatchChange::Refuse { id, errors } => {
                 let sql = "UPDATE batch SET state = 'failed', ended_at_ms = ?2, errors = ?3
-                           WHERE id = ?1 AND ended_at_ms IS NULL";
+                           WHERE id = ?1 AND ended_at_ms IS NULL AND state <> 'cancelling'";
                 self.db
                     .prepare_cached(sql)?
                     .execute(params![id.0, self.now_ms, errors])?;
@@ -92,67 +91,46 @@ impl Changes<'_> {
         }
     }
 
-    /// One that a user hands in: his share and the queue's may be full.
-    pub(super) fn take_file(&self, file: &NewFile, limits: &Limits) -> Result<FileRow, Refusal> {
+    /// One that a user asks for: his share and the queue's may be full.
+    fn add_batch(&self, batch: &NewBatch, limits: &Limits) -> Result<BatchRow, Refusal> {
+        if let Some(before) = self.asked_before(batch)? {
+            return Ok(before);
+        }
+        self.takes_work()?;
+        let input = file(self.db, batch.input_file)?.ok_or(Refusal::Answer(Error::NotFound))?;
         let more = Share {
             jobs: 0,
-            bytes: file.bytes,
+            bytes: input.file.bytes,
         };
-        self.admit(limits, file.uid, more)?;
-        Ok(self.add_file(file)?)
+        self.admit(limits, batch.uid, more)?;
+        self.insert_batch(batch)
     }
 
-    fn add_file(&self, file: &NewFile) -> Result<FileRow, rusqlite::Error> {
-        let mut row = FileRow {
-            id: FileId(0),
-            file: file.clone(),
-            created_at_ms: self.now_ms,
+    /// The batch that this user made with this key, if the request is the same.
+    fn asked_before(&self, batch: &NewBatch) -> Result<Option<BatchRow>, Refusal> {
+        let Some(key) = &batch.idempotency_key else {
+            return Ok(None);
         };
-        self.db
-            .prepare_cached(
-                "INSERT INTO file(uid, purpose, name, stored_as, bytes, created_at_ms, expires_at_ms)
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
-            )?
-            .execute(params![
-                file.uid,
-                file.purpose,
-                file.name,
-                file.stored_as,
-                integer(file.bytes),
-                self.now_ms,
-                row.expires_at_ms(),
-            ])?;
-        row.id = FileId(self.db.last_insert_rowid());
-        Ok(row)
-    }
-
-    fn remove_file(&self, id: FileId) -> Result<FileRow, Refusal> {
-        let row = file(self.db, id)?.ok_or(Refusal::Answer(Error::NotFound))?;
-        let wanted: bool = self
+        let found = self
             .db
-            .prepare_cached(
-                "SELECT EXISTS (SELECT 1 FROM batch WHERE ended_at_ms IS NULL AND input_file = ?1)",
-            )?
-            .query_row([id.0], |row| row.get(0))?;
-        if wanted {
-            return Err(Refusal::Answer(Error::FileInUse));
+            .prepare_cached(&format!("{BATCH} WHERE uid = ?1 AND idempotency_key = ?2"))?
+            .query_row(params![batch.uid, key], batch_row)
+            .optional()?;
+        match found {
+            Some(before) if !before.batch.is_same_request(batch) => {
+                Err(Refusal::Answer(Error::IdempotencyConflict))
+            }
+            found => Ok(found),
         }
-        self.db
-            .prepare_cached("DELETE FROM file WHERE id = ?1")?
-            .execute([id.0])?;
-        Ok(row)
     }
 
-    pub(super) fn add_batch(&self, batch: &NewBatch) -> Result<BatchRow, Refusal> {
-        self.takes_work()?;
-        if file(self.db, batch.input_file)?.is_none() {
-            return Err(Refusal::Answer(Error::NotFound));
-        }
+    pub(super) fn insert_batch(&self, batch: &NewBatch) -> Result<BatchRow, Refusal> {
         self.db
             .prepare_cached(
                 "INSERT INTO batch(uid, state, endpoint, input_file, completion_window, priority, metadata,
-                                   created_at_ms, deadline_ms, output_kept_s)
-                 VALUES (?1, 'validating', ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
+                                   created_at_ms, deadline_ms, output_kept_s, idempotency_key, input_bytes)
+                 VALUES (?1, 'validating', ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10,
+                         (SELECT bytes FROM file WHERE id = ?3))",
             )?
             .execute(params![
                 batch.uid,
@@ -164,24 +142,9 @@ impl Changes<'_> {
                 self.now_ms,
                 batch.deadline_ms,
                 batch.output_kept_s,
+                batch.idempotency_key,
             ])?;
         self.batch(BatchId(self.db.last_insert_rowid()))
-    }
-
-    /// Those whose time is over, without the inputs of open batches; the names of what went.
-    pub(super) fn purge_files(&self, limit: usize) -> Result<Vec<String>, rusqlite::Error> {
-        self.db
-            .prepare_cached(
-                "DELETE FROM file WHERE id IN (
-                   SELECT id FROM file INDEXED BY file_expiry
-                   WHERE expires_at_ms <= ?1 AND expires_at_ms IS NOT NULL
-                   AND id NOT IN (SELECT input_file FROM batch WHERE ended_at_ms IS NULL) LIMIT ?2)
-                 RETURNING stored_as",
-            )?
-            .query_map(params![self.now_ms, integer(limit as u64)], |row| {
-                row.get(0)
-            })?
-            .collect()
     }
 
     /// Makes jobs of the lines from number `from` on, if that is where the batch stands: what was asked for twice is
@@ -208,14 +171,14 @@ impl Changes<'_> {
             let job = self.insert(&line.job, &[0; 32], Some(place))?;
             match &line.refused {
                 None => jobs.push(job),
-                Some(error) => {
+                Some(Refused { message, param }) => {
                     self.db
                         .prepare_cached(
-                            "UPDATE job SET state = 'failed', refused = 1, error = ?2,
-                                            finished_at_ms = ?3
+                            "UPDATE job SET state = 'failed', refused = 1, error = ?2, error_param = ?3,
+                                            finished_at_ms = ?4
                              WHERE id = ?1",
                         )?
-                        .execute(params![job.0, error, self.now_ms])?;
+                        .execute(params![job.0, message, param, self.now_ms])?;
                 }
             }
         }
@@ -254,8 +217,10 @@ impl Changes<'_> {
         output: Option<&NewFile>,
         errors: Option<&NewFile>,
     ) -> Result<BatchRow, Refusal> {
-        if self.batch(id)?.state.is_terminal() {
-            return self.batch(id);
+        let now = self.batch(id)?;
+        let is_cancelling = now.state == BatchState::Cancelling;
+        if now.state.is_terminal() || is_cancelling && state != BatchState::Cancelled {
+            return Ok(now);
         }
         let add = |file: Option<&NewFile>| file.map(|file| self.add_file(file)).transpose();
         let (output, errors) = (add(output)?, add(errors)?);
@@ -277,28 +242,6 @@ impl Changes<'_> {
     fn batch(&self, id: BatchId) -> Result<BatchRow, Refusal> {
         batch(self.db, id)?.ok_or(Refusal::Answer(Error::NotFound))
     }
-}
-
-pub(super) fn file(db: &Connection, id: FileId) -> Result<Option<FileRow>, rusqlite::Error> {
-    db.prepare_cached(&format!("{FILE} WHERE id = ?1"))?
-        .query_row([id.0], file_row)
-        .optional()
-}
-
-/// Newest first.
-pub(super) fn files(db: &Connection, page: Page) -> Result<Vec<FileRow>, rusqlite::Error> {
-    db.prepare_cached(&format!(
-        "{FILE} WHERE id < ?1 AND (?2 IS NULL OR uid = ?2) ORDER BY id DESC LIMIT ?3"
-    ))?
-    .query_map(page_params(page), file_row)?
-    .collect()
-}
-
-/// The names of all files in their directory.
-pub(super) fn stored_names(db: &Connection) -> Result<Vec<String>, rusqlite::Error> {
-    db.prepare("SELECT stored_as FROM file")?
-        .query_map([], |row| row.get(0))?
-        .collect()
 }
 
 pub(super) fn batch(db: &Connection, id: BatchId) -> Result<Option<BatchRow>, rusqlite::Error> {
@@ -331,7 +274,7 @@ pub(super) fn lines(
     limit: usize,
 ) -> Result<Vec<LineEnd>, rusqlite::Error> {
     db.prepare_cached(
-        "SELECT line, custom_id, id, state, body, error, refused
+        "SELECT line, custom_id, id, state, body, error, refused, error_param
          FROM job INDEXED BY job_line LEFT JOIN result ON job_id = id
          WHERE batch = ?1 AND batch IS NOT NULL AND line >= ?2 ORDER BY line LIMIT ?3",
     )?
@@ -344,37 +287,21 @@ pub(super) fn lines(
             result: row.get(4)?,
             error: row.get(5)?,
             refused: row.get(6)?,
+            param: row.get(7)?,
         })
     })?
     .collect()
 }
 
 /// As SQLite counts.
-fn integer(count: u64) -> i64 {
+pub(super) fn integer(count: u64) -> i64 {
     i64::try_from(count).unwrap_or(i64::MAX)
 }
 
-fn page_params(page: Page) -> (i64, Option<u32>, i64) {
+pub(super) fn page_params(page: Page) -> (i64, Option<u32>, i64) {
     let before = page.before.unwrap_or(i64::MAX);
     let limit = integer(page.limit as u64);
     (before, page.uid, limit)
-}
-
-fn file_row(row: &Row<'_>) -> Result<FileRow, rusqlite::Error> {
-    let created_at_ms: i64 = row.get(6)?;
-    let kept_s = |until_ms: i64| u32::try_from((until_ms - created_at_ms) / 1_000).ok();
-    Ok(FileRow {
-        id: FileId(row.get(0)?),
-        file: NewFile {
-            uid: row.get(1)?,
-            purpose: row.get(2)?,
-            name: row.get(3)?,
-            stored_as: row.get(4)?,
-            bytes: row.get::<_, i64>(5)?.unsigned_abs(),
-            kept_s: row.get::<_, Option<i64>>(7)?.and_then(kept_s),
-        },
-        created_at_ms,
-    })
 }
 
 fn batch_row(row: &Row<'_>) -> Result<BatchRow, rusqlite::Error> {
@@ -390,6 +317,7 @@ fn batch_row(row: &Row<'_>) -> Result<BatchRow, rusqlite::Error> {
             metadata: row.get(7)?,
             deadline_ms: row.get(9)?,
             output_kept_s: row.get(24)?,
+            idempotency_key: row.get(25)?,
         },
         state: reads::word(row, 2, BatchState::parse)?,
         created_at_ms: row.get(8)?,

@@ -222,13 +222,16 @@ impl Changes<'_> {
             return Ok(Finished::TooLate);
         };
         let tokens = |count: u64| i64::try_from(count).unwrap_or(i64::MAX);
-        let refused = matches!(completion, Completion::Failed { refused: true, .. });
+        let (refused, param) = match completion {
+            Completion::Failed { refused, param, .. } => (*refused, param.as_deref()),
+            _ => (false, None),
+        };
         let ended = self
             .db
             .prepare_cached(
                 "UPDATE job SET state = ?3, lease_epoch = NULL, finished_at_ms = ?4,
                                 prompt_tokens = ?5, completion_tokens = ?6, error = ?7,
-                                refused = ?8
+                                refused = ?8, error_param = ?9
                  WHERE id = ?1 AND state = 'running' AND lease_epoch = ?2",
             )?
             .execute(params![
@@ -240,6 +243,7 @@ impl Changes<'_> {
                 usage.map(|usage| tokens(usage.completion_tokens)),
                 error,
                 refused,
+                param,
             ])?;
         if ended == 1
             && let Completion::Completed { result, keep, .. } = completion

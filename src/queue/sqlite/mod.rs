@@ -13,6 +13,7 @@ mod changes;
 mod check;
 mod connection;
 mod fault;
+mod files;
 mod log;
 mod reads;
 mod recovery;

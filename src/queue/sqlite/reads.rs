@@ -9,9 +9,9 @@ use crate::job::{Endpoint, JobId, State, Usage};
 
 use super::super::batch::{BatchId, BatchRow, FileId, FileRow, LineEnd, Spooled};
 use super::super::store::JobReader;
-use super::super::{Error, Filter, Flow, JobRow, Page, Times, Transcript};
+use super::super::{Error, Filter, Flow, JobRow, Limits, Page, Share, Times, Transcript};
 use super::fault::Faults;
-use super::{backup, batches, spool, transcripts};
+use super::{admission, backup, batches, files, spool, transcripts};
 
 /// Jobs that are counted for a position, before an estimate takes the place of counting: 2 ms.
 const COUNTED: u64 = 50_000;
@@ -54,21 +54,31 @@ impl JobReader for SqliteReader {
         flow(&self.db).map_err(|e| self.faults.of(e))
     }
 
+    fn admits(&mut self, limits: &Limits, uid: u32, more: Share) -> Result<(), Error> {
+        let (all, of_user) = admission::shares(&self.db, uid).map_err(|e| self.faults.of(e))?;
+        limits.admit(all, of_user, more)
+    }
+
     fn copy_to(&mut self, file: &Path, keep: &mut dyn FnMut(&str) -> bool) -> Result<(), Error> {
         backup::copy(&self.db, file, keep)
     }
 
     fn file(&mut self, id: FileId) -> Result<FileRow, Error> {
-        let found = batches::file(&self.db, id).map_err(|e| self.faults.of(e))?;
+        let found = files::file(&self.db, id).map_err(|e| self.faults.of(e))?;
         found.ok_or(Error::NotFound)
     }
 
-    fn files(&mut self, page: Page) -> Result<Vec<FileRow>, Error> {
-        batches::files(&self.db, page).map_err(|e| self.faults.of(e))
+    fn files(
+        &mut self,
+        page: Page,
+        purpose: Option<&str>,
+        now_ms: i64,
+    ) -> Result<Vec<FileRow>, Error> {
+        files::files(&self.db, page, purpose, now_ms).map_err(|e| self.faults.of(e))
     }
 
     fn stored_names(&mut self) -> Result<Vec<String>, Error> {
-        batches::stored_names(&self.db).map_err(|e| self.faults.of(e))
+        files::stored_names(&self.db).map_err(|e| self.faults.of(e))
     }
 
     fn batch(&mut self, id: BatchId) -> Result<BatchRow, Error> {

@@ -4,7 +4,7 @@ use rusqlite::{Connection, OptionalExtension, params};
 
 use crate::queue::Error;
 use crate::queue::batch::{BatchId, NewBatch, NewFile, Spooled};
-use crate::queue::limits::Limits;
+use crate::queue::limits::{Limits, Share};
 use crate::queue::store::Applied;
 
 use super::batches;
@@ -32,8 +32,15 @@ impl Changes<'_> {
                 existed: true,
             });
         }
-        let input_file = self.take_file(file, limits)?.id;
-        let batch = self.add_batch(&NewBatch {
+        self.takes_work()?;
+        // The file and its jobs are taken in together: what has no room for both never has.
+        let more = Share {
+            jobs: 0,
+            bytes: file.bytes.saturating_mul(2),
+        };
+        self.admit(limits, file.uid, more)?;
+        let input_file = self.add_file(file)?.id;
+        let batch = self.insert_batch(&NewBatch {
             input_file,
             ..batch.clone()
         })?;

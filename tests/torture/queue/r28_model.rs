@@ -104,7 +104,8 @@ fn batches(reader: &mut dyn JobReader) -> impl PartialEq + std::fmt::Debug + use
     names.sort_unstable();
     let lines: Vec<_> = (1..6).map(|id| reader.lines(BatchId(id), 0, 99)).collect();
     (
-        reader.files(page),
+        reader.files(page, None, 2_000),
+        reader.files(page, Some("other"), i64::MIN),
         reader.batches(page),
         reader.open_batches(),
         reader.undelivered(),

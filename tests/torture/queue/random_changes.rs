@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 use woolly::job::{Endpoint, JobId, Usage};
-use woolly::queue::batch::{BatchId, BatchState, FileId, NewBatch, NewFile, NewLine};
+use woolly::queue::batch::{BatchId, BatchState, FileId, NewBatch, NewFile, NewLine, Refused};
 use woolly::queue::pace::Pace;
 use woolly::queue::{
     Admission, BatchChange, Change, Completion, Flow, Limits, NewJob, Part, Retention, Times,
@@ -58,7 +58,8 @@ fn file() -> impl Strategy<Value = NewFile> {
 }
 
 fn batch() -> impl Strategy<Value = NewBatch> {
-    (0..2_u32, 1..6_i64, -1..2_i32).prop_map(|(uid, input_file, priority)| NewBatch {
+    let key = prop::option::of(0..3_u8);
+    (0..2_u32, 1..6_i64, -1..2_i32, key).prop_map(|(uid, input_file, priority, key)| NewBatch {
         uid,
         endpoint: Endpoint::Completions,
         input_file: FileId(input_file),
@@ -67,6 +68,7 @@ fn batch() -> impl Strategy<Value = NewBatch> {
         priority,
         metadata: None,
         output_kept_s: None,
+        idempotency_key: key.map(|key| key.to_string()),
     })
 }
 
@@ -84,7 +86,10 @@ fn line() -> impl Strategy<Value = NewLine> {
                 },
                 ..detached("line")
             },
-            refused: refused.then(|| "refused".to_owned()),
+            refused: refused.then(|| Refused {
+                message: "refused".to_owned(),
+                param: Some(custom_id.to_string()),
+            }),
         },
     )
 }
@@ -121,7 +126,7 @@ fn batch_change() -> impl Strategy<Value = BatchChange> {
         }),
         1 => id().prop_map(SpoolDelivered),
         1 => (1..6_i64).prop_map(|id| RemoveFile(FileId(id))),
-        4 => batch().prop_map(Add),
+        4 => (batch(), limits()).prop_map(|(batch, limits)| Add { batch, limits }),
         1 => id().prop_map(|id| Refuse { id, errors: "[]".to_owned() }),
         6 => (id(), 0..6_u64).prop_map(|(id, total)| Begin { id, total }),
         9 => (id(), prop_oneof![3 => Just(0), 1 => 0..5_u64], lines)
