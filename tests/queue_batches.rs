@@ -16,6 +16,7 @@ conformance! {
     files_are_kept_listed_and_removed
     a_batch_goes_from_file_to_files
     lines_become_jobs_once
+    equal_beginnings_run_one_after_the_other
     a_batch_that_cannot_be_used_fails
     a_cancelled_batch_cancels_its_jobs_in_chunks
     lines_do_not_fill_the_queue_and_outlive_retention
@@ -350,6 +351,28 @@ fn lines_become_jobs_once(disk: &dyn Disk) {
             ended: 4,
             ..Lines::default()
         }
+    );
+}
+
+fn equal_beginnings_run_one_after_the_other(disk: &dyn Disk) {
+    let mut store = disk.open();
+    let id = store.begin("in", 5);
+    let lines = ["sheep: b", "goat: a", "sheep: a", "goat: b", "sheep: a"].map(line);
+    store.expand(id, 0, &lines).unwrap();
+    let order: Vec<String> = std::iter::from_fn(|| store.claim(0))
+        .map(|claimed| String::from_utf8(claimed.body).unwrap())
+        .collect();
+    let bodies = ["goat: a", "goat: b", "sheep: a", "sheep: a", "sheep: b"];
+    assert_eq!(
+        order,
+        bodies.map(|name| format!("{{\"prompt\":\"{name}\"}}"))
+    );
+    // The answers stand in the order of the file.
+    let ends = store.reader().unwrap().lines(id, 0, 9).unwrap();
+    let names: Vec<&str> = ends.iter().map(|end| &*end.custom_id).collect();
+    assert_eq!(
+        names,
+        ["sheep: b", "goat: a", "sheep: a", "goat: b", "sheep: a"]
     );
 }
 

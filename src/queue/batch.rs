@@ -238,6 +238,14 @@ pub struct Refused {
     pub param: Option<String>,
 }
 
+/// The order in which lines become jobs: that of their requests' texts, so that equal beginnings of prompts run one after
+/// the other and are computed once. Answers stand in the order of the file all the same.
+pub fn prefix_order(lines: &[NewLine]) -> Vec<usize> {
+    let mut order: Vec<usize> = (0..lines.len()).collect();
+    order.sort_by(|&one, &other| lines[one].job.body.cmp(&lines[other].job.body));
+    order
+}
+
 /// How one request of a batch ended.
 #[derive(Debug, Clone, PartialEq)]
 pub struct LineEnd {

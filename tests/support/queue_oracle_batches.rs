@@ -3,7 +3,7 @@
 use woolly::job::{JobId, State};
 use woolly::queue::batch::{
     BatchId, BatchRow, BatchState, FileId, FileRow, LineEnd, Lines, NewBatch, NewFile, NewLine,
-    Refused,
+    Refused, prefix_order,
 };
 use woolly::queue::{Applied, BatchChange, Error, Flow, JobRow, Limits, Page, Share};
 
@@ -284,7 +284,8 @@ impl Disk {
         }
         batch.lines.expanded += lines.len() as u64;
         let mut jobs = vec![];
-        for (number, line) in (from..).zip(lines) {
+        for index in prefix_order(lines) {
+            let (line, number) = (&lines[index], from + index as u64);
             let job = self.insert(&line.job, now_ms, Some(id)).id;
             self.lines.insert(
                 job.0,

@@ -8,6 +8,7 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 use crate::job::{Endpoint, JobId, State};
 use crate::queue::batch::{
     BatchId, BatchRow, BatchState, FileId, LineEnd, Lines, NewBatch, NewFile, NewLine, Refused,
+    prefix_order,
 };
 use crate::queue::state::{self, Cause};
 use crate::queue::store::{Applied, BatchChange};
@@ -166,7 +167,8 @@ impl Changes<'_> {
             return Ok(None);
         }
         let mut jobs = vec![];
-        for (number, line) in (from..).zip(lines) {
+        for index in prefix_order(lines) {
+            let (line, number) = (&lines[index], from + index as u64);
             let place = (id, number, line.custom_id.as_str());
             let job = self.insert(&line.job, &[0; 32], Some(place))?;
             match &line.refused {
