@@ -129,18 +129,15 @@ fn under_another_model_a_job_starts_anew_and_says_so() {
     let id = daemon.client().submit(&long(5));
     wait_for_more(&home, 0);
     daemon.kill();
-    let config = home.path().join("woolly.toml");
-    let text = std::fs::read_to_string(&config).unwrap();
-    std::fs::write(
-        &config,
-        text.replace("[synthetic]\n", "[synthetic]\nseed = 43\n"),
-    )
-    .unwrap();
+    home.reconfigure("[synthetic]\n", "[synthetic]\nseed = 43\n");
     let daemon = home.start();
     let path = format!("/v1/jobs/{id}/events");
-    let stream = daemon
-        .client()
-        .send("GET", &path, &[("last-event-id", "999999.9.0.0")], b"");
+    let stream = daemon.client().send(
+        "GET",
+        &path,
+        &[("last-event-id", "00000000-999999.9.0.0")],
+        b"",
+    );
     let text = String::from_utf8(stream.body).unwrap();
     let begin: String = text.chars().take(200).collect();
     assert!(text.starts_with("event: restarted\n"), "{begin}");

@@ -17,6 +17,7 @@ mod api_batch_files;
 mod api_batch_lines;
 mod api_batches;
 mod api_completions;
+mod api_events;
 mod api_jobs;
 mod api_uploads;
 mod architecture;

@@ -261,17 +261,19 @@ pub(super) fn refuse((answer, retry_after_s): (Answer, Option<u64>)) -> Result<V
 }
 
 impl Events {
-    /// The next event; `None` after `[DONE]`. A stream that ends before it is [`Error::Lost`]: the daemon
-    /// stopped in the middle. Events with names that this client does not know tell it nothing.
+    /// The next event; `None` after `[DONE]`, and where the job ended otherwise or its events are gone, which its row
+    /// tells. A stream that ends before is [`Error::Lost`]: the daemon stopped in the middle. Events with names that
+    /// this client does not know tell it nothing.
     pub(super) async fn next(&mut self) -> Result<Option<Streamed>, Error> {
         loop {
             match self.ready.pop_front() {
                 Some(event) if event.name == wire::RESTARTED => {
                     return Ok(Some(Streamed::Restarted));
                 }
+                Some(event) if event.name == wire::GONE => return Ok(None),
                 Some(event) if !event.name.is_empty() => continue,
                 Some(event) if event.data == "[DONE]" => return Ok(None),
-                Some(event) => return self.chunk(&event.data).map(Some),
+                Some(event) => return self.chunk(&event.data),
                 None => {}
             }
             let lost = |problem: String| Error::Lost {
@@ -295,15 +297,16 @@ impl Events {
         }
     }
 
-    fn chunk(&self, data: &str) -> Result<Streamed, Error> {
-        serde_json::from_str(data)
-            .map(Streamed::Chunk)
-            .map_err(|problem| {
-                Error::Failed(format!(
-                    "woollyd at {} sent an event that is no JSON: {problem}",
-                    self.socket
-                ))
-            })
+    /// `None` for an error, which ends the stream.
+    fn chunk(&self, data: &str) -> Result<Option<Streamed>, Error> {
+        let payload: Value = serde_json::from_str(data).map_err(|problem| {
+            Error::Failed(format!(
+                "woollyd at {} sent an event that is no JSON: {problem}",
+                self.socket
+            ))
+        })?;
+        let is_error = wire::error_message(&payload).is_some();
+        Ok((!is_error).then_some(Streamed::Chunk(payload)))
     }
 }
 

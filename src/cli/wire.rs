@@ -18,6 +18,9 @@ pub(super) const JOBS: &str = "/v1/jobs";
 /// The name of the event that voids what a stream gave before.
 pub(super) const RESTARTED: &str = "restarted";
 
+/// The name of the event that comes instead of what a stream cannot give any more.
+pub(super) const GONE: &str = "gone";
+
 pub(super) fn job_path(id: JobId) -> String {
     format!("{JOBS}/{id}")
 }

@@ -11,7 +11,7 @@ use crate::config;
 use crate::engine::Pool;
 use crate::job::{JobId, SequenceEvent};
 use crate::protocol::{self, RequestError, Resolved, ResponseMeta};
-use crate::queue::{self, Claimed, Completion, Finished, Part, Queue};
+use crate::queue::{self, Claimed, Completion, Finished, Origin, Part, Queue};
 
 use super::assembly::End;
 use super::checkpoint::Checkpoint;
@@ -136,6 +136,11 @@ impl Dispatch {
         let cancelled = self
             .lock()
             .register(Arc::clone(&spec), meta, checkpoint, sharing);
+        let origin = Origin {
+            fingerprint: fingerprint::in_short(fingerprint),
+            sequences,
+        };
+        self.queue.live().begin(id, origin);
         let tasks = known::tasks(id, priority, &spec, &cancelled, &known);
         for (sequence, event) in known {
             let job = id;

@@ -30,6 +30,11 @@ pub(super) fn of(spec: &Spec, model: &str) -> [u8; 32] {
     *words.0.finalize().as_bytes()
 }
 
+/// Enough of it to tell the few apart that one job can have.
+pub(super) fn in_short([a, b, c, d, ..]: [u8; 32]) -> u32 {
+    u32::from_be_bytes([a, b, c, d])
+}
+
 /// Every part has a fixed size or its length before it, so that no two jobs give the same bytes.
 struct Words(blake3::Hasher);
 

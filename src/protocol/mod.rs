@@ -36,5 +36,6 @@ pub use models::{Health, HealthStatus, ModelList};
 pub use peek::{seed, wants_stream};
 pub use render::{ResponseMeta, render, usage};
 pub use resolve::{Resolved, resolve, validate};
+pub use sampling::MAX_SEQUENCES;
 pub use stream::{StreamState, render_event};
 pub use tokenize::{detokenize, tokenize};

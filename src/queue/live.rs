@@ -6,7 +6,8 @@
 //! whose connection broke near the end can come back for the rest.
 //!
 //! A job that runs again (after a drain or a preemption) gives the same bytes again: the log drops the
-//! repeated events, sequence by sequence, and its subscribers notice nothing.
+//! repeated events, sequence by sequence, and its subscribers notice nothing. What the events come from is noted as
+//! their [`Origin`], so that one who has events of an earlier daemon can tell whether these go on behind them.
 //!
 //! Invariant: nothing here is durable, and a slow subscriber never holds up the writer.
 
@@ -34,6 +35,15 @@ struct Logs {
     kept: VecDeque<(JobId, Arc<Log>)>,
 }
 
+/// What the events of a job come from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Origin {
+    /// In short: those of another fingerprint are other events.
+    pub fingerprint: u32,
+    /// Of the job.
+    pub sequences: usize,
+}
+
 /// Reads one job's events from the beginning; never blocks the writer.
 pub struct Subscription {
     /// `None`: the job had no log.
@@ -53,6 +63,7 @@ struct Events {
     /// By sequence index.
     progress: HashMap<usize, Progress>,
     closed: bool,
+    origin: Origin,
     /// What an earlier daemon told is void.
     restarted: bool,
     /// Somebody has read it.
@@ -100,6 +111,13 @@ impl LiveLog {
         }
     }
 
+    /// The job runs: this is what its events come from.
+    pub fn begin(&self, job: JobId, origin: Origin) {
+        if let Some(log) = self.log(job) {
+            lock(&log.0).origin = origin;
+        }
+    }
+
     /// What follows is not what an earlier daemon told of this job: it starts anew, under another model.
     pub fn restart(&self, job: JobId) {
         if let Some(log) = self.log(job) {
@@ -107,7 +125,7 @@ impl LiveLog {
         }
     }
 
-    /// The job is terminal in the store: subscribers read to the end and then get `None`.
+    /// The job is terminal in the store: subscribers read to the end, and then get `None` and ask the store.
     pub fn close(&self, job: JobId) {
         let mut logs = lock(&self.logs);
         if let Some(Some(log)) = logs.open.remove(&job) {
@@ -180,13 +198,24 @@ impl Events {
 }
 
 impl Subscription {
+    /// Whether there is nothing to read, and never will be.
+    pub fn is_void(&self) -> bool {
+        self.log.is_none()
+    }
+
+    /// Known when the first event comes.
+    pub fn origin(&self) -> Origin {
+        let log = self.log.as_ref();
+        log.map_or(Origin::default(), |log| lock(&log.0).origin)
+    }
+
     /// Whether the job was started anew, and gives other events than under the daemon before. Known when the first
     /// event comes.
     pub fn was_restarted(&self) -> bool {
         self.log.as_ref().is_some_and(|log| lock(&log.0).restarted)
     }
 
-    /// The next event; `None` when the job is terminal in the store.
+    /// The next event; `None` when there are no more: the job is terminal in the store, or the queue has failed.
     pub async fn next(&mut self) -> Option<Arc<SequenceEvent>> {
         let log = self.log.as_ref()?;
         loop {

@@ -37,7 +37,7 @@ pub use error::Error;
 pub use files::{Files, NewStored, WholeFile};
 pub use handle::Queue;
 pub use limits::{Limits, Reached, Share};
-pub use live::{LiveLog, Subscription};
+pub use live::{LiveLog, Origin, Subscription};
 pub use row::{
     Claimed, Completion, Filter, Flow, JobRow, NewJob, Page, Part, Submitted, Times, Transcript,
 };

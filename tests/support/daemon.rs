@@ -77,6 +77,15 @@ impl Home {
         Home { directory }
     }
 
+    /// Replaces what the configuration says, for the next daemon.
+    #[track_caller]
+    pub fn reconfigure(&self, from: &str, to: &str) {
+        let file = self.path().join(FILE);
+        let text = std::fs::read_to_string(&file).unwrap();
+        assert!(text.contains(from), "{text}");
+        std::fs::write(&file, text.replace(from, to)).unwrap();
+    }
+
     pub fn path(&self) -> &Path {
         self.directory.path()
     }

@@ -57,8 +57,15 @@ impl Client {
     #[track_caller]
     pub fn ended(&self, id: &str) -> Value {
         let events = self.stream("GET", &format!("/v1/jobs/{id}/events"), b"");
-        assert_eq!(events.last().as_deref(), Some("[DONE]"));
-        self.job(id)
+        let last = events.last().unwrap();
+        let job = self.job(id);
+        if job["status"] == "completed" {
+            assert_eq!(last, "[DONE]");
+        } else {
+            let error: Value = serde_json::from_str(&last).unwrap();
+            assert!(error["error"]["message"].is_string(), "{error}");
+        }
+        job
     }
 
     pub fn send(

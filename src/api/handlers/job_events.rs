@@ -1,14 +1,16 @@
 //! `GET /v1/jobs/{id}/events`: the tokens of a job from the first on, as server-sent events.
 //!
 //! Every event is a chunk as in a stream of the job's endpoint, reduced to the text:
-//! `{"id", "object", "choices": [{"index", "text" or "delta", "finish_reason"}]}`. After the last one
-//! comes `[DONE]`; a stream that ends without it was cut off, for example by a stop of the daemon. A job
-//! that is over for a while has no tokens to stream any more, only a result.
+//! `{"id", "object", "choices": [{"index", "text" or "delta", "finish_reason"}]}`. After the last one of a job that has
+//! completed comes `[DONE]`; after that of one that failed, was cancelled or has expired an error, as in a stream of the
+//! endpoint. A stream that ends without either was cut off, for example by a stop of the daemon. A job that is over for
+//! a while has no tokens to stream any more, only a result.
 //!
-//! Every event has an id: how many events there were of each sequence, as in `12.7.30`. A client that comes back with
-//! `Last-Event-ID` gets what follows, and nothing twice; also after a crash of the daemon, because a job that runs again
-//! gives the same events. If the model or its settings have changed meanwhile it does not: then an event `restarted`
-//! comes first, and everything from the beginning.
+//! Every event has an id, as in `9f3a01c2-12.7.30`: what the events come from, and how many there were of each sequence.
+//! A client that comes back with `Last-Event-ID` gets what follows, and nothing twice; also after a crash of the daemon,
+//! because a job that runs again gives the same events. If the model or its settings have changed meanwhile it does not:
+//! then an event `restarted` comes first, and everything from the beginning. If the job is over for a while the rest is
+//! not there any more: an event `gone` says so, and no `[DONE]` follows.
 
 use axum::extract::State;
 use axum::http::HeaderMap;
@@ -16,15 +18,20 @@ use axum::response::Response;
 use serde_json::{Value, json};
 
 use crate::api::access::Caller;
+use crate::api::event_id::EventId;
 use crate::api::refusal::Refusal;
 use crate::api::server::Shared;
 use crate::api::sse::{self, EventWriter, Gone};
-use crate::job::{Endpoint, Event, SequenceEvent};
+use crate::api::waiting;
+use crate::job::{Endpoint, Event, JobId, SequenceEvent};
+use crate::queue::Subscription;
 
 use super::{IdInPath, visible_job};
 
 /// The name of the event that voids what a client has.
 const RESTARTED: &str = "restarted";
+/// The name of the event in whose place the rest would be.
+const GONE: &str = "gone";
 const LAST_EVENT_ID: &str = "last-event-id";
 
 pub(in crate::api) async fn handle(
@@ -33,67 +40,121 @@ pub(in crate::api) async fn handle(
     headers: HeaderMap,
     id: IdInPath,
 ) -> Result<Response, Refusal> {
-    let mut had = last_event_id(&headers)?;
+    let had = last_event_id(&headers)?;
     let row = visible_job(&shared, caller, id).await?;
-    let (mut seen, mut told): (Vec<usize>, bool) = (vec![], false);
     let mut events = shared.queue.live().subscribe(row.id);
     Ok(sse::response(async move |writer: EventWriter| {
+        let comes_back = had.is_some();
+        let mut place = Place {
+            had,
+            seen: vec![],
+            begun: false,
+        };
         loop {
             let event = tokio::select! {
                 event = events.next() => event,
                 () = writer.gone() => return Err(Gone),
                 () = shared.lifecycle.stopped() => return Ok(()),
             };
-            match event {
-                Some(event) => {
-                    if !told && events.was_restarted() {
-                        told = true;
-                        // What the client has came from another model.
-                        had.clear();
-                        writer.named(RESTARTED, "{}").await?;
-                    }
-                    let sequence = event.sequence;
-                    if seen.len() <= sequence {
-                        seen.resize(sequence + 1, 0);
-                    }
-                    seen[sequence] += 1;
-                    let is_new = had.get(sequence).is_none_or(|had| seen[sequence] > *had);
-                    if let Some(chunk) = chunk(row.endpoint, &event).filter(|_| is_new) {
-                        let id = event_id(&seen, &had);
-                        writer.data_with_id(&chunk.to_string(), &id).await?;
-                    }
-                }
-                None => return writer.done().await,
+            let Some(event) = event else { break };
+            if place.is_void(&events) {
+                writer.named(RESTARTED, "{}").await?;
+            }
+            let is_new = place.pass(event.sequence);
+            if let Some(chunk) = chunk(row.endpoint, &event).filter(|_| is_new) {
+                let id = place.id(&events);
+                writer
+                    .data_with_id(&chunk.to_string(), &id.to_string())
+                    .await?;
             }
         }
+        let is_gone = comes_back && events.is_void();
+        end(&shared, row.id, is_gone, &writer).await
     }))
 }
 
-/// Events of each sequence that a client has.
-fn last_event_id(headers: &HeaderMap) -> Result<Vec<usize>, Refusal> {
-    let Some(value) = headers.get(LAST_EVENT_ID) else {
-        return Ok(vec![]);
+/// Says how the job ended. One that has not, or whose end cannot be read, is still to be followed: the client comes back.
+async fn end(shared: &Shared, id: JobId, is_gone: bool, writer: &EventWriter) -> Result<(), Gone> {
+    let row = shared.queue.get(id).await;
+    let Some(row) = row.ok().filter(|row| row.state.is_terminal()) else {
+        return Ok(());
     };
-    let counts = value.to_str().ok().and_then(|text| {
-        let counts = text.split('.').map(|count| count.parse().ok());
-        counts.collect::<Option<Vec<usize>>>()
-    });
-    counts.ok_or_else(|| {
+    match waiting::result(row) {
+        Err(refusal) => writer.data(&refusal.json()).await,
+        Ok(_) if is_gone => {
+            let message = format!(
+                "the events of this job are not kept any more: its result is at /v1/jobs/{id}"
+            );
+            let data = json!({ "message": message });
+            writer.named(GONE, &data.to_string()).await
+        }
+        Ok(_) => writer.done().await,
+    }
+}
+
+fn last_event_id(headers: &HeaderMap) -> Result<Option<EventId>, Refusal> {
+    let Some(value) = headers.get(LAST_EVENT_ID) else {
+        return Ok(None);
+    };
+    let id = value.to_str().ok().and_then(|text| text.parse().ok());
+    id.map(Some).ok_or_else(|| {
         Refusal::bad_field(
             "Last-Event-ID",
-            "Last-Event-ID must be the id of an event, such as 12.7.30",
+            "Last-Event-ID must be the id of an event, such as 9f3a01c2-12.7.30",
         )
     })
 }
 
-/// What a client has after this event: the events that were seen now, or in an earlier stream.
-fn event_id(seen: &[usize], had: &[usize]) -> String {
-    let count = |sequence: usize| {
-        let of = |counts: &[usize]| counts.get(sequence).copied().unwrap_or(0);
-        of(seen).max(of(had)).to_string()
-    };
-    let counts: Vec<String> = (0..seen.len().max(had.len())).map(count).collect();
-    counts.join(".")
+/// Where a stream stands.
+struct Place {
+    /// What the client had before.
+    had: Option<EventId>,
+    /// Events of each sequence in this stream, those that the client had included.
+    seen: Vec<usize>,
+    begun: bool,
+}
+
+impl Place {
+    /// Asked at each event. True at the first one, if what the client had comes from something else; it then has
+    /// nothing. One that names no event may have followed the job before all the same.
+    fn is_void(&mut self, events: &Subscription) -> bool {
+        if std::mem::replace(&mut self.begun, true) {
+            return false;
+        }
+        let is_void = match &self.had {
+            Some(had) => had.fingerprint != events.origin().fingerprint,
+            None => events.was_restarted(),
+        };
+        if is_void {
+            self.had = None;
+        }
+        is_void
+    }
+
+    /// Counts an event. Whether it is new to the client.
+    fn pass(&mut self, sequence: usize) -> bool {
+        if self.seen.len() <= sequence {
+            self.seen.resize(sequence + 1, 0);
+        }
+        self.seen[sequence] += 1;
+        let had = self.had.as_ref().map_or(0, |had| had.count(sequence));
+        self.seen[sequence] > had
+    }
+
+    /// What the client has now: the events that were seen in this stream, or in an earlier one.
+    fn id(&self, events: &Subscription) -> EventId {
+        let origin = events.origin();
+        let had = self.had.as_ref();
+        let named = had.map_or(0, |had| had.counts.len().min(origin.sequences));
+        let count = |sequence: usize| {
+            let seen = self.seen.get(sequence).copied().unwrap_or(0);
+            seen.max(had.map_or(0, |had| had.count(sequence)))
+        };
+        EventId {
+            fingerprint: origin.fingerprint,
+            counts: (0..self.seen.len().max(named)).map(count).collect(),
+        }
+    }
 }
 
 /// `None` for events that show nothing.
@@ -123,6 +184,7 @@ fn chunk(endpoint: Endpoint, event: &SequenceEvent) -> Option<Value> {
 #[cfg(test)]
 mod tests {
     use crate::job::{FinishReason, JobId, Token};
+    use crate::queue::{LiveLog, Origin};
 
     use super::*;
 
@@ -136,20 +198,30 @@ mod tests {
 
     #[test]
     fn an_id_counts_what_a_client_has() {
-        assert_eq!(event_id(&[1], &[]), "1");
-        assert_eq!(event_id(&[1, 0, 3], &[5, 2]), "5.2.3");
-        assert_eq!(event_id(&[1], &[0, 9]), "1.9");
-        let read = |text: &str| {
-            let value = axum::http::HeaderValue::from_str(text).unwrap();
-            last_event_id(&HeaderMap::from_iter([(
-                LAST_EVENT_ID.parse().unwrap(),
-                value,
-            )]))
+        let live = LiveLog::default();
+        live.open(JobId(4));
+        let origin = Origin {
+            fingerprint: 7,
+            sequences: 3,
         };
-        assert_eq!(read("5.2.3").unwrap(), [5, 2, 3]);
-        for text in ["", "x", "1.", "-1", "1..2", "99999999999999999999"] {
-            assert!(read(text).is_err(), "{text}");
-        }
+        live.begin(JobId(4), origin);
+        let events = live.subscribe(JobId(4));
+        let id = |seen: &[usize], had: Option<&str>| {
+            let mut place = Place {
+                had: had.map(|had| had.parse().unwrap()),
+                seen: seen.to_vec(),
+                begun: false,
+            };
+            (place.is_void(&events), place.id(&events).to_string())
+        };
+        let with = |counts: &str| format!("00000007-{counts}");
+        assert_eq!(id(&[1], None), (false, with("1")));
+        assert_eq!(id(&[1, 0, 3], Some("00000007-5.2")), (false, with("5.2.3")));
+        assert_eq!(id(&[1], Some("00000007-0.9.1.1")), (false, with("1.9.1")));
+        assert_eq!(id(&[1], Some("00000008-5.2")), (true, with("1")));
+        live.restart(JobId(4));
+        assert_eq!(id(&[1], Some("00000007-5")), (false, with("5")));
+        assert_eq!(id(&[1], None), (true, with("1")));
     }
 
     #[test]

@@ -262,9 +262,10 @@ impl Running {
     }
 }
 
-/// Whether subscribers of a job are shown this event: a stop is not part of its output.
+/// Whether subscribers of a job are shown this event: what keeps a sequence from its end is not part of its output, and
+/// another run goes on from there.
 pub(super) fn is_output(event: &Event) -> bool {
-    !matches!(event, Event::Stopped)
+    !matches!(event, Event::Stopped | Event::Failed { .. })
 }
 
 #[cfg(test)]

@@ -170,6 +170,16 @@ fn who_waits_for_an_equal_one_is_unfinished_too() {
 }
 
 #[test]
+fn what_another_run_goes_on_behind_is_no_output() {
+    let failure = Event::Failed {
+        message: "broken".to_owned(),
+        fault: true,
+    };
+    assert!(is_output(&token(1)) && is_output(&finished()));
+    assert!(!is_output(&failure) && !is_output(&Event::Stopped));
+}
+
+#[test]
 fn slots_are_counted_in_sequences() {
     let mut running = Running::default();
     register(&mut running, 3, 1);
