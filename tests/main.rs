@@ -46,6 +46,7 @@ mod cli_submit;
 mod config;
 mod conversion;
 mod crash;
+mod daemon_blame;
 mod daemon_lifecycle;
 mod daemon_resume;
 mod daemon_spool;

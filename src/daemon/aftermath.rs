@@ -1,7 +1,8 @@
-//! What is left of a daemon that ended because a file went away under its map.
+//! What is left of the daemon before, and whether a job is to blame for its end.
 //!
-//! The `cache` catches the fault and writes it into a marker in the state directory. The next start blames
-//! no job for that end, and sets the damaged cache file aside so that it is made again. A fault in a model's
+//! One that died without a word, while the machine went on, may have died of a job. Any other end has a cause outside.
+//! One of them is a file that went away under its map: the `cache` catches the fault and writes it into a marker in the
+//! state directory. The next start sets the damaged cache file aside so that it is made again. A fault in a model's
 //! own file is only told: it is not ours to move, and reading it again shows whether it is whole.
 
 use std::fs::Metadata;
@@ -11,6 +12,8 @@ use crate::cache::fault::{self, Fault};
 use crate::cache::{self, Directory};
 use crate::queue::{Blame, StateDir};
 
+use super::presence::Presence;
+
 const MARKER: &str = "fault";
 
 /// The marker of the daemon that holds `state_dir`.
@@ -18,9 +21,10 @@ pub(super) fn marker(state_dir: &StateDir) -> PathBuf {
     state_dir.path().join(MARKER)
 }
 
-/// What the marker said. Read it while holding the directory: its owner may be writing it.
+/// What was left. Read it while holding the directory: its owner may be writing it.
 pub(super) struct Aftermath {
     fault: Option<Fault>,
+    died_silently: bool,
 }
 
 impl Aftermath {
@@ -32,13 +36,16 @@ impl Aftermath {
                 file.display()
             );
         }
-        Aftermath { fault }
+        Aftermath {
+            fault,
+            died_silently: Presence::is_left_in(state_dir),
+        }
     }
 
     pub(super) fn blame(&self) -> Blame {
         match self.fault {
-            Some(_) => Blame::Nobody,
-            None => Blame::RunningJobs,
+            None if self.died_silently => Blame::RunningJobs,
+            _ => Blame::Nobody,
         }
     }
 
@@ -90,6 +97,7 @@ mod tests {
                 offset,
                 noted,
             }),
+            died_silently: true,
         }
     }
 
@@ -118,9 +126,11 @@ mod tests {
     }
 
     #[test]
-    fn jobs_are_to_blame_for_everything_else() {
+    fn jobs_are_to_blame_for_a_death_without_a_word() {
         let root = tempfile::tempdir().unwrap();
         let state = StateDir::hold(root.path()).unwrap();
+        assert_eq!(Aftermath::read(&state).blame(), Blame::Nobody);
+        Presence::begin(state.path());
         assert_eq!(Aftermath::read(&state).blame(), Blame::RunningJobs);
         assert_eq!(after(root.path()).blame(), Blame::Nobody);
     }

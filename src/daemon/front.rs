@@ -15,6 +15,7 @@ use super::aftermath::{self, Aftermath};
 use super::batches;
 use super::control::Control;
 use super::failure::Failure;
+use super::presence::Presence;
 use super::spool::Spool;
 
 /// Threads for sockets; the CPUs belong to the decode workers.
@@ -42,6 +43,7 @@ pub(super) struct Front {
     spool: Option<Spool>,
     /// While it lives, a file that goes away under its map leaves a marker.
     guard: Guard,
+    presence: Presence,
 }
 
 impl Front {
@@ -55,6 +57,7 @@ impl Front {
         let aftermath = Aftermath::read(&state_dir);
         let marker = aftermath::marker(&state_dir);
         let queue = Queue::within(state_dir, &config.queue, aftermath.blame())?;
+        let presence = Presence::begin(&config.daemon.state_dir);
         aftermath.clear_away(&config.cache.dir);
         let guard = Guard::install(Some(&marker)).map_err(|error| {
             Failure::io(format!(
@@ -119,6 +122,7 @@ impl Front {
             batches,
             spool,
             guard,
+            presence,
         })
     }
 
@@ -126,6 +130,12 @@ impl Front {
     #[cfg(test)]
     pub(super) fn block_on<T>(&self, asked: impl Future<Output = T>) -> T {
         self.runtime.block_on(asked)
+    }
+
+    /// It is decided that the daemon ends, and no job is to blame. To be told at once: the way out may be long, and the
+    /// service manager may lose its patience.
+    pub(super) fn ends(&self) {
+        self.presence.end();
     }
 
     /// New work is refused from here on.

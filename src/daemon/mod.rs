@@ -24,6 +24,7 @@ mod front;
 mod gate;
 mod known;
 mod logging;
+mod presence;
 mod running;
 mod signals;
 mod spool;
@@ -54,6 +55,7 @@ pub fn run(config: &Config) -> Result<(), Failure> {
     let front = Front::start(config, sender.clone())?;
     let served = serve(config, model, &front, &sender, &control);
     systemd::stopping();
+    front.ends();
     let stopped = front.stop();
     served.and(stopped)
 }
@@ -96,6 +98,9 @@ fn serve(
         let ended = work(config, front, &engine_room, &name, control);
         if !matches!(ended, Ok(End::Stopped)) {
             front.slot.empty();
+        }
+        if ended.is_err() {
+            front.ends();
         }
         let stopped = engine_room.stop();
         match (ended?, stopped?) {

@@ -11,7 +11,7 @@ mod no_space;
 mod queue;
 mod small_disk;
 mod stale_model;
-mod strace;
+pub mod strace;
 mod truncation;
 mod warming;
 
