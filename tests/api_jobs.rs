@@ -357,4 +357,17 @@ fn users_see_only_their_own_jobs() {
             200
         );
     });
+    // Nobody knows who else has that number: they share no results, as a user's own requests do.
+    let mut again = job("shared")["body"].clone();
+    again["reuse"] = true.into();
+    for uid in [65_534, 4001] {
+        for _ in 0..2 {
+            as_user(uid, &|client| {
+                client.post("/v1/completions", &again).expect(200);
+            });
+        }
+    }
+    let log = daemon.stop();
+    let shared = log.matches("answered with the result of an equal one");
+    assert_eq!(shared.count(), 1, "{log}");
 }

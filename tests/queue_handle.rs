@@ -688,6 +688,25 @@ fn a_job_that_runs_again_repeats_nothing() {
 }
 
 #[test]
+fn jobs_that_are_claimed_and_do_not_run_are_not_measured() {
+    let root = tempfile::tempdir().unwrap();
+    let queue = open(root.path());
+    let ids = ["a", "b", "c"].map(|name| accept(&queue, detached(name)));
+    for id in ids {
+        assert_eq!(queue.claim_blocking().unwrap().id, id);
+    }
+    // One waits for an equal one, one has the result of an equal one.
+    queue.stands_by(ids[1]);
+    queue.stands_by(ids[2]);
+    queue.finish_blocking(ids[2], completed("yes")).unwrap();
+    assert_eq!(queue.pace(), None);
+    queue.finish_blocking(ids[0], completed("yes")).unwrap();
+    let pace = queue.pace().unwrap();
+    assert_eq!(pace.at_once, 1.0);
+    assert!(pace.run_ms < 60_000.0, "{pace:?}");
+}
+
+#[test]
 fn the_log_is_open_from_submit_to_the_end_of_the_job() {
     let root = tempfile::tempdir().unwrap();
     let queue = open(root.path());

@@ -116,12 +116,18 @@ impl Dispatch {
         };
         let fingerprint = fingerprint::of(&spec, &self.served.info.fingerprint);
         let reuse = spec.reuse.unwrap_or(self.reuse);
-        let sharing = reuse.then_some(Sharing { uid, fingerprint });
+        // Behind this user id may stand anybody.
+        let sharing =
+            (reuse && uid != config::OVERFLOW_UID).then_some(Sharing { uid, fingerprint });
         if sharing.is_some_and(|sharing| self.lock().waits_for_equal(id, sharing)) {
             tracing::debug!(job = %id, "job waits for an equal one");
+            self.queue.stands_by(id);
             return;
         }
         let equal = sharing.and_then(|_| known::of_equal(&self.queue, id, fingerprint, uid));
+        if equal.is_some() {
+            self.queue.stands_by(id);
+        }
         let sequences = spec.sequences.len();
         let known = equal.unwrap_or_else(|| {
             known::of_earlier_run(&self.queue, id, sequences, &fingerprint, transcript)

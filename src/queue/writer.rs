@@ -196,7 +196,7 @@ impl Writer {
                 for ((change, answer), applied) in
                     group.changes.iter().zip(group.answers).zip(applied)
                 {
-                    self.settle(change, answer, applied, now_ms);
+                    self.settle(change, answer, applied);
                 }
                 Ok(())
             }
@@ -213,13 +213,7 @@ impl Writer {
     }
 
     /// Tells everybody concerned what was committed.
-    fn settle(
-        &mut self,
-        change: &Change,
-        answer: Option<Answer>,
-        applied: Result<Applied, Error>,
-        now_ms: i64,
-    ) {
+    fn settle(&mut self, change: &Change, answer: Option<Answer>, applied: Result<Applied, Error>) {
         match &applied {
             Ok(Applied::Submitted(submitted)) if !submitted.existed => {
                 self.shared.live.open(submitted.job.id);
@@ -240,7 +234,9 @@ impl Writer {
                     self.ended(*job, *before);
                 }
             }
-            Ok(Applied::Claimed(Some(claimed))) => self.shared.meter().started(claimed.id, now_ms),
+            Ok(Applied::Claimed(Some(claimed))) => {
+                self.shared.meter().started(claimed.id, Instant::now());
+            }
             Ok(Applied::Claimed(None)) => {
                 // Waits for the next job.
                 self.claimers.extend(answer);
@@ -249,7 +245,9 @@ impl Writer {
             Ok(Applied::Finished(finished)) => {
                 if let Change::Finish { id, completion } = change {
                     match completion {
-                        Completion::Completed { .. } => self.shared.meter().completed(*id, now_ms),
+                        Completion::Completed { .. } => {
+                            self.shared.meter().completed(*id, Instant::now());
+                        }
                         _ => self.shared.meter().left(*id),
                     }
                     match finished {

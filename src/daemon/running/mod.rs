@@ -12,7 +12,7 @@ use crate::queue::Part;
 use super::assembly::{Assembly, End, Step};
 use super::checkpoint::Checkpoint;
 
-/// Jobs that wait for an equal one at most.
+/// Jobs that wait for an equal one at most. Further ones run: they are claimed, and others must not wait for them.
 const MAX_HELD: usize = 1_024;
 
 /// Jobs that may answer for each other: equal ones, of one user. Another user's must not even show by a wait.
@@ -74,7 +74,7 @@ impl Running {
     /// Whether the next job may be claimed, with `slots` in the engine. A job with more sequences than free
     /// slots is claimed too: the engine takes them one by one.
     pub(super) fn may_claim(&self, slots: usize) -> bool {
-        self.no_more_claims || self.sequences() < slots && self.held.len() < MAX_HELD
+        self.no_more_claims || self.sequences() < slots
     }
 
     fn sequences(&self) -> usize {
@@ -117,7 +117,8 @@ impl Running {
     /// Holds a claimed job back, if an equal one runs that may answer for it.
     pub(super) fn waits_for_equal(&mut self, id: JobId, sharing: Sharing) -> bool {
         let runs = |job: &RunningJob| job.sharing == Some(sharing);
-        let waits = self.ending.contains(&sharing) || self.jobs.values().any(runs);
+        let waits = self.held.len() < MAX_HELD
+            && (self.ending.contains(&sharing) || self.jobs.values().any(runs));
         if waits && !self.cancelled_early.contains(&id) {
             self.held.push((id, sharing));
         }

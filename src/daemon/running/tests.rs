@@ -161,6 +161,24 @@ fn equal_jobs_wait_until_the_end_of_the_first_is_written() {
 }
 
 #[test]
+fn nobody_waits_for_a_crowd_of_equal_jobs() {
+    let mut running = Running::default();
+    register(&mut running, 1, 1);
+    for held in 0..MAX_HELD as i64 {
+        assert!(running.waits_for_equal(JobId(3 + 2 * held), sharing(1)));
+    }
+    assert!(running.may_claim(2));
+    let beyond = 3 + 2 * MAX_HELD as i64;
+    assert!(!running.waits_for_equal(JobId(beyond), sharing(1)));
+    register(&mut running, 1, beyond);
+    // A place is free again.
+    running.cancel(JobId(3));
+    assert!(running.waits_for_equal(JobId(beyond + 2), sharing(1)));
+    running.apply(&event(1, 0, finished()));
+    assert_eq!(running.published(Some(sharing(1))).len(), MAX_HELD);
+}
+
+#[test]
 fn who_waits_for_an_equal_one_is_unfinished_too() {
     let mut running = Running::default();
     register(&mut running, 1, 1);

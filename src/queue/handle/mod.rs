@@ -1,6 +1,7 @@
 //! What the rest of the daemon holds: async for the API, blocking for dispatch.
 
 mod batches;
+mod outlook;
 mod work;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -11,12 +12,11 @@ use std::thread::JoinHandle;
 use async_channel::{Receiver, Sender};
 
 use crate::config;
-use crate::job::{JobId, State};
+use crate::job::JobId;
 
 use super::backup;
 use super::directory::StateDir;
 use super::files::Files;
-use super::pace::{Estimate, Pace};
 use super::reader::{self, Read};
 use super::reserve::Reserve;
 use super::shared::Shared;
@@ -173,33 +173,6 @@ impl Queue {
     pub fn delivered(&self, id: JobId) {
         self.inner.shared.left().delivered.push(id);
         self.nudge();
-    }
-
-    /// How fast jobs end, once one has.
-    pub fn pace(&self) -> Option<Pace> {
-        self.inner.shared.meter().pace()
-    }
-
-    /// When a job starts and ends, by the pace; `None` for one that has ended, while the queue is paused, and before
-    /// there is a pace. The row is one that [`Queue::get`] gave.
-    pub async fn estimate(&self, row: &JobRow) -> Result<Option<Estimate>, Error> {
-        let (Some(pace), now_ms) = (self.pace(), now_ms()) else {
-            return Ok(None);
-        };
-        if let (State::Running, Some(started_ms)) = (row.state, row.started_at_ms) {
-            return Ok(Some(pace.of_running(started_ms, now_ms)));
-        }
-        if row.state != State::Queued {
-            return Ok(None);
-        }
-        let read = |reader: &mut dyn JobReader| Ok((reader.flow()?, reader.counts()?));
-        let (flow, counts) = self.read(read).await?;
-        let is_running = |(state, _): &&(State, u64)| *state == State::Running;
-        let running = counts.iter().find(is_running).map_or(0, |(_, jobs)| *jobs);
-        // Without a place it waits for its time.
-        let ahead = row.position.unwrap_or(0);
-        let estimate = pace.of_waiting(ahead, running, row.times, now_ms);
-        Ok(Some(estimate).filter(|_| flow != Flow::Paused))
     }
 
     /// The fault that ended the store, once: the daemon must exit 74. Never sent on an orderly close.

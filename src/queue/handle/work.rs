@@ -31,6 +31,11 @@ impl Queue {
         }
     }
 
+    /// A claimed job does not run: it waits, or its result is there. Its end says nothing about the pace.
+    pub fn stands_by(&self, id: JobId) {
+        self.inner.shared.meter().left(id);
+    }
+
     /// Hands over what a running job generated, to be kept; does not wait. Whether there was room for it; still it may
     /// be lost to a full disk, and the job then goes on from an earlier part.
     pub fn checkpoint(&self, id: JobId, part: Part) -> bool {
