@@ -255,6 +255,44 @@ fn the_same_key_is_the_same_job() {
 }
 
 #[test]
+fn a_key_finds_its_job_whatever_the_model_is_now() {
+    let home = Home::new(LONG);
+    let daemon = home.start();
+    let long = json!({"prompt": "x ".repeat(60), "max_tokens": 6, "temperature": 0});
+    let request = json!({"endpoint": "/v1/completions", "body": long});
+    let jobs = |client: &Client, request: &Value, key: &str| {
+        let key = [("idempotency-key", key)];
+        client.send("POST", "/v1/jobs", &key, request.to_string().as_bytes())
+    };
+    let direct = |client: &Client, body: &Value, key: &str| {
+        let key = [("idempotency-key", key)];
+        client.send("POST", "/v1/completions", &key, body.to_string().as_bytes())
+    };
+    let mut streamed = long.clone();
+    streamed["stream"] = true.into();
+    let id = jobs(&daemon.client(), &request, "later").expect(202)["id"].clone();
+    let answer = direct(&daemon.client(), &long, "now").expect(200);
+    direct(&daemon.client(), &streamed, "streamed");
+    daemon.stop();
+    // The prompt does not fit any more.
+    home.reconfigure("context_length = 32768", "context_length = 64");
+    let daemon = home.start();
+    let client = daemon.client();
+    assert_eq!(jobs(&client, &request, "later").expect(202)["id"], id);
+    assert_eq!(direct(&client, &long, "now").expect(200), answer);
+    let stream = String::from_utf8(direct(&client, &streamed, "streamed").body).unwrap();
+    let text = answer["choices"][0]["text"].as_str().unwrap();
+    assert!(stream.contains(&json!(text).to_string()), "{stream}");
+    assert!(stream.ends_with("data: [DONE]\n\n"), "{stream}");
+    // What is not known is refused as without a key, and so is another request with a known one.
+    jobs(&client, &request, "new").expect(400);
+    direct(&client, &long, "new").expect(400);
+    jobs(&client, &job("other"), "now").expect(409);
+    assert_eq!(client.get("/health").expect(200)["jobs"]["completed"], 3);
+    daemon.stop();
+}
+
+#[test]
 fn a_full_queue_says_when_to_come_back() {
     let home = Home::new(&format!("{LONG}\n[queue]\nmax_jobs = 1\n"));
     let daemon = home.start();

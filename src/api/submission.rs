@@ -9,9 +9,11 @@ use rand::rngs::SysRng;
 
 use crate::job::{Endpoint, Spec};
 use crate::protocol::{self, Resolved};
+use crate::queue::{JobRow, NewJob};
 
 use super::model_slot::Served;
 use super::refusal::Refusal;
+use super::server::Shared;
 
 /// The header that makes a repeated submit the same job.
 const IDEMPOTENCY_KEY: &str = "idempotency-key";
@@ -47,22 +49,41 @@ pub fn fresh_seed() -> std::io::Result<u64> {
     drawn.map(|seed| seed >> 11).map_err(std::io::Error::other)
 }
 
-/// Validates and tokenizes.
-pub(super) async fn resolve(
+/// Takes in a job that the model can run. One that it cannot run may have been taken in before, under another model or
+/// while this one was warming: then its key finds it again, and it comes without a spec.
+pub(super) async fn submit(
+    shared: &Shared,
     served: Arc<Served>,
-    endpoint: Endpoint,
-    body: Vec<u8>,
-    seed: u64,
-) -> Result<(Spec, Vec<u8>), Refusal> {
+    job: NewJob,
+) -> Result<(JobRow, Option<Spec>), Refusal> {
+    let (job, spec) = resolve(served, job).await?;
+    match spec {
+        Ok(spec) => {
+            let max_tokens = Some(spec.params.max_tokens);
+            let submitted = shared.queue.submit(NewJob { max_tokens, ..job }).await?;
+            Ok((submitted.job, Some(spec)))
+        }
+        Err(refusal) => match shared.queue.submitted_before(job).await? {
+            Some(row) => Ok((row, None)),
+            None => Err(refusal),
+        },
+    }
+}
+
+/// Validates and tokenizes.
+async fn resolve(
+    served: Arc<Served>,
+    job: NewJob,
+) -> Result<(NewJob, Result<Spec, Refusal>), Refusal> {
     let resolve = move || {
         let resolved = Resolved {
-            seed,
+            seed: job.seed,
             max_tokens: None,
         };
-        let spec = protocol::resolve(&served.context(), endpoint, &body, resolved);
-        spec.map(|spec| (spec, body))
+        let spec = protocol::resolve(&served.context(), job.endpoint, &job.body, resolved);
+        (job, spec.map_err(Refusal::from))
     };
-    Ok(in_background(resolve).await??)
+    in_background(resolve).await
 }
 
 /// Tokenizes on a thread that may be busy for a while: a long prompt takes milliseconds, and the other

@@ -23,21 +23,13 @@ pub(in crate::api) async fn handle(
     shared.takes_work()?;
     let key = submission::idempotency_key(&headers)?;
     let (request, warnings) = JobRequest::parse(&body.0)?;
-    let (endpoint, mut body) = (request.endpoint, request.body_text());
+    let (endpoint, body) = (request.endpoint, request.body_text());
     let seed = submission::seed(endpoint, &body)?;
-    // What can never run is refused now, where someone is listening. While the model is warming that is
-    // found out by dispatch.
-    let mut max_tokens = None;
-    if let Some(served) = shared.model.get() {
-        let spec;
-        (spec, body) = submission::resolve(served, endpoint, body, seed).await?;
-        max_tokens = Some(spec.params.max_tokens);
-    }
     let job = NewJob {
         endpoint,
         body,
         seed,
-        max_tokens,
+        max_tokens: None,
         priority: request.priority,
         idempotency_key: key,
         uid: caller.uid,
@@ -47,10 +39,15 @@ pub(in crate::api) async fn handle(
         times: times(&request),
         refuse_late: request.refuse_late,
     };
-    let submitted = shared.queue.submit(job).await?;
+    // What can never run is refused now, where someone is listening. While the model is warming that is
+    // found out by dispatch.
+    let row = match shared.model.get() {
+        Some(served) => submission::submit(&shared, served, job).await?.0,
+        None => shared.queue.submit(job).await?.job,
+    };
     Ok(json_response(
         StatusCode::ACCEPTED,
-        &view(&submitted.job, None, warnings),
+        &view(&row, None, warnings),
     ))
 }
 

@@ -32,17 +32,15 @@ pub(super) async fn answer(
         // A key gives access to a stored answer, so its owner must be somebody.
         shared.rights.caller(peer.uid)?;
     }
-    let seed = submission::seed(endpoint, &body.0)?;
-    let (spec, body) = submission::resolve(Arc::clone(&served), endpoint, body.0, seed).await?;
-
-    let streams = protocol::wants_stream(endpoint, &body);
-    let state = StreamState::new(&spec, &body);
+    let body = body.0;
+    let seed = submission::seed(endpoint, &body)?;
+    let streamed = protocol::wants_stream(endpoint, &body).then(|| body.clone());
     let has_key = key.is_some();
     let job = NewJob {
         endpoint,
         body,
         seed,
-        max_tokens: Some(spec.params.max_tokens),
+        max_tokens: None,
         priority: 0,
         idempotency_key: key,
         uid: peer.uid,
@@ -54,12 +52,14 @@ pub(super) async fn answer(
     };
     // A connection that goes while the job is being committed cancels it in the queue; from here on it is
     // the attachment that does.
-    let row = shared.queue.submit(job).await?.job;
+    let (row, spec) = submission::submit(&shared, Arc::clone(&served), job).await?;
     let attachment = Attachment::new(shared.queue.clone(), row.id, has_key);
-    if streams {
-        Ok(stream(shared, served, row, state, attachment))
-    } else {
-        wait(&shared, &row, attachment).await
+    match streamed {
+        Some(body) => {
+            let state = spec.map(|spec| StreamState::new(&spec, &body));
+            Ok(stream(shared, served, row, state, attachment))
+        }
+        None => wait(&shared, &row, attachment).await,
     }
 }
 
@@ -80,7 +80,7 @@ fn stream(
     shared: Shared,
     served: Arc<Served>,
     row: JobRow,
-    state: StreamState,
+    state: Option<StreamState>,
     attachment: Attachment,
 ) -> Response {
     let meta = ResponseMeta {
@@ -138,12 +138,15 @@ fn stream(
 struct Chunks {
     served: Arc<Served>,
     meta: ResponseMeta,
-    state: StreamState,
+    /// `None`: the model that is served cannot have given them.
+    state: Option<StreamState>,
 }
 
 impl Chunks {
     fn of(&mut self, event: &SequenceEvent) -> Vec<String> {
-        protocol::render_event(&self.served.context(), &self.meta, &mut self.state, event)
+        let context = self.served.context();
+        let render = |state| protocol::render_event(&context, &self.meta, state, event);
+        self.state.as_mut().map(render).unwrap_or_default()
     }
 }
 

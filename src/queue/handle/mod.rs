@@ -146,6 +146,26 @@ impl Queue {
         }
     }
 
+    /// The job that was submitted before with the key of this one, if there is one; the same refusal as of a submit when
+    /// the request was another.
+    pub async fn submitted_before(&self, job: NewJob) -> Result<Option<JobRow>, Error> {
+        if job.idempotency_key.is_none() {
+            return Ok(None);
+        }
+        // A submit for which there is no room finds it, or does nothing.
+        let limits = Limits {
+            max_jobs: 0,
+            ..self.inner.limits
+        };
+        let admission = Admission { limits, pace: None };
+        match self.change(Change::Submit { job, admission }).await {
+            Ok(Applied::Submitted(submitted)) => Ok(Some(submitted.job)),
+            Err(Error::Full(_) | Error::TooLarge(_) | Error::Draining) => Ok(None),
+            Err(error) => Err(error),
+            Ok(other) => Err(mismatch(&other)),
+        }
+    }
+
     pub async fn get(&self, id: JobId) -> Result<JobRow, Error> {
         self.read(move |reader| reader.get(id)).await
     }
