@@ -79,6 +79,7 @@ mod protocol_resolve;
 mod protocol_responses;
 mod protocol_stream;
 mod queue_admission;
+mod queue_backup;
 mod queue_batch_rules;
 mod queue_batches;
 mod queue_crash;

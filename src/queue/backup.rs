@@ -1,7 +1,8 @@
 //! A copy of the whole queue at one moment: the database, and the files that it knows.
 //!
 //! The copy lies in a directory of its own inside the state directory until it is dropped; one that a dead daemon left
-//! is swept away at the next start. Files are linked, not copied: they never change once the store knows them.
+//! is swept away at the next start. Files are linked, not copied: they never change once the store knows them. None is
+//! removed while the copy is made, so that all are there that the copied database knows.
 //!
 //! Invariant: whatever was accepted before the copy began is in it, and nothing in it refers to a file that is not.
 
@@ -9,6 +10,8 @@ use std::fs::{self, DirBuilder};
 use std::io;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use super::Error;
 use super::files::{self, Files};
@@ -27,11 +30,12 @@ pub struct Backup {
 }
 
 impl Backup {
-    /// Copies what `reader` sees.
+    /// Copies what `reader` sees, until it is told to stop.
     pub(super) fn make(
         state_dir: &Path,
         known: &Files,
         reader: &mut dyn JobReader,
+        stop: &Arc<AtomicBool>,
     ) -> Result<Self, Error> {
         let directory = state_dir.join(format!("{PREFIX}{}", known.fresh_name()?));
         let fault = |error: io::Error| files::fault(&directory, &error);
@@ -44,14 +48,15 @@ impl Backup {
         let database = directory.join(DATABASE);
         let mut problem = None;
         let mut linked = vec![];
-        reader.copy_to(&database, &mut |stored_as| {
+        let _held = known.hold();
+        reader.copy_to(&database, stop, &mut |stored_as| {
             let link = directory.join(stored_as);
             match fs::hard_link(known.path_of(stored_as), &link) {
                 Ok(()) => {
                     linked.push((format!("{}/{stored_as}", files::DIRECTORY), link));
                     true
                 }
-                // Somebody has deleted it since.
+                // It was lost before.
                 Err(error) if error.kind() == io::ErrorKind::NotFound => false,
                 Err(error) => {
                     problem.get_or_insert(error);

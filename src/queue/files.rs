@@ -10,6 +10,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufWriter, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rand::TryRng;
 use rand::rngs::SysRng;
@@ -24,7 +25,12 @@ pub(super) const DIRECTORY: &str = "files";
 #[derive(Debug, Clone)]
 pub struct Files {
     path: PathBuf,
+    /// Names of files that are to be removed, while removals are held.
+    held: Arc<Mutex<Option<Vec<String>>>>,
 }
+
+/// While it lives no file is removed. One at a time.
+pub(super) struct Hold<'a>(&'a Files);
 
 /// A file that is being written. Dropped before [`NewStored::finish`], it is removed.
 pub struct NewStored {
@@ -44,7 +50,10 @@ impl Files {
     pub(super) fn open(state_dir: &Path) -> Result<Self, Error> {
         let path = state_dir.join(DIRECTORY);
         create_private(&path)?;
-        Ok(Files { path })
+        Ok(Files {
+            path,
+            held: Arc::default(),
+        })
     }
 
     /// Removes what nobody knows. A file that cannot be removed is left for the next start.
@@ -98,14 +107,36 @@ impl Files {
         })
     }
 
+    /// What the store forgets from here on is removed only when the hold ends.
+    pub(super) fn hold(&self) -> Hold<'_> {
+        self.held().get_or_insert_default();
+        Hold(self)
+    }
+
+    fn held(&self) -> MutexGuard<'_, Option<Vec<String>>> {
+        // Names only; what is left out is swept away at the next start.
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// After the store has forgotten it.
     pub fn remove(&self, stored_as: &str) {
+        if let Some(held) = &mut *self.held() {
+            held.push(stored_as.to_owned());
+            return;
+        }
         // Left behind, it is swept away at the next start.
         let _ = fs::remove_file(self.path.join(stored_as));
     }
 
     fn fault(&self, error: &io::Error) -> Error {
         fault(&self.path, error)
+    }
+}
+
+impl Drop for Hold<'_> {
+    fn drop(&mut self) {
+        let names = self.0.held().take();
+        names.iter().flatten().for_each(|name| self.0.remove(name));
     }
 }
 
@@ -205,7 +236,15 @@ mod tests {
             .unwrap();
         assert_eq!((count(), text.as_str()), (1, "kept"));
         assert_eq!(files.read(&unknown).err(), Some(Error::NotFound));
-        files.remove(&kept);
+        let hold = files.hold();
+        files.clone().remove(&kept);
+        assert_eq!(count(), 1, "nothing is removed now");
+        drop(hold);
+        assert_eq!(count(), 0);
+        let other = write("other").finish().unwrap();
+        let name = other.name().to_owned();
+        other.settle(&Ok::<_, Error>(()));
+        files.remove(&name);
         assert_eq!(count(), 0);
     }
 }

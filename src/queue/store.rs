@@ -4,6 +4,8 @@
 //! Invariant: a store knows no threads, no channels and no clock; the time is handed in.
 
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use crate::job::{JobId, State};
 
@@ -224,9 +226,15 @@ pub trait JobReader: Send {
     /// Refuses what would pass a limit, as a change is refused.
     fn admits(&mut self, limits: &Limits, uid: u32, more: Share) -> Result<(), Error>;
 
-    /// Copies the store as it is now into a new file, without holding anybody up. Asks `keep` about each file by the name
-    /// it is stored as; the copy knows only those that it has.
-    fn copy_to(&mut self, file: &Path, keep: &mut dyn FnMut(&str) -> bool) -> Result<(), Error>;
+    /// Copies the store as it is now into a new file, without holding anybody up, and breaks off as soon as `stop` is
+    /// set. Asks `keep` about each file by the name it is stored as; the copy knows only those that it has. Jobs that run
+    /// are queued in the copy: whoever opens it has nobody to blame.
+    fn copy_to(
+        &mut self,
+        file: &Path,
+        stop: &Arc<AtomicBool>,
+        keep: &mut dyn FnMut(&str) -> bool,
+    ) -> Result<(), Error>;
 
     fn file(&mut self, id: FileId) -> Result<FileRow, Error>;
 

@@ -119,6 +119,7 @@ impl JobReader for Oracle {
     fn copy_to(
         &mut self,
         file: &std::path::Path,
+        _stop: &std::sync::Arc<std::sync::atomic::AtomicBool>,
         _keep: &mut dyn FnMut(&str) -> bool,
     ) -> Result<(), Error> {
         Err(Error::File {

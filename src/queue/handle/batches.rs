@@ -1,6 +1,7 @@
 //! Files, batches, and the copy of everything.
 
 use std::sync::PoisonError;
+use std::sync::atomic::Ordering;
 
 use async_channel::Receiver;
 
@@ -84,17 +85,24 @@ impl Queue {
         &self.inner.files
     }
 
-    /// A copy of everything that was accepted so far; one at a time.
+    /// A copy of everything that was accepted so far; one at a time. A close does not wait for it.
     pub fn backup_blocking(&self) -> Result<Backup, Error> {
         let Inner {
             state_dir,
             files,
             copying,
+            closing,
             ..
         } = &*self.inner;
         let mut reader = copying.lock().unwrap_or_else(PoisonError::into_inner);
         match &mut *reader {
-            Some(reader) => Backup::make(state_dir, files, &mut **reader),
+            Some(reader) => {
+                let made = Backup::make(state_dir, files, &mut **reader, closing);
+                made.map_err(|error| match closing.load(Ordering::Relaxed) {
+                    true => Error::Closed,
+                    false => error,
+                })
+            }
             None => Err(Error::Closed),
         }
     }

@@ -6,6 +6,7 @@ mod work;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
@@ -45,6 +46,8 @@ struct Inner {
     state_dir: PathBuf,
     /// A view of its own: a copy of everything takes a while, and nobody else waits for it.
     copying: Mutex<Option<Box<dyn JobReader>>>,
+    /// Ends a copy that is being made.
+    closing: Arc<AtomicBool>,
     files: Files,
 }
 
@@ -120,6 +123,7 @@ impl Queue {
                 limits,
                 state_dir: state_dir.to_owned(),
                 copying,
+                closing: Arc::default(),
                 files,
             }),
         })
@@ -298,6 +302,7 @@ impl Inner {
         // Held while joining, so that every caller returns after the end.
         let mut threads = self.threads.lock().unwrap_or_else(PoisonError::into_inner);
         // Every connection goes before the writer's.
+        self.closing.store(true, Ordering::Relaxed);
         let mut copying = self.copying.lock().unwrap_or_else(PoisonError::into_inner);
         *copying = None;
         // A closed channel still gives out what is in it. The reader ends first: the last connection to

@@ -1,6 +1,8 @@
 //! Reading: rows of the `job` table as [`JobRow`]s.
 
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use rusqlite::types::Type;
 use rusqlite::{Connection, OptionalExtension, Row, named_params, params};
@@ -59,8 +61,13 @@ impl JobReader for SqliteReader {
         limits.admit(all, of_user, more)
     }
 
-    fn copy_to(&mut self, file: &Path, keep: &mut dyn FnMut(&str) -> bool) -> Result<(), Error> {
-        backup::copy(&self.db, file, keep)
+    fn copy_to(
+        &mut self,
+        file: &Path,
+        stop: &Arc<AtomicBool>,
+        keep: &mut dyn FnMut(&str) -> bool,
+    ) -> Result<(), Error> {
+        backup::copy(&mut self.db, file, stop, keep)
     }
 
     fn file(&mut self, id: FileId) -> Result<FileRow, Error> {
