@@ -266,6 +266,30 @@ fn a_start_that_cannot_succeed_says_why_in_one_line() {
         "{sentence}"
     );
 
+    // A queue that is not ours, or not ours yet.
+    let newer = "PRAGMA application_id = 0x574f4f4c; PRAGMA user_version = 99";
+    for (sql, sentence) in [
+        ("CREATE TABLE a(b)", "is a database of another program"),
+        (newer, "a newer woollyd wrote it"),
+    ] {
+        let home = Home::new(TINY);
+        drop(woolly::queue::StateDir::hold(&home.path().join("state")).unwrap());
+        let file = home.path().join("state/queue.db");
+        let db = rusqlite::Connection::open(file).unwrap();
+        db.execute_batch(sql).unwrap();
+        drop(db);
+        let (code, said) = refused(&home);
+        assert!(code == 78 && said.ends_with(sentence), "{code}: {said}");
+    }
+    let home = Home::new(TINY);
+    drop(woolly::queue::StateDir::hold(&home.path().join("state")).unwrap());
+    std::fs::write(home.path().join("state/queue.db"), "no database".repeat(99)).unwrap();
+    let (code, said) = refused(&home);
+    assert!(
+        code == 78 && said.ends_with("file is not a database"),
+        "{code}: {said}"
+    );
+
     let home = Home::new(TINY);
     std::fs::write(home.path().join("state"), "a file in the way").unwrap();
     let (code, sentence) = refused(&home);

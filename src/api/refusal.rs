@@ -176,9 +176,10 @@ impl From<queue::Error> for Refusal {
                 .code("no_space")
                 .retry(Retry::AfterSeconds(RETRY_NO_SPACE_S)),
             Error::Closed => Refusal::draining(),
-            Error::Store { .. } | Error::StateDir { .. } | Error::InUse { .. } => {
-                Refusal::new(ErrorKind::Internal, message).code("store")
-            }
+            Error::Store { .. }
+            | Error::StateDir { .. }
+            | Error::InUse { .. }
+            | Error::Foreign { .. } => Refusal::new(ErrorKind::Internal, message).code("store"),
         }
     }
 }

@@ -99,9 +99,9 @@ impl From<queue::Error> for Failure {
     fn from(error: queue::Error) -> Self {
         let message = error.to_string();
         match error {
-            queue::Error::StateDir { .. } | queue::Error::InUse { .. } => {
-                Failure::configuration(message)
-            }
+            queue::Error::StateDir { .. }
+            | queue::Error::InUse { .. }
+            | queue::Error::Foreign { .. } => Failure::configuration(message),
             _ => Failure::io(message),
         }
     }

@@ -40,6 +40,9 @@ pub enum Error {
     /// Another daemon holds the state directory, or one that was killed is not quite gone; exit 78.
     #[error("state directory {path}: is in use by another daemon; one daemon per directory")]
     InUse { path: String },
+    /// The file is another program's, or that of a newer one: a restart does not help either, the daemon exits 78.
+    #[error("job store {path}: {problem}")]
+    Foreign { path: String, problem: String },
     /// The store cannot go on; the daemon exits 74.
     #[error("job store {path}: {problem}")]
     Store { path: String, problem: String },

@@ -41,6 +41,21 @@ impl Faults {
         }
     }
 
+    /// Of a look at a file that may be anything.
+    pub(super) fn at_first_sight(&self, error: rusqlite::Error) -> Error {
+        match error.sqlite_error_code() {
+            Some(ErrorCode::NotADatabase) => self.foreign(error.to_string()),
+            _ => self.of(error),
+        }
+    }
+
+    pub(super) fn foreign(&self, problem: String) -> Error {
+        Error::Foreign {
+            path: self.file.display().to_string(),
+            problem,
+        }
+    }
+
     pub(super) fn store(&self, problem: String) -> Error {
         Error::Store {
             path: self.file.display().to_string(),

@@ -28,7 +28,7 @@ pub(super) struct Found(usize);
 /// Looks without writing. Refuses a file of another program and one of a newer schema.
 pub(super) fn check(db: &Connection, faults: &Faults) -> Result<Found, Error> {
     let number = |name| {
-        let text = pragma(db, name).map_err(|e| faults.of(e))?;
+        let text = pragma(db, name).map_err(|e| faults.at_first_sight(e))?;
         text.parse::<i32>()
             .map_err(|_| faults.store(format!("{name} is {text}")))
     };
@@ -39,10 +39,10 @@ pub(super) fn check(db: &Connection, faults: &Faults) -> Result<Found, Error> {
     match (application, version) {
         (0, 0) if objects == 0 => Ok(Found(0)),
         (APPLICATION_ID, 1..=VERSION) => Ok(Found(version as usize)),
-        (APPLICATION_ID, newer) if newer > VERSION => Err(faults.store(format!(
+        (APPLICATION_ID, newer) if newer > VERSION => Err(faults.foreign(format!(
             "has schema version {newer}, and this program knows {VERSION}: a newer woollyd wrote it"
         ))),
-        _ => Err(faults.store("is a database of another program".to_owned())),
+        _ => Err(faults.foreign("is a database of another program".to_owned())),
     }
 }
 
