@@ -81,6 +81,21 @@ fn a_drained_queue_takes_nothing_in_and_runs_what_it_has() {
     client
         .send("POST", &format!("/v1/jobs/{running}/cancel"), &[], b"")
         .expect(200);
+    // A pause does not open it again, and is not undone by a drain.
+    client.send("POST", "/v1/queue/pause", &[], b"").expect(200);
+    client.post("/v1/jobs", &job("late")).expect(503);
+    let waiting = say(ctl(&socket, &["queue", "drain", "--wait"])).ends_with(1);
+    assert!(
+        waiting.err.contains("the queue is paused"),
+        "{}",
+        waiting.err
+    );
+    let both = client.get("/health").expect(200);
+    assert_eq!(
+        (&both["paused"], &both["draining"]),
+        (&json!(true), &json!(true))
+    );
+    say(ctl(&socket, &["queue", "resume"])).ends_with(0);
     let waited = say(ctl(&socket, &["queue", "drain", "--wait", "--json"])).ends_with(0);
     let answer: Value = serde_json::from_str(&waited.out).unwrap();
     assert_eq!(

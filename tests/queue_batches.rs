@@ -5,8 +5,8 @@ use woolly::queue::batch::{
     BatchId, BatchRow, BatchState, FileId, FileRow, Lines, NewBatch, NewFile, NewLine, Refused,
 };
 use woolly::queue::{
-    Applied, BatchChange, Change, Error, Finished, Flow, JobStore, Limits, NewJob, Page, Purged,
-    Reached, Retention, Times,
+    Applied, BatchChange, Change, Error, Finished, FlowChange, JobStore, Limits, NewJob, Page,
+    Purged, Reached, Retention, Times,
 };
 
 use crate::support::conformance::{Disk, conformance};
@@ -585,6 +585,6 @@ fn a_spooled_file_becomes_one_batch(disk: &dyn Disk) {
     }
     let both = [("c".to_owned(), 2), ("e".to_owned(), 3)];
     assert_eq!(names(&*store), both);
-    store.one(Change::SetFlow(Flow::Draining), 9).unwrap();
+    store.one(Change::SetFlow(FlowChange::Drain), 9).unwrap();
     assert_eq!(store.change(spool("d", "3", 50), 9), Err(Error::Draining));
 }

@@ -6,8 +6,8 @@ use std::path::Path;
 use woolly::job::{Endpoint, JobId, State, Usage};
 use woolly::queue::batch::{FileId, NewBatch};
 use woolly::queue::{
-    Applied, BatchChange, Blame, Change, Completion, Error, Filter, Finished, Flow, JobRow,
-    JobStore, NewJob, Retention, SqliteStore, Times, Woken,
+    Applied, BatchChange, Blame, Change, Completion, Error, Filter, Finished, Flow, FlowChange,
+    JobRow, JobStore, NewJob, Retention, SqliteStore, Times, Woken,
 };
 
 use crate::support::conformance::{Disk, conformance};
@@ -18,6 +18,7 @@ use crate::support::queue::{
 conformance! {
     a_paused_queue_starts_nothing
     a_drained_queue_takes_nothing_in
+    a_pause_and_a_drain_leave_each_other_alone
     a_job_waits_for_its_time
     what_is_not_done_by_its_deadline_expires
     a_fault_of_ours_is_tried_again_after_a_pause
@@ -608,22 +609,26 @@ fn at(name: &str, not_before_ms: Option<i64>, deadline_ms: Option<i64>) -> NewJo
 fn a_paused_queue_starts_nothing(disk: &dyn Disk) {
     let mut store = disk.open();
     let id = store.accept(detached("a"));
-    let paused = Change::SetFlow(Flow::Paused);
-    assert_eq!(store.one(paused, 0), Ok(Applied::Flow(Flow::Paused)));
+    let paused = Flow {
+        paused: true,
+        draining: false,
+    };
+    let pause = Change::SetFlow(FlowChange::Pause);
+    assert_eq!(store.one(pause, 0), Ok(Applied::Flow(paused)));
     assert_eq!(store.claim(0), None);
     drop(store);
     let mut store = disk.open();
-    assert_eq!(store.reader().unwrap().flow(), Ok(Flow::Paused));
+    assert_eq!(store.reader().unwrap().flow(), Ok(paused));
     assert_eq!(store.claim(0), None);
     assert_eq!(row(&*store, id).position, Some(0));
-    store.one(Change::SetFlow(Flow::Open), 0).unwrap();
+    store.one(Change::SetFlow(FlowChange::Resume), 0).unwrap();
     assert_eq!(store.claim(0).unwrap().id, id);
 }
 
 fn a_drained_queue_takes_nothing_in(disk: &dyn Disk) {
     let mut store = disk.open();
     let id = store.accept(keyed(detached("a"), "k"));
-    store.one(Change::SetFlow(Flow::Draining), 0).unwrap();
+    store.one(Change::SetFlow(FlowChange::Drain), 0).unwrap();
     drop(store);
     let mut store = disk.open();
     assert_eq!(store.submit(detached("b")), Err(Error::Draining));
@@ -646,8 +651,34 @@ fn a_drained_queue_takes_nothing_in(disk: &dyn Disk) {
     assert_eq!(store.one(add, 0), Err(Error::Draining));
     assert_eq!(store.claim(0).unwrap().id, id);
     assert!(store.finish(id, completed("yes"), 0));
-    store.one(Change::SetFlow(Flow::Open), 0).unwrap();
+    store.one(Change::SetFlow(FlowChange::Resume), 0).unwrap();
     store.accept(detached("b"));
+}
+
+fn a_pause_and_a_drain_leave_each_other_alone(disk: &dyn Disk) {
+    for order in [
+        [FlowChange::Pause, FlowChange::Drain],
+        [FlowChange::Drain, FlowChange::Pause],
+    ] {
+        let mut store = disk.open();
+        let id = store.accept(detached("a"));
+        for change in order {
+            store.one(Change::SetFlow(change), 0).unwrap();
+        }
+        drop(store);
+        let mut store = disk.open();
+        let both = Flow {
+            paused: true,
+            draining: true,
+        };
+        assert_eq!(store.reader().unwrap().flow(), Ok(both));
+        assert_eq!(store.submit(detached("b")), Err(Error::Draining));
+        assert_eq!(store.claim(0), None);
+        let resumed = store.one(Change::SetFlow(FlowChange::Resume), 0);
+        assert_eq!(resumed, Ok(Applied::Flow(Flow::default())));
+        assert_eq!(store.claim(0).unwrap().id, id);
+        assert!(store.finish(id, completed("yes"), 0));
+    }
 }
 
 fn a_job_waits_for_its_time(disk: &dyn Disk) {

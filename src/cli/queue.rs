@@ -16,19 +16,18 @@ use super::{Error, render};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Queue {
-    /// Start no further jobs; running ones go on, and jobs are accepted
+    /// Start no further jobs; running ones go on, and jobs are accepted unless the queue is drained
     #[command(
-        after_help = "The queue stays paused over restarts of the daemon, until it is resumed or drained: `queue drain` lets the jobs that
-were held start. For administrators.
+        after_help = "The queue stays paused over restarts of the daemon, until it is resumed. For administrators.
 
 Example:
   woollyctl queue pause"
     )]
     Pause,
-    /// Take no new jobs and batches; those that are there run to their end
+    /// Take no new jobs and batches; those that are there run to their end unless the queue is paused
     #[command(
-        after_help = "Who submits is told to come back later (503). What is there runs, so jobs that `queue pause` held start now. The
-queue stays so over restarts of the daemon, until it is resumed. For administrators.
+        after_help = "Who submits is told to come back later (503). The queue stays so over restarts of the daemon, until it is
+resumed. To wait for the end of a queue that is paused as well is an error. For administrators.
 
 Example:
   woollyctl queue drain --wait && systemctl stop woollyd"
@@ -38,7 +37,7 @@ Example:
         #[arg(long)]
         wait: bool,
     },
-    /// Start jobs again, and take new ones
+    /// Start jobs again, and take new ones: undoes a pause and a drain
     #[command(after_help = "Example:
   woollyctl queue resume")]
     Resume,
@@ -82,6 +81,10 @@ pub(super) async fn run(link: &Link, verb: Queue, json: bool) -> Result<(), Erro
         false => writeln!(io::stdout(), "{done}")?,
     }
     if let Queue::Drain { wait: true } = verb {
+        if answer["paused"] == true {
+            let problem = "the queue is paused, so what waits in it does not run: resume it first";
+            return Err(Error::Failed(problem.to_owned()));
+        }
         wait_until_empty(link).await?;
     }
     Ok(())

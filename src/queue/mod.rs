@@ -39,7 +39,8 @@ pub use handle::Queue;
 pub use limits::{Limits, Reached, Share};
 pub use live::{LiveLog, Origin, Subscription};
 pub use row::{
-    Claimed, Completion, Filter, Flow, JobRow, NewJob, Page, Part, Submitted, Times, Transcript,
+    Claimed, Completion, Filter, Flow, FlowChange, JobRow, NewJob, Page, Part, Submitted, Times,
+    Transcript,
 };
 pub use sqlite::SqliteStore;
 pub use state::{Blame, Retention};

@@ -31,13 +31,37 @@ pub struct NewJob {
 
 /// Whether jobs are taken in, and started. It outlives the daemon.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Flow {
-    #[default]
-    Open,
+pub struct Flow {
     /// None is started.
-    Paused,
-    /// No new one is taken in; those that are there run.
-    Draining,
+    pub paused: bool,
+    /// No new one is taken in.
+    pub draining: bool,
+}
+
+/// What an administrator wants of the flow.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FlowChange {
+    Pause,
+    Drain,
+    /// Undoes both.
+    Resume,
+}
+
+impl Flow {
+    /// A pause says nothing about a drain, nor a drain about a pause.
+    pub fn after(self, change: FlowChange) -> Self {
+        match change {
+            FlowChange::Pause => Flow {
+                paused: true,
+                ..self
+            },
+            FlowChange::Drain => Flow {
+                draining: true,
+                ..self
+            },
+            FlowChange::Resume => Flow::default(),
+        }
+    }
 }
 
 /// When a job may run, in Unix milliseconds.

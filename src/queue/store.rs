@@ -16,7 +16,8 @@ use super::limits::{Limits, Share};
 use super::pace::Pace;
 use super::state::{Blame, Retention};
 use super::{
-    Claimed, Completion, Error, Filter, Flow, JobRow, NewJob, Page, Part, Submitted, Transcript,
+    Claimed, Completion, Error, Filter, Flow, FlowChange, JobRow, NewJob, Page, Part, Submitted,
+    Transcript,
 };
 
 /// One request to change the store.
@@ -33,7 +34,7 @@ pub enum Change {
     /// whose deadline has not passed. A suspect (see [`super::state::SUSPECT_CRASHES`]) waits until nothing runs, and
     /// while it runs nothing is claimed.
     Claim,
-    SetFlow(Flow),
+    SetFlow(FlowChange),
     /// Deadlines that have passed, at most `limit` of them: their jobs expire.
     Wake {
         limit: usize,
@@ -143,6 +144,7 @@ pub enum Applied {
     Submitted(Submitted),
     /// `None`: no job is queued.
     Claimed(Option<Claimed>),
+    /// As it is now.
     Flow(Flow),
     Finished(Finished),
     Woken(Woken),

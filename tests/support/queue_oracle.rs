@@ -337,7 +337,7 @@ impl Disk {
             }
             Change::Claim => {
                 self.release(now_ms);
-                if self.flow == Flow::Paused {
+                if self.flow.paused {
                     return Ok(Applied::Claimed(None));
                 }
                 let Some(id) = self.order(now_ms).first().copied() else {
@@ -412,9 +412,9 @@ impl Disk {
                 }
                 Ok(Applied::Finished(Finished::Published))
             }
-            Change::SetFlow(flow) => {
-                self.flow = *flow;
-                Ok(Applied::Flow(*flow))
+            Change::SetFlow(change) => {
+                self.flow = self.flow.after(*change);
+                Ok(Applied::Flow(self.flow))
             }
             Change::Batch(change) => self.apply_batch(change, now_ms),
             Change::Wake { limit } => {
@@ -598,7 +598,7 @@ impl Disk {
             };
             return Ok(Submitted { job, existed: true });
         }
-        if self.flow == Flow::Draining {
+        if self.flow.draining {
             return Err(Error::Draining);
         }
         let more = Share {

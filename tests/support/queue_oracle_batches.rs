@@ -5,7 +5,7 @@ use woolly::queue::batch::{
     BatchId, BatchRow, BatchState, FileId, FileRow, LineEnd, Lines, NewBatch, NewFile, NewLine,
     Refused, prefix_order,
 };
-use woolly::queue::{Applied, BatchChange, Error, Flow, JobRow, Limits, Page, Share};
+use woolly::queue::{Applied, BatchChange, Error, JobRow, Limits, Page, Share};
 
 use super::queue_oracle::Disk;
 
@@ -43,7 +43,7 @@ impl Disk {
                     let (batch, existed) = (self.batch(*id)?, true);
                     return Ok(Applied::Spooled { batch, existed });
                 }
-                if self.flow == Flow::Draining {
+                if self.flow.draining {
                     return Err(Error::Draining);
                 }
                 let more = Share {
@@ -210,7 +210,7 @@ impl Disk {
                 false => Err(Error::IdempotencyConflict),
             };
         }
-        if self.flow == Flow::Draining {
+        if self.flow.draining {
             return Err(Error::Draining);
         }
         let input = self.files.get(&batch.input_file.0);

@@ -1,4 +1,5 @@
-//! `GET /health`: 200 while jobs are being served; 503 with a reason before and after.
+//! `GET /health`: 200 while jobs are being served; 503 with a reason before and after. A queue that is drained or paused
+//! is served: its jobs can be followed and fetched, and its flags are in the answer.
 
 use axum::extract::State;
 use axum::http::StatusCode;
@@ -9,7 +10,7 @@ use crate::api::lifecycle::Phase;
 use crate::api::refusal::Refusal;
 use crate::api::server::Shared;
 use crate::protocol::{Health, HealthStatus};
-use crate::queue::{Flow, JobReader};
+use crate::queue::JobReader;
 
 pub(in crate::api) async fn handle(State(shared): State<Shared>) -> Result<Response, Refusal> {
     let served = shared.model.get();
@@ -30,8 +31,8 @@ pub(in crate::api) async fn handle(State(shared): State<Shared>) -> Result<Respo
         status,
         reason,
         progress_percent: (status == HealthStatus::Warming).then(|| shared.model.percent()),
-        paused: flow == Flow::Paused,
-        draining: flow == Flow::Draining,
+        paused: flow.paused,
+        draining: flow.draining,
         open_batches,
         model: served.map(|served| served.info.name.clone()),
         jobs: counts

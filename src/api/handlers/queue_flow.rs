@@ -1,5 +1,6 @@
 //! `POST /v1/queue/pause`, `/v1/queue/drain` and `/v1/queue/resume`: whether jobs start, and whether new ones are taken
-//! in. Running ones go on, and a restart changes nothing. For administrators.
+//! in. A queue can be both paused and drained, and is neither after a resume. Running jobs go on, and a restart changes
+//! nothing. For administrators.
 
 use axum::extract::State;
 use axum::http::StatusCode;
@@ -10,14 +11,14 @@ use crate::api::access::Caller;
 use crate::api::body::{RequestBody, json_response};
 use crate::api::refusal::Refusal;
 use crate::api::server::Shared;
-use crate::queue::Flow;
+use crate::queue::FlowChange;
 
 pub(in crate::api) async fn pause(
     state: State<Shared>,
     caller: Caller,
     body: RequestBody,
 ) -> Result<Response, Refusal> {
-    set(state, caller, body, Flow::Paused).await
+    set(state, caller, body, FlowChange::Pause).await
 }
 
 pub(in crate::api) async fn drain(
@@ -25,7 +26,7 @@ pub(in crate::api) async fn drain(
     caller: Caller,
     body: RequestBody,
 ) -> Result<Response, Refusal> {
-    set(state, caller, body, Flow::Draining).await
+    set(state, caller, body, FlowChange::Drain).await
 }
 
 pub(in crate::api) async fn resume(
@@ -33,7 +34,7 @@ pub(in crate::api) async fn resume(
     caller: Caller,
     body: RequestBody,
 ) -> Result<Response, Refusal> {
-    set(state, caller, body, Flow::Open).await
+    set(state, caller, body, FlowChange::Resume).await
 }
 
 async fn set(
@@ -41,17 +42,16 @@ async fn set(
     caller: Caller,
     // Nothing in it matters, but a connection that closes over unread bytes loses the answer too.
     _body: RequestBody,
-    flow: Flow,
+    change: FlowChange,
 ) -> Result<Response, Refusal> {
     if !caller.is_admin() {
         return Err(Refusal::forbidden(
             "only administrators may pause, drain and resume the queue",
         ));
     }
-    shared.queue.set_flow(flow).await?;
-    let (paused, draining) = (flow == Flow::Paused, flow == Flow::Draining);
+    let flow = shared.queue.set_flow(change).await?;
     Ok(json_response(
         StatusCode::OK,
-        &json!({ "object": "queue", "paused": paused, "draining": draining }),
+        &json!({ "object": "queue", "paused": flow.paused, "draining": flow.draining }),
     ))
 }

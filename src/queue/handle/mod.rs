@@ -24,7 +24,9 @@ use super::shared::Shared;
 use super::state::Blame;
 use super::store::{Admission, Applied, Change, JobReader, JobStore};
 use super::writer::{GROUP, Request, Writer, now_ms};
-use super::{Error, Filter, Flow, JobRow, Limits, LiveLog, NewJob, SqliteStore, Submitted};
+use super::{
+    Error, Filter, Flow, FlowChange, JobRow, Limits, LiveLog, NewJob, SqliteStore, Submitted,
+};
 
 /// Reads waiting for the reading thread. Full: the caller waits.
 const READS: usize = 64;
@@ -237,9 +239,12 @@ impl Queue {
             .unwrap_or_else(|_| Err(shared.gone()))
     }
 
-    /// Holds also for the next daemon.
-    pub async fn set_flow(&self, flow: Flow) -> Result<(), Error> {
-        self.change(Change::SetFlow(flow)).await.map(|_| ())
+    /// Holds also for the next daemon. The flow as it is now.
+    pub async fn set_flow(&self, change: FlowChange) -> Result<Flow, Error> {
+        match self.change(Change::SetFlow(change)).await? {
+            Applied::Flow(flow) => Ok(flow),
+            other => Err(mismatch(&other)),
+        }
     }
 
     async fn send(&self, request: Request) -> Result<(), Error> {

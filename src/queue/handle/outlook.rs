@@ -3,7 +3,7 @@
 use crate::job::State;
 use crate::queue::pace::{Estimate, Pace};
 use crate::queue::writer::now_ms;
-use crate::queue::{Error, Flow, JobRow};
+use crate::queue::{Error, JobRow};
 
 use super::Queue;
 
@@ -30,6 +30,6 @@ impl Queue {
         // Without a place it waits for its time.
         let ahead = row.position.unwrap_or(0);
         let estimate = pace.of_waiting(ahead, running, row.times, now_ms);
-        Ok(Some(estimate).filter(|_| flow != Flow::Paused))
+        Ok(Some(estimate).filter(|_| !flow.paused))
     }
 }

@@ -6,7 +6,7 @@ use crate::job::{JobId, State};
 use crate::queue::batch::BatchId;
 use crate::queue::limits::{Limits, Share};
 use crate::queue::store::Admission;
-use crate::queue::{Error, Flow, JobRow, NewJob, Submitted, state};
+use crate::queue::{Error, JobRow, NewJob, Submitted, state};
 
 use super::changes::{Changes, Refusal};
 use super::reads;
@@ -62,9 +62,9 @@ impl Changes<'_> {
     }
 
     pub(super) fn takes_work(&self) -> Result<(), Refusal> {
-        match reads::flow(self.db)? {
-            Flow::Draining => Err(Refusal::Answer(Error::Draining)),
-            Flow::Open | Flow::Paused => Ok(()),
+        match reads::flow(self.db)?.draining {
+            true => Err(Refusal::Answer(Error::Draining)),
+            false => Ok(()),
         }
     }
 

@@ -11,7 +11,7 @@ use crate::job::{Endpoint, JobId, State};
 
 use super::super::state::{self, Cause, Retention};
 use super::super::store::{Applied, Cancelled, Change, Finished, Purged, Woken};
-use super::super::{Claimed, Completion, Error, Flow, JobRow};
+use super::super::{Claimed, Completion, Error, JobRow};
 use super::{reads, transcripts};
 
 /// Pages given back to the file system with each chunk of deleted jobs, so that one commit stays short.
@@ -48,12 +48,12 @@ impl Changes<'_> {
                 self.submit(job, admission).map(Applied::Submitted)
             }
             Change::Claim => Ok(Applied::Claimed(self.claim()?)),
-            Change::SetFlow(flow) => {
-                let (paused, draining) = (*flow == Flow::Paused, *flow == Flow::Draining);
+            Change::SetFlow(change) => {
+                let flow = reads::flow(self.db)?.after(*change);
                 self.db
                     .prepare_cached("UPDATE lease SET paused = ?1, draining = ?2")?
-                    .execute([paused, draining])?;
-                Ok(Applied::Flow(*flow))
+                    .execute([flow.paused, flow.draining])?;
+                Ok(Applied::Flow(flow))
             }
             Change::Batch(change) => self.apply_batch(change),
             Change::Wake { limit } => Ok(Applied::Woken(self.wake(*limit)?)),
@@ -74,7 +74,7 @@ impl Changes<'_> {
 
     fn claim(&self) -> Result<Option<Claimed>, rusqlite::Error> {
         self.release_due()?;
-        if reads::flow(self.db)? == Flow::Paused {
+        if reads::flow(self.db)?.paused {
             return Ok(None);
         }
         let (running, guarded): (i64, bool) = self

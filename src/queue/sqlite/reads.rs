@@ -113,10 +113,9 @@ impl JobReader for SqliteReader {
 pub(super) fn flow(db: &Connection) -> Result<Flow, rusqlite::Error> {
     db.prepare_cached("SELECT paused, draining FROM lease")?
         .query_row([], |row| {
-            Ok(match (row.get(0)?, row.get(1)?) {
-                (true, _) => Flow::Paused,
-                (false, true) => Flow::Draining,
-                (false, false) => Flow::Open,
+            Ok(Flow {
+                paused: row.get(0)?,
+                draining: row.get(1)?,
             })
         })
 }

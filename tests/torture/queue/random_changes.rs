@@ -5,7 +5,7 @@ use woolly::job::{Endpoint, JobId, Usage};
 use woolly::queue::batch::{BatchId, BatchState, FileId, NewBatch, NewFile, NewLine, Refused};
 use woolly::queue::pace::Pace;
 use woolly::queue::{
-    Admission, BatchChange, Change, Completion, Flow, Limits, NewJob, Part, Retention, Times,
+    Admission, BatchChange, Change, Completion, FlowChange, Limits, NewJob, Part, Retention, Times,
 };
 
 use crate::support::queue::{detached, failed};
@@ -216,8 +216,8 @@ pub(super) fn change() -> impl Strategy<Value = Option<Change>> {
     prop_oneof![
         6 => submit.prop_map(Some),
         5 => Just(Some(Change::Claim)),
-        1 => prop_oneof![8 => Just(Flow::Open), 1 => Just(Flow::Paused), 1 => Just(Flow::Draining)]
-            .prop_map(|flow| Some(Change::SetFlow(flow))),
+        1 => prop_oneof![8 => Just(FlowChange::Resume), 1 => Just(FlowChange::Pause), 1 => Just(FlowChange::Drain)]
+            .prop_map(|change| Some(Change::SetFlow(change))),
         2 => (1..4_usize).prop_map(|limit| Some(Change::Wake { limit })),
         4 => finish.prop_map(Some),
         4 => checkpoint.prop_map(Some),
