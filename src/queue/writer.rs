@@ -196,7 +196,7 @@ impl Writer {
                 for ((change, answer), applied) in
                     group.changes.iter().zip(group.answers).zip(applied)
                 {
-                    self.settle(change, answer, applied);
+                    self.settle(change, answer, applied, now_ms);
                 }
                 Ok(())
             }
@@ -213,7 +213,13 @@ impl Writer {
     }
 
     /// Tells everybody concerned what was committed.
-    fn settle(&mut self, change: &Change, answer: Option<Answer>, applied: Result<Applied, Error>) {
+    fn settle(
+        &mut self,
+        change: &Change,
+        answer: Option<Answer>,
+        applied: Result<Applied, Error>,
+        now_ms: i64,
+    ) {
         match &applied {
             Ok(Applied::Submitted(submitted)) if !submitted.existed => {
                 self.shared.live.open(submitted.job.id);
