@@ -143,7 +143,6 @@ impl Intake<'_> {
                 "is still being written: write it elsewhere on the same file system and rename it";
             return Err(not_taken(path, why));
         }
-        drop(reading);
         Ok(Some(Copied {
             _file: file,
             metadata: before,

@@ -46,10 +46,10 @@ pub(super) fn dropped(listing: &BTreeSet<String>) -> impl Iterator<Item = &str> 
 
 /// Files that are called as results are, and are those of no batch: beside results lies the file they are of, or the
 /// marker that they are whole.
-pub(super) fn strange_results<'a>(
-    listing: &'a BTreeSet<String>,
+pub(super) fn strange_results(
+    listing: &BTreeSet<String>,
     is_under_way: impl Fn(&str) -> bool,
-) -> impl Iterator<Item = &'a str> {
+) -> impl Iterator<Item = &str> {
     let files = listing.iter().map(String::as_str);
     files.filter(move |file| {
         let is_known = |name: &str| {
