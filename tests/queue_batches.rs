@@ -459,7 +459,7 @@ fn lines_do_not_fill_the_queue_and_outlive_retention(disk: &dyn Disk) {
         retention,
         limit: 10,
     };
-    assert_eq!(store.one(purge(), 7), Ok(purged(0, Some(0))));
+    assert_eq!(store.one(purge(), 7), Ok(purged(0, Some(-87))));
     let end = BatchChange::End {
         id,
         state: BatchState::Completed,

@@ -92,9 +92,7 @@ impl Client {
 
     /// An answer whatever its status.
     pub(super) async fn get_any(&self, path: &str) -> Result<Answer, Error> {
-        self.json(Method::GET, path, None, None)
-            .await
-            .map(|(answer, _)| answer)
+        self.json(Method::GET, path, None, None).await
     }
 
     /// Opens the event stream at `path`.
@@ -118,7 +116,7 @@ impl Client {
         path: &str,
         body: Option<String>,
         key: Option<&str>,
-    ) -> Result<(Answer, Option<u64>), Error> {
+    ) -> Result<Answer, Error> {
         let response = self.send(method, path, body, key).await?;
         self.read(response).await
     }
@@ -191,17 +189,9 @@ impl Client {
             .map_err(|problem| self.lost(&problem))
     }
 
-    /// Status, JSON body and `Retry-After`.
-    pub(super) async fn read(
-        &self,
-        response: Response<Incoming>,
-    ) -> Result<(Answer, Option<u64>), Error> {
+    /// Status and JSON body.
+    pub(super) async fn read(&self, response: Response<Incoming>) -> Result<Answer, Error> {
         let status = response.status().as_u16();
-        let retry_after = response
-            .headers()
-            .get("retry-after")
-            .and_then(|value| value.to_str().ok())
-            .and_then(|value| value.parse().ok());
         let bytes = Limited::new(response.into_body(), MAX_ANSWER_BYTES)
             .collect()
             .await
@@ -221,7 +211,7 @@ impl Client {
                 )));
             }
         };
-        Ok((Answer { status, body }, retry_after))
+        Ok(Answer { status, body })
     }
 
     fn name(&self) -> String {
@@ -237,7 +227,7 @@ impl Client {
 }
 
 /// Errors of the daemon become [`Error::Refused`] (4xx and 503) or [`Error::Failed`].
-pub(super) fn refuse((answer, retry_after_s): (Answer, Option<u64>)) -> Result<Value, Error> {
+pub(super) fn refuse(answer: Answer) -> Result<Value, Error> {
     let Answer { status, body } = answer;
     match status {
         ..400 => Ok(body),
@@ -247,7 +237,6 @@ pub(super) fn refuse((answer, retry_after_s): (Answer, Option<u64>)) -> Result<V
             Err(Error::Refused {
                 status,
                 message,
-                retry_after_s,
                 body,
             })
         }

@@ -37,8 +37,6 @@ pub enum Error {
         /// The HTTP status.
         status: u16,
         message: String,
-        /// What `Retry-After` said, in seconds.
-        retry_after_s: Option<u64>,
         /// The body of the answer, for batch output lines.
         body: serde_json::Value,
     },
@@ -144,7 +142,6 @@ mod tests {
         let refused = |status| Error::Refused {
             status,
             message: "no".into(),
-            retry_after_s: None,
             body: serde_json::Value::Null,
         };
         assert!(refused(503).is_outage());

@@ -221,7 +221,6 @@ mod tests {
         let turned_away = Error::Refused {
             status: 503,
             message: String::new(),
-            retry_after_s: None,
             body: Value::Null,
         };
         let stopping = Error::Stopping {
