@@ -196,7 +196,8 @@ fn every_kind_of_damage_is_told() {
             "a job that failed does not say why: job_1",
         ),
         (
-            "UPDATE job SET state = 'cancelled' WHERE id = 1; INSERT INTO transcript VALUES (1, 0, x'01', x'02')",
+            "UPDATE job SET state = 'cancelled' WHERE id = 1; INSERT INTO transcript(job_id, part, fingerprint, body)
+             VALUES (1, 0, x'01', x'02')",
             "a job that has ended without a result has a transcript: job_1",
         ),
         (

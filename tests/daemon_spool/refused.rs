@@ -18,7 +18,9 @@ fn chat_line(custom_id: &str, prompt: &str) -> String {
 fn a_bad_or_long_first_line_hides_no_endpoint() {
     let (home, spool) = home();
     let daemon = home.start();
-    let bad = json!({"custom_id": "bad", "method": "POST", "body": {"messages": []}});
+    let bad = json!({
+        "custom_id": "bad", "method": "POST", "url": "/v1/chat/completions", "body": {"stream": true}
+    });
     let bad = format!("{bad}\n");
     // Longer than any chunk of the copy.
     let long = chat_line("long", &"word ".repeat(600_000));

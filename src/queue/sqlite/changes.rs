@@ -339,24 +339,26 @@ impl Changes<'_> {
 
     /// When the time of the oldest job or file is over.
     fn next_purge_ms(&self, retention: Retention) -> Result<Option<i64>, rusqlite::Error> {
-        let keep_ms = |before_ms: i64| self.now_ms.saturating_sub(before_ms);
-        self.db
+        let oldest: [Option<i64>; 3] = self
+            .db
             .prepare_cached(
-                "SELECT min(time) FROM (
-                   SELECT min(finished_at_ms) + ?1 AS time FROM job INDEXED BY job_ended
-                   WHERE attached = 1 AND finished_at_ms IS NOT NULL
-                   UNION ALL SELECT min(finished_at_ms) + ?2 FROM job INDEXED BY job_ended
-                   WHERE attached = 0 AND finished_at_ms IS NOT NULL
-                   UNION ALL SELECT min(expires_at_ms) FROM file INDEXED BY file_expiry
-                   WHERE expires_at_ms IS NOT NULL)",
+                "SELECT (SELECT min(finished_at_ms) FROM job INDEXED BY job_ended
+                         WHERE attached = 1 AND finished_at_ms IS NOT NULL),
+                        (SELECT min(finished_at_ms) FROM job INDEXED BY job_ended
+                         WHERE attached = 0 AND finished_at_ms IS NOT NULL),
+                        (SELECT min(expires_at_ms) FROM file INDEXED BY file_expiry
+                         WHERE expires_at_ms IS NOT NULL)",
             )?
-            .query_row(
-                [
-                    keep_ms(retention.attached_before_ms),
-                    keep_ms(retention.detached_before_ms),
-                ],
-                |row| row.get(0),
-            )
+            .query_row([], |row| Ok([row.get(0)?, row.get(1)?, row.get(2)?]))?;
+        let kept_ms = [
+            self.now_ms.saturating_sub(retention.attached_before_ms),
+            self.now_ms.saturating_sub(retention.detached_before_ms),
+            0,
+        ];
+        let ends = oldest.into_iter().zip(kept_ms);
+        Ok(ends
+            .filter_map(|(time, kept_ms)| Some(time?.saturating_add(kept_ms)))
+            .min())
     }
 
     pub(super) fn job(&self, id: JobId) -> Result<JobRow, Refusal> {

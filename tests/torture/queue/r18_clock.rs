@@ -1,5 +1,6 @@
-//! R18: the clock of a whole daemon jumps while clients submit, by hours and by decades, back and forth, also before
-//! 1970 and while it starts. Nobody named a time, so nobody may notice.
+//! R18: the clock of a whole daemon jumps while clients submit, by hours and by decades, back and forth, and while it
+//! starts. Nobody named a time, so nobody may notice. (Before 1970: `r28_model`. The HTTP library has no name for such a
+//! date, and breaks connections off.)
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering};
@@ -16,7 +17,7 @@ use super::submitters::{Kind, submitter};
 use super::work::CONFIG;
 
 /// What the clock is set to, against the true time.
-const JUMPS: [&str; 8] = ["+0", "+1h", "-1h", "+10y", "-10y", "-60y", "+1d", "-3"];
+const JUMPS: [&str; 8] = ["+0", "+1h", "-1h", "+10y", "-10y", "-40y", "+1d", "-3"];
 /// Between two of them.
 const EVERY: Duration = Duration::from_millis(15);
 /// Clients of jobs that stay until the end of the test; others are deleted 60 seconds after theirs, by the clock.
