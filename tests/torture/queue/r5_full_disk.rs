@@ -67,16 +67,13 @@ fn r5_a_full_disk_is_waited_for() {
 #[test]
 fn r5_a_disk_that_is_really_full() {
     let mut figure = Figure::new("R5", "disks that fill up, and are emptied");
-    let trials = pick(1, 4, 20);
+    let trials = pick(1, 2, 20);
     let mut random = random(seed());
     let (mut refused, mut fillings) = (0, 0);
     for number in 0..trials {
-        let mut stage = Stage::new(CONFIG);
-        let state = stage.home.path().join("state");
-        let Some(disk) = SmallDisk::mount(&state) else {
+        let Some((mut stage, disk)) = small() else {
             return println!("skipped: mounting a file system needs root");
         };
-        disk.resize(DISK_KIB);
         let daemon = stage.home.start();
         let client = daemon.client();
         let is_over = AtomicBool::new(false);
@@ -88,7 +85,7 @@ fn r5_a_disk_that_is_really_full() {
                 is_over.store(true, Ordering::Relaxed);
                 done.map(|()| refused)
             });
-            let ballast = state.join("ballast");
+            let ballast = disk.path.join("ballast");
             while !is_over.load(Ordering::Relaxed) {
                 fill(&ballast);
                 // How long it lasts is the mischief.
@@ -134,12 +131,9 @@ fn r5_a_start_on_a_full_disk() {
     let trials = pick(2, 6, 40);
     let mut random = random(seed());
     for number in 0..trials {
-        let mut stage = Stage::new(CONFIG);
-        let state = stage.home.path().join("state");
-        let Some(disk) = SmallDisk::mount(&state) else {
+        let Some((mut stage, disk)) = small() else {
             return println!("skipped: mounting a file system needs root");
         };
-        disk.resize(DISK_KIB);
         let daemon = stage.home.start();
         let budget = AtomicI64::new(60);
         let mut faults = Faults::default();
@@ -155,7 +149,7 @@ fn r5_a_start_on_a_full_disk() {
             }
         });
         stage.forgive(|sentence| sentence.contains("draining"));
-        let ballast = state.join("ballast");
+        let ballast = disk.path.join("ballast");
         fill(&ballast);
         let daemon = stage.home.start();
         let client = daemon.client();
@@ -176,6 +170,15 @@ fn r5_a_start_on_a_full_disk() {
         figure.faults.add(&case, found);
     }
     figure.finish(trials);
+}
+
+/// A stage whose state directory is a small disk, where mounting one is allowed. The disk goes before the directory that
+/// it is in.
+fn small() -> Option<(Stage, SmallDisk)> {
+    let stage = Stage::new(CONFIG);
+    let disk = SmallDisk::mount(&stage.home.path().join("state"))?;
+    disk.resize(DISK_KIB);
+    Some((stage, disk))
 }
 
 /// A file that leaves no room for anything else.
