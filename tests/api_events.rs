@@ -112,15 +112,59 @@ fn tokens_of_another_model_void_what_a_client_has() {
     daemon.stop();
 }
 
+/// With more in its stream than generated text.
+fn scored() -> Value {
+    let mut request = request();
+    request["body"]["echo"] = true.into();
+    request["body"]["logprobs"] = 1.into();
+    request["body"]["prompt"] = "a prompt".into();
+    request
+}
+
 #[test]
-fn who_comes_back_too_late_is_told_to_fetch_the_result() {
+fn the_stream_of_a_job_that_ended_meanwhile_is_told_out_of_its_result() {
+    let home = Home::new(&format!("{LONG}{FORGETFUL}"));
+    for request in [request(), scored()] {
+        let daemon = home.start();
+        let client = daemon.client();
+        let whole = client.submit(&request);
+        let expected = texts(&events(&client, &whole, None, usize::MAX));
+        let id = client.submit(&request);
+        let had = events(&client, &id, None, 50);
+        daemon.kill();
+        // Nobody follows it while it ends.
+        let daemon = home.start();
+        let client = daemon.client();
+        assert_eq!(client.ended(&id)["status"], "completed");
+        let rest = events(&client, &id, Some(&had[49].0), usize::MAX);
+        assert_eq!(texts(&[&had[..], &rest[..]].concat()), expected);
+        let rest = back(&client, &id, &had[49].0);
+        assert!(rest.ends_with("data: [DONE]\n\n"));
+        assert!(!rest.contains("event: "), "{rest}");
+        // Nor did anybody ever follow it in this life; who had nothing gets everything.
+        let all = events(&client, &whole, None, usize::MAX);
+        assert_eq!(texts(&all), expected);
+        // Events of another model are void.
+        let other = format!("00000000-{}", had[49].0.split_once('-').unwrap().1);
+        let all = back(&client, &id, &other);
+        assert!(all.starts_with("event: restarted\ndata: {}\n"), "{all}");
+        daemon.stop();
+    }
+}
+
+#[test]
+fn who_comes_back_for_events_that_were_not_kept_is_told_to_fetch_the_result() {
     let home = Home::new(LONG);
     let daemon = home.start();
     let id = daemon.client().submit(&request());
     let had = events(&daemon.client(), &id, None, usize::MAX);
     daemon.stop();
+    // As an older version left it.
+    let db = rusqlite::Connection::open(home.path().join("state/queue.db")).unwrap();
+    db.execute("UPDATE result SET outline = NULL", []).unwrap();
+    drop(db);
     let daemon = home.start();
-    let message = "the events of this job are not kept any more: its result is at /v1/jobs/job_1";
+    let message = "the events of this job were not kept: its result is at /v1/jobs/job_1";
     assert_eq!(
         back(&daemon.client(), &id, &had[30].0),
         format!("event: gone\ndata: {{\"message\":\"{message}\"}}\n\n")

@@ -218,8 +218,20 @@ fn the_same_key_finds_the_same_job(disk: &dyn Disk) {
     store.finish(first.job.id, completed("yes"), 1);
     drop(store);
     let mut store = disk.open();
-    let third = store.submit(job).unwrap();
+    let third = store.submit(job.clone()).unwrap();
     assert_eq!((third.existed, third.job.id), (true, first.job.id));
+    let find = |store: &mut Box<dyn JobStore>, job| store.one(Change::FindSubmitted(job), 2);
+    let found = find(&mut store, job.clone());
+    assert_eq!(found, Ok(Applied::Found(Some(third.job.clone()))));
+    let other_body = NewJob {
+        body: b"b".to_vec(),
+        ..job.clone()
+    };
+    let found = find(&mut store, other_body);
+    assert_eq!(found, Err(Error::IdempotencyConflict));
+    for unknown in [keyed(job, "other"), detached("a")] {
+        assert_eq!(find(&mut store, unknown), Ok(Applied::Found(None)));
+    }
     assert_eq!(third.job.state, State::Completed);
     assert_eq!(count(&*store, State::Completed), 1);
 }
@@ -910,7 +922,7 @@ fn a_file_of_the_first_version_is_brought_up_to_date() {
     let version: i32 = peek(root.path())
         .pragma_query_value(None, "user_version", |row| row.get(0))
         .unwrap();
-    assert_eq!(version, 6);
+    assert_eq!(version, 7);
 }
 
 #[test]
@@ -926,7 +938,7 @@ fn a_newer_schema_is_refused_and_the_file_untouched() {
     assert_eq!(
         refused,
         format!(
-            "job store {}: has schema version 99, and this program knows 6: a newer woollyd wrote it",
+            "job store {}: has schema version 99, and this program knows 7: a newer woollyd wrote it",
             file.display()
         )
     );

@@ -35,6 +35,7 @@ fn completed_with(part: Part) -> Completion {
     Completion::Completed {
         result: b"{}".to_vec(),
         usage: Usage::new(1, 2),
+        outline: b"[]".to_vec(),
         keep: Some(part),
     }
 }

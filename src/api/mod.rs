@@ -12,6 +12,7 @@ mod access;
 mod batch_view;
 mod body;
 mod connections;
+mod cursor;
 mod event_id;
 mod form;
 mod handlers;

@@ -38,6 +38,11 @@ impl Checkpoint {
         }
     }
 
+    /// Of what the events come from.
+    pub(super) fn fingerprint(&self) -> [u8; 32] {
+        self.fingerprint
+    }
+
     /// Something that an earlier run stored. The first part of this run takes the place of all of that one's, because
     /// where they were cut off is not where it goes on.
     pub(super) fn repeat(&mut self, event: Arc<SequenceEvent>) {

@@ -221,6 +221,7 @@ impl Dispatch {
             spec,
             meta,
             end,
+            fingerprint,
             unfinished,
             rest,
             sharing,
@@ -230,6 +231,7 @@ impl Dispatch {
             End::Completed(outcome) => {
                 let usage = protocol::usage(&spec, &outcome);
                 let result = protocol::render(&self.served.context(), &meta, &spec, &outcome);
+                let outline = protocol::outline(fingerprint::in_short(fingerprint), &outcome);
                 let keep = sharing.map(|sharing| Part {
                     number: 0,
                     fingerprint: sharing.fingerprint,
@@ -238,6 +240,7 @@ impl Dispatch {
                 let completion = Completion::Completed {
                     result,
                     usage,
+                    outline,
                     keep,
                 };
                 if self.finish(id, completion) == Some(Finished::Published) {

@@ -13,6 +13,7 @@
 mod alarm;
 pub mod backup;
 pub mod batch;
+mod bell;
 mod check;
 mod directory;
 mod error;
@@ -31,6 +32,7 @@ pub mod state;
 mod store;
 mod writer;
 
+pub use bell::Bell;
 pub use check::check;
 pub use directory::StateDir;
 pub use error::Error;

@@ -158,6 +158,8 @@ pub enum Completion {
         /// The response body of the endpoint.
         result: Vec<u8>,
         usage: Usage,
+        /// How its events lie within the result.
+        outline: Vec<u8>,
         /// Kept as the job's transcript, to answer equal requests with.
         keep: Option<Part>,
     },

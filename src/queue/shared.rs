@@ -1,13 +1,14 @@
 //! What the handle, the writer and the reader share beside their channels.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use async_channel::{Receiver, Sender};
 
 use crate::job::JobId;
 
 use super::alarm::Alarm;
+use super::bell::Bell;
 use super::pace::Meter;
 use super::{Error, LiveLog};
 
@@ -24,8 +25,8 @@ pub(super) struct Shared {
     left: Mutex<Left>,
     claims_stopped: AtomicBool,
     failure: OnceLock<Error>,
-    /// Something happened that a batch may wait for. Full: it is known already.
-    batch_bell: (Sender<()>, Receiver<()>),
+    /// Something happened that a batch may wait for.
+    pub(super) batch_bell: Arc<Bell>,
     /// One message at most, ever.
     failed: (Sender<Error>, Receiver<Error>),
 }
@@ -47,7 +48,7 @@ impl Shared {
             left: Mutex::default(),
             claims_stopped: AtomicBool::new(false),
             failure: OnceLock::new(),
-            batch_bell: async_channel::bounded(1),
+            batch_bell: Arc::default(),
             failed: async_channel::bounded(1),
         }
     }
@@ -81,18 +82,6 @@ impl Shared {
         self.cancelled
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
-    }
-
-    pub(super) fn ring_batch_bell(&self) {
-        let _ = self.batch_bell.0.try_send(());
-    }
-
-    pub(super) fn batch_bell(&self) -> Receiver<()> {
-        self.batch_bell.1.clone()
-    }
-
-    pub(super) fn close_batch_bell(&self) {
-        self.batch_bell.0.close();
     }
 
     pub(super) fn set_claims_stopped(&self, stopped: bool) {

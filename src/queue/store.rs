@@ -23,13 +23,17 @@ use super::{
 /// One request to change the store.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Change {
-    /// Refused with [`Error::Draining`] while the queue is drained, with [`Error::Full`] when a limit is reached, and with [`Error::TooLate`] if the job asks for that and
-    /// the pace says so. A job with an idempotency key that the submitter used before is found again instead, full or
-    /// not, or refused with [`Error::IdempotencyConflict`].
+    /// Refused with [`Error::Draining`] while the queue is drained, with [`Error::Full`] when a limit is reached, and
+    /// with [`Error::TooLate`] if the job asks for that and the pace says so. A job with an idempotency key that the
+    /// submitter used before is found again instead, full or not, as by [`Change::FindSubmitted`].
     Submit {
         job: NewJob,
         admission: Admission,
     },
+    /// The job that its submitter made before with the key of this one; [`Error::IdempotencyConflict`] when the request
+    /// was another. One that is found by a detached job is detached from now on: whoever asks for it in this way fetches
+    /// it later.
+    FindSubmitted(NewJob),
     /// The first queued job by (priority descending, id ascending) starts running, of those whose time has come and
     /// whose deadline has not passed. A suspect (see [`super::state::SUSPECT_CRASHES`]) waits until nothing runs, and
     /// while it runs nothing is claimed.
@@ -142,6 +146,8 @@ pub enum BatchChange {
 #[derive(Debug, Clone, PartialEq)]
 pub enum Applied {
     Submitted(Submitted),
+    /// `None`: there is none.
+    Found(Option<JobRow>),
     /// `None`: no job is queued.
     Claimed(Option<Claimed>),
     /// As it is now.
@@ -212,6 +218,10 @@ pub struct Cancelled {
 /// Reading, on a connection of its own: never waits for a commit of the writer.
 pub trait JobReader: Send {
     fn get(&mut self, id: JobId) -> Result<JobRow, Error>;
+
+    /// How the events of a completed job lie within its result; `None` for all others, and for one whose outline was
+    /// not kept.
+    fn outline(&mut self, id: JobId) -> Result<Option<Vec<u8>>, Error>;
 
     /// Newest first, at most `filter.limit`.
     fn list(&mut self, filter: &Filter) -> Result<Vec<JobRow>, Error>;

@@ -259,7 +259,7 @@ impl Writer {
                     match finished {
                         Finished::Published => {
                             self.shared.live.close(*id);
-                            self.shared.ring_batch_bell();
+                            self.shared.batch_bell.ring();
                         }
                         Finished::Retried { at_ms } => {
                             self.shared.live.open(*id);
@@ -273,9 +273,9 @@ impl Writer {
                 for (job, before) in jobs {
                     self.ended(*job, *before);
                 }
-                self.shared.ring_batch_bell();
+                self.shared.batch_bell.ring();
             }
-            Ok(Applied::Batch(_) | Applied::Spooled { .. }) => self.shared.ring_batch_bell(),
+            Ok(Applied::Batch(_) | Applied::Spooled { .. }) => self.shared.batch_bell.ring(),
             Ok(Applied::Expanded(jobs)) => {
                 if let Change::Batch(BatchChange::Expand { lines, .. }) = change
                     && let Some(deadline_ms) =
@@ -286,7 +286,7 @@ impl Writer {
                 for job in jobs.iter().flatten() {
                     self.shared.live.open(*job);
                 }
-                self.shared.ring_batch_bell();
+                self.shared.batch_bell.ring();
             }
             Ok(Applied::Requeued(jobs)) => {
                 for job in jobs {
@@ -328,7 +328,7 @@ impl Writer {
     /// A job ended without its worker.
     fn ended(&self, job: JobId, before: State) {
         self.shared.live.close(job);
-        self.shared.ring_batch_bell();
+        self.shared.batch_bell.ring();
         if before == State::Running {
             self.shared.meter().left(job);
             self.shared.tell_cancelled(job);

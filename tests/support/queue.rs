@@ -43,6 +43,7 @@ pub(crate) fn completed(text: &str) -> Completion {
     Completion::Completed {
         result: text.as_bytes().to_vec(),
         usage: Usage::new(5, 7),
+        outline: format!("outline of {text}").into_bytes(),
         keep: None,
     }
 }

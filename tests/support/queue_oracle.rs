@@ -21,6 +21,8 @@ pub(crate) struct Disk {
     pub(crate) flow: Flow,
     /// By job, with the run in which each began.
     transcripts: BTreeMap<i64, (u64, Transcript)>,
+    /// By job, also by those that are gone: their numbers never come back.
+    outlines: BTreeMap<i64, Vec<u8>>,
     pub(crate) files: BTreeMap<i64, FileRow>,
     pub(crate) last_file: i64,
     pub(crate) batches: BTreeMap<i64, BatchRow>,
@@ -60,6 +62,12 @@ impl JobReader for Oracle {
             row.position = ahead.map(|ahead| ahead as u64);
         }
         Ok(row)
+    }
+
+    fn outline(&mut self, id: JobId) -> Result<Option<Vec<u8>>, Error> {
+        let disk = self.disk.lock().unwrap();
+        let outline = disk.outlines.get(&id.0).cloned();
+        Ok(outline.filter(|_| disk.jobs.contains_key(&id.0)))
     }
 
     fn list(&mut self, filter: &Filter) -> Result<Vec<JobRow>, Error> {
@@ -328,6 +336,7 @@ impl Disk {
             Change::Submit { job, admission } => {
                 self.submit(job, admission, now_ms).map(Applied::Submitted)
             }
+            Change::FindSubmitted(job) => self.find_submitted(job).map(Applied::Found),
             Change::Checkpoint { id, part } => {
                 let runs = self.running(*id).is_some();
                 if runs {
@@ -395,11 +404,13 @@ impl Disk {
                     Completion::Completed {
                         result,
                         usage,
+                        outline,
                         keep,
                     } => {
                         row.state = State::Completed;
                         row.result = Some(result.clone());
                         row.usage = Some(*usage);
+                        self.outlines.insert(id.0, outline.clone());
                         self.transcripts.remove(&id.0);
                         if let Some(part) = keep {
                             self.put(*id, part);
@@ -564,38 +575,42 @@ impl Disk {
         (row.state == State::Running).then_some(row)
     }
 
+    fn find_submitted(&mut self, job: &NewJob) -> Result<Option<JobRow>, Error> {
+        let same_key = |stored: &&mut Stored| {
+            job.idempotency_key.is_some()
+                && stored.job.idempotency_key == job.idempotency_key
+                && stored.job.uid == job.uid
+        };
+        let Some(Stored { row, job: old, .. }) = self.jobs.values_mut().find(same_key) else {
+            return Ok(None);
+        };
+        let request = |job: &NewJob| {
+            (
+                job.endpoint,
+                job.body.clone(),
+                job.priority,
+                job.metadata.clone(),
+                job.times,
+            )
+        };
+        if request(old) != request(job) {
+            return Err(Error::IdempotencyConflict);
+        }
+        old.attached &= job.attached;
+        row.attached = old.attached;
+        Ok(Some(JobRow {
+            result: None,
+            ..row.clone()
+        }))
+    }
+
     fn submit(
         &mut self,
         job: &NewJob,
         admission: &Admission,
         now_ms: i64,
     ) -> Result<Submitted, Error> {
-        let same_key = |stored: &&Stored| {
-            job.idempotency_key.is_some()
-                && stored.job.idempotency_key == job.idempotency_key
-                && stored.job.uid == job.uid
-        };
-        if let Some(Stored { row, job: old, .. }) =
-            self.jobs.values_mut().find(|job| same_key(&&**job))
-        {
-            let request = |job: &NewJob| {
-                (
-                    job.endpoint,
-                    job.body.clone(),
-                    job.priority,
-                    job.metadata.clone(),
-                    job.times,
-                )
-            };
-            if request(old) != request(job) {
-                return Err(Error::IdempotencyConflict);
-            }
-            old.attached &= job.attached;
-            row.attached = old.attached;
-            let job = JobRow {
-                result: None,
-                ..row.clone()
-            };
+        if let Some(job) = self.find_submitted(job)? {
             return Ok(Submitted { job, existed: true });
         }
         if self.flow.draining {

@@ -3,14 +3,14 @@
 //! Every event is a chunk as in a stream of the job's endpoint, reduced to the text:
 //! `{"id", "object", "choices": [{"index", "text" or "delta", "finish_reason"}]}`. After the last one of a job that has
 //! completed comes `[DONE]`; after that of one that failed, was cancelled or has expired an error, as in a stream of the
-//! endpoint. A stream that ends without either was cut off, for example by a stop of the daemon. A job that is over for
-//! a while has no tokens to stream any more, only a result.
+//! endpoint. A stream that ends without either was cut off, for example by a stop of the daemon. The stream of a job that
+//! has completed long ago is told out of its result.
 //!
 //! Every event has an id, as in `9f3a01c2-12.7.30`: what the events come from, and how many there were of each sequence.
 //! A client that comes back with `Last-Event-ID` gets what follows, and nothing twice; also after a crash of the daemon,
 //! because a job that runs again gives the same events. If the model or its settings have changed meanwhile it does not:
-//! then an event `restarted` comes first, and everything from the beginning. If the job is over for a while the rest is
-//! not there any more: an event `gone` says so, and no `[DONE]` follows.
+//! then an event `restarted` comes first, and everything from the beginning. Jobs that completed under a version of this
+//! program that kept no outline of their events have only a result: an event `gone` says so, and no `[DONE]` follows.
 
 use axum::extract::State;
 use axum::http::HeaderMap;
@@ -18,13 +18,13 @@ use axum::response::Response;
 use serde_json::{Value, json};
 
 use crate::api::access::Caller;
+use crate::api::cursor::Cursor;
 use crate::api::event_id::EventId;
 use crate::api::refusal::Refusal;
 use crate::api::server::Shared;
 use crate::api::sse::{self, EventWriter, Gone};
 use crate::api::waiting;
 use crate::job::{Endpoint, Event, JobId, SequenceEvent};
-use crate::queue::Subscription;
 
 use super::{IdInPath, visible_job};
 
@@ -42,7 +42,7 @@ pub(in crate::api) async fn handle(
 ) -> Result<Response, Refusal> {
     let had = last_event_id(&headers)?;
     let row = visible_job(&shared, caller, id).await?;
-    let mut events = shared.queue.live().subscribe(row.id);
+    let mut events = Cursor::at_the_beginning(&shared.queue, row.id).await;
     Ok(sse::response(async move |writer: EventWriter| {
         let comes_back = had.is_some();
         let mut place = Place {
@@ -82,9 +82,8 @@ async fn end(shared: &Shared, id: JobId, is_gone: bool, writer: &EventWriter) ->
     match waiting::result(row) {
         Err(refusal) => writer.data(&refusal.json()).await,
         Ok(_) if is_gone => {
-            let message = format!(
-                "the events of this job are not kept any more: its result is at /v1/jobs/{id}"
-            );
+            let message =
+                format!("the events of this job were not kept: its result is at /v1/jobs/{id}");
             let data = json!({ "message": message });
             writer.named(GONE, &data.to_string()).await
         }
@@ -117,7 +116,7 @@ struct Place {
 impl Place {
     /// Asked at each event. True at the first one, if what the client had comes from something else; it then has
     /// nothing. One that names no event may have followed the job before all the same.
-    fn is_void(&mut self, events: &Subscription) -> bool {
+    fn is_void(&mut self, events: &Cursor) -> bool {
         if std::mem::replace(&mut self.begun, true) {
             return false;
         }
@@ -142,7 +141,7 @@ impl Place {
     }
 
     /// What the client has now: the events that were seen in this stream, or in an earlier one.
-    fn id(&self, events: &Subscription) -> EventId {
+    fn id(&self, events: &Cursor) -> EventId {
         let origin = events.origin();
         let had = self.had.as_ref();
         let named = had.map_or(0, |had| had.counts.len().min(origin.sequences));
@@ -205,7 +204,7 @@ mod tests {
             sequences: 3,
         };
         live.begin(JobId(4), origin);
-        let events = live.subscribe(JobId(4));
+        let events = Cursor::from(live.subscribe(JobId(4)));
         let id = |seen: &[usize], had: Option<&str>| {
             let mut place = Place {
                 had: had.map(|had| had.parse().unwrap()),

@@ -20,9 +20,6 @@ mod validation;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc::SyncSender;
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
-
-use async_channel::{Receiver, TryRecvError};
 
 use crate::queue::Queue;
 
@@ -31,9 +28,6 @@ use super::failure::Failure;
 use rounds::{Round, Rounds};
 
 pub(super) use input::LONGEST_LINE;
-
-/// How often a wait that has an end looks for the bell. Only while there is trouble.
-const LOOK_EVERY: Duration = Duration::from_millis(50);
 
 /// The thread; it ends when the queue is closed or has failed. A panic there is told to the daemon, which ends.
 pub(super) fn start(queue: Queue, control: SyncSender<Control>) -> std::io::Result<JoinHandle<()>> {
@@ -54,42 +48,11 @@ fn run(queue: &Queue) {
             // Something changed: there may be a next step at once.
             Round::Changed => {}
             Round::Idle { again_at } => {
-                if !wait(&bell, again_at) {
+                if !bell.wait(again_at) {
                     return;
                 }
             }
             Round::Over => return,
         }
-    }
-}
-
-/// Until the bell rings, or until then. False once the queue is closed.
-fn wait(bell: &Receiver<()>, until: Option<Instant>) -> bool {
-    let Some(until) = until else {
-        return bell.recv_blocking().is_ok();
-    };
-    while Instant::now() < until {
-        match bell.try_recv() {
-            Ok(()) => return true,
-            Err(TryRecvError::Closed) => return false,
-            Err(TryRecvError::Empty) => std::thread::sleep(LOOK_EVERY),
-        }
-    }
-    true
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_wait_ends_with_the_bell_its_time_or_the_queue() {
-        let (ring, bell) = async_channel::bounded(1);
-        let far = Some(Instant::now() + Duration::from_secs(3_600));
-        ring.try_send(()).unwrap();
-        assert!(wait(&bell, far));
-        assert!(wait(&bell, Some(Instant::now())));
-        ring.close();
-        assert!(!wait(&bell, far) && !wait(&bell, None));
     }
 }

@@ -62,6 +62,8 @@ pub(super) struct EndedJob {
     pub(super) spec: Arc<Spec>,
     pub(super) meta: ResponseMeta,
     pub(super) end: End,
+    /// Of what its events come from.
+    pub(super) fingerprint: [u8; 32],
     /// Stopped by us before it was done: it is queued again.
     pub(super) unfinished: bool,
     /// What was generated since the last checkpoint.
@@ -194,6 +196,7 @@ impl Running {
                 Some(EndedJob {
                     spec: job.spec,
                     meta: job.meta,
+                    fingerprint: job.checkpoint.fingerprint(),
                     rest: job.checkpoint.part().filter(|_| unfinished),
                     end,
                     unfinished,

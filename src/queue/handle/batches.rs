@@ -1,13 +1,12 @@
 //! Files, batches, and the copy of everything.
 
-use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
-
-use async_channel::Receiver;
+use std::sync::{Arc, PoisonError};
 
 use crate::queue::Error;
 use crate::queue::backup::Backup;
 use crate::queue::batch::{BatchRow, FileRow, NewBatch, NewFile};
+use crate::queue::bell::Bell;
 use crate::queue::files::Files;
 use crate::queue::limits::Share;
 use crate::queue::store::{Applied, BatchChange, Change};
@@ -74,10 +73,9 @@ impl Queue {
         self.change_blocking(Change::Batch(change))
     }
 
-    /// Rings when a batch may need something, and after [`Queue::close`] never again: the channel is closed then.
-    /// One message at most waits in it.
-    pub fn batch_bell(&self) -> Receiver<()> {
-        self.inner.shared.batch_bell()
+    /// Rings when a batch may need something; closed by [`Queue::close`].
+    pub fn batch_bell(&self) -> Arc<Bell> {
+        self.inner.shared.batch_bell.clone()
     }
 
     /// Where files lie.

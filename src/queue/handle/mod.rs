@@ -2,6 +2,7 @@
 
 mod batches;
 mod outlook;
+mod submits;
 mod work;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -22,11 +23,9 @@ use super::reader::{self, Read};
 use super::reserve::Reserve;
 use super::shared::Shared;
 use super::state::Blame;
-use super::store::{Admission, Applied, Change, JobReader, JobStore};
+use super::store::{Applied, Change, JobReader, JobStore};
 use super::writer::{GROUP, Request, Writer, now_ms};
-use super::{
-    Error, Filter, Flow, FlowChange, JobRow, Limits, LiveLog, NewJob, SqliteStore, Submitted,
-};
+use super::{Error, Filter, Flow, FlowChange, JobRow, Limits, LiveLog, SqliteStore};
 
 /// Reads waiting for the reading thread. Full: the caller waits.
 const READS: usize = 64;
@@ -129,47 +128,6 @@ impl Queue {
                 files,
             }),
         })
-    }
-
-    /// Answers after the commit. When the caller stops waiting for an attached job without an idempotency
-    /// key, it is cancelled.
-    pub async fn submit(&self, job: NewJob) -> Result<Submitted, Error> {
-        let (answer, receiver) = async_channel::bounded(1);
-        let waiting = WaitingSubmit {
-            queue: self,
-            receiver,
-            cancels: job.dies_with_its_connection(),
-        };
-        let admission = Admission {
-            limits: self.inner.limits,
-            pace: self.pace(),
-        };
-        let change = Change::Submit { job, admission };
-        self.send(Request::Change(Box::new(change), answer)).await?;
-        match self.answer(waiting.receiver.recv().await)? {
-            Applied::Submitted(submitted) => Ok(submitted),
-            other => Err(mismatch(&other)),
-        }
-    }
-
-    /// The job that was submitted before with the key of this one, if there is one; the same refusal as of a submit when
-    /// the request was another.
-    pub async fn submitted_before(&self, job: NewJob) -> Result<Option<JobRow>, Error> {
-        if job.idempotency_key.is_none() {
-            return Ok(None);
-        }
-        // A submit for which there is no room finds it, or does nothing.
-        let limits = Limits {
-            max_jobs: 0,
-            ..self.inner.limits
-        };
-        let admission = Admission { limits, pace: None };
-        match self.change(Change::Submit { job, admission }).await {
-            Ok(Applied::Submitted(submitted)) => Ok(Some(submitted.job)),
-            Err(Error::Full(_) | Error::TooLarge(_) | Error::Draining) => Ok(None),
-            Err(error) => Err(error),
-            Ok(other) => Err(mismatch(&other)),
-        }
     }
 
     pub async fn get(&self, id: JobId) -> Result<JobRow, Error> {
@@ -318,7 +276,7 @@ impl Inner {
             let _ = thread.join();
         }
         self.shared.live.close_all();
-        self.shared.close_batch_bell();
+        self.shared.batch_bell.close();
     }
 }
 
@@ -363,27 +321,6 @@ fn spawn(
 impl Drop for Inner {
     fn drop(&mut self) {
         self.close();
-    }
-}
-
-/// Waits for the answer to a submit. Dropped before it was taken, it cancels the job that nobody knows of
-/// and nobody can ask for again.
-struct WaitingSubmit<'a> {
-    queue: &'a Queue,
-    receiver: Receiver<Result<Applied, Error>>,
-    cancels: bool,
-}
-
-impl Drop for WaitingSubmit<'_> {
-    fn drop(&mut self) {
-        // Closed first: from here on the writer notices that nobody listens, and what it sent before is
-        // still in the channel.
-        self.receiver.close();
-        if self.cancels
-            && let Ok(Ok(Applied::Submitted(submitted))) = self.receiver.try_recv()
-        {
-            self.queue.cancel_detached(submitted.job.id);
-        }
     }
 }
 

@@ -13,23 +13,7 @@ use super::reads;
 
 impl Changes<'_> {
     pub(super) fn submit(&self, job: &NewJob, admission: &Admission) -> Result<Submitted, Refusal> {
-        let hash = state::request_hash(
-            job.endpoint,
-            &job.body,
-            job.priority,
-            job.metadata.as_deref(),
-            job.times,
-        );
-        if let Some(key) = &job.idempotency_key
-            && let Some(mut known) = self.submitted_before(job.uid, key, &hash)?
-        {
-            if known.attached && !job.attached {
-                // Whoever asks for it in this way fetches it later.
-                self.db
-                    .prepare_cached("UPDATE job SET attached = 0 WHERE id = ?1")?
-                    .execute([known.id.0])?;
-                known.attached = false;
-            }
+        if let Some(known) = self.find_submitted(job)? {
             return Ok(Submitted {
                 job: known,
                 existed: true,
@@ -41,7 +25,7 @@ impl Changes<'_> {
             bytes: job.body.len() as u64,
         };
         self.admit(&admission.limits, job.uid, more)?;
-        let id = self.insert(job, &hash, None)?;
+        let id = self.insert(job, &request_hash(job), None)?;
         let row = self.job(id)?;
         if job.refuse_late
             && let (Some(pace), Some(deadline_ms)) = (admission.pace, job.times.deadline_ms)
@@ -116,28 +100,42 @@ impl Changes<'_> {
         Ok(id)
     }
 
-    /// The job that this submitter made with this key, if the request is the same.
-    fn submitted_before(
-        &self,
-        uid: u32,
-        key: &str,
-        hash: &[u8; 32],
-    ) -> Result<Option<JobRow>, Refusal> {
+    pub(super) fn find_submitted(&self, job: &NewJob) -> Result<Option<JobRow>, Refusal> {
+        let Some(key) = &job.idempotency_key else {
+            return Ok(None);
+        };
         let found = self
             .db
             .prepare_cached(
                 "SELECT id, request_blake3 FROM job WHERE uid = ?1 AND idempotency_key = ?2",
             )?
-            .query_row(params![uid, key], |row| {
+            .query_row(params![job.uid, key], |row| {
                 Ok((row.get(0)?, row.get::<_, [u8; 32]>(1)?))
             })
             .optional()?;
-        match found {
-            None => Ok(None),
-            Some((id, stored)) if stored == *hash => Ok(Some(self.job(JobId(id))?)),
-            Some(_) => Err(Refusal::Answer(Error::IdempotencyConflict)),
+        let Some((id, stored)) = found else {
+            return Ok(None);
+        };
+        if stored != request_hash(job) {
+            return Err(Refusal::Answer(Error::IdempotencyConflict));
         }
+        if !job.attached {
+            self.db
+                .prepare_cached("UPDATE job SET attached = 0 WHERE id = ?1 AND attached = 1")?
+                .execute([id])?;
+        }
+        Ok(Some(self.job(JobId(id))?))
     }
+}
+
+fn request_hash(job: &NewJob) -> [u8; 32] {
+    state::request_hash(
+        job.endpoint,
+        &job.body,
+        job.priority,
+        job.metadata.as_deref(),
+        job.times,
+    )
 }
 
 /// What all have in the queue, and what this user has.

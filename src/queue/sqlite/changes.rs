@@ -47,6 +47,7 @@ impl Changes<'_> {
             Change::Submit { job, admission } => {
                 self.submit(job, admission).map(Applied::Submitted)
             }
+            Change::FindSubmitted(job) => self.find_submitted(job).map(Applied::Found),
             Change::Claim => Ok(Applied::Claimed(self.claim()?)),
             Change::SetFlow(change) => {
                 let flow = reads::flow(self.db)?.after(*change);
@@ -246,15 +247,20 @@ impl Changes<'_> {
                 param,
             ])?;
         if ended == 1
-            && let Completion::Completed { result, keep, .. } = completion
+            && let Completion::Completed {
+                result,
+                outline,
+                keep,
+                ..
+            } = completion
         {
             match keep {
                 Some(part) => self.put(id, part)?,
                 None => self.forget(id, 0)?,
             }
             self.db
-                .prepare_cached("INSERT INTO result(job_id, body) VALUES (?1, ?2)")?
-                .execute(params![id.0, result])?;
+                .prepare_cached("INSERT INTO result(job_id, body, outline) VALUES (?1, ?2, ?3)")?
+                .execute(params![id.0, result, outline])?;
         }
         Ok(match ended {
             1 => Finished::Published,

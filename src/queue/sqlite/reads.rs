@@ -40,6 +40,10 @@ impl JobReader for SqliteReader {
         list(&self.db, filter).map_err(|e| self.faults.of(e))
     }
 
+    fn outline(&mut self, id: JobId) -> Result<Option<Vec<u8>>, Error> {
+        outline(&self.db, id).map_err(|e| self.faults.of(e))
+    }
+
     fn transcript(
         &mut self,
         fingerprint: &[u8; 32],
@@ -143,6 +147,14 @@ fn get(db: &Connection, id: JobId) -> Result<Option<JobRow>, rusqlite::Error> {
         row.position = position(&view, &row)?;
     }
     Ok(Some(row))
+}
+
+fn outline(db: &Connection, id: JobId) -> Result<Option<Vec<u8>>, rusqlite::Error> {
+    let found = db
+        .prepare_cached("SELECT outline FROM result WHERE job_id = ?1")?
+        .query_row([id.0], |row| row.get(0))
+        .optional()?;
+    Ok(found.flatten())
 }
 
 /// Queued jobs before this one, unless it waits for its time. Two ranges of one index, each read no further than

@@ -242,6 +242,7 @@ mod tests {
         let big = Completion::Completed {
             result: vec![b' '; 100_000],
             usage: Default::default(),
+            outline: vec![],
             keep: None,
         };
         let finish = Change::Finish {

@@ -11,12 +11,13 @@ use super::traced;
 use super::work::CONFIG;
 
 /// What each version added.
-const STEPS: [&str; 5] = [
+const STEPS: [&str; 6] = [
     include_str!("../../../src/queue/sqlite/schema/2.sql"),
     include_str!("../../../src/queue/sqlite/schema/3.sql"),
     include_str!("../../../src/queue/sqlite/schema/4.sql"),
     include_str!("../../../src/queue/sqlite/schema/5.sql"),
     include_str!("../../../src/queue/sqlite/schema/6.sql"),
+    include_str!("../../../src/queue/sqlite/schema/7.sql"),
 ];
 const CALLS: [&str; 5] = ["pwrite64", "fsync", "ftruncate", "unlink", "openat"];
 /// Of one thread; a start makes fewer.

@@ -160,17 +160,22 @@ fn jump() -> impl Strategy<Value = i64> {
     ]
 }
 
+fn untimed(job: NewJob) -> NewJob {
+    NewJob {
+        times: Times::default(),
+        refuse_late: false,
+        ..job
+    }
+}
+
 /// The change without anything that a user or a rule measures in time; `None` if it is nothing else.
 fn timeless(change: Option<Change>) -> Option<Option<Change>> {
     match change {
         Some(Change::Submit { job, admission }) => {
-            let job = NewJob {
-                times: Times::default(),
-                refuse_late: false,
-                ..job
-            };
+            let job = untimed(job);
             Some(Some(Change::Submit { job, admission }))
         }
+        Some(Change::FindSubmitted(job)) => Some(Some(Change::FindSubmitted(untimed(job)))),
         Some(Change::Batch(BatchChange::Expand {
             id,
             from,

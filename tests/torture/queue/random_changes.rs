@@ -138,6 +138,14 @@ fn batch_change() -> impl Strategy<Value = BatchChange> {
     ]
 }
 
+/// Asks for the job of a submit instead.
+fn find(submit: Change) -> Change {
+    match submit {
+        Change::Submit { job, .. } => Change::FindSubmitted(job),
+        other => other,
+    }
+}
+
 /// A change with small numbers, so that random ones meet; `None` is a crash.
 pub(super) fn change() -> impl Strategy<Value = Option<Change>> {
     let id = || (1..12_i64).prop_map(JobId);
@@ -180,7 +188,8 @@ pub(super) fn change() -> impl Strategy<Value = Option<Change>> {
                     admission,
                 }
             },
-        );
+        )
+        .boxed();
     let part = (0..3_u32, 0..2_u8, 0..9_u8).prop_map(|(number, fingerprint, body)| Part {
         number,
         fingerprint: [fingerprint; 32],
@@ -195,6 +204,7 @@ pub(super) fn change() -> impl Strategy<Value = Option<Change>> {
                 0 => Completion::Completed {
                     result: b"yes".to_vec(),
                     usage: Usage::new(5, 7),
+                    outline: b"outline".to_vec(),
                     keep,
                 },
                 1 => failed("no"),
@@ -214,7 +224,8 @@ pub(super) fn change() -> impl Strategy<Value = Option<Change>> {
             }
         });
     prop_oneof![
-        6 => submit.prop_map(Some),
+        6 => submit.clone().prop_map(Some),
+        1 => submit.prop_map(find).prop_map(Some),
         5 => Just(Some(Change::Claim)),
         1 => prop_oneof![8 => Just(FlowChange::Resume), 1 => Just(FlowChange::Pause), 1 => Just(FlowChange::Drain)]
             .prop_map(|change| Some(Change::SetFlow(change))),

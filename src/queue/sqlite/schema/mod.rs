@@ -11,13 +11,14 @@ const APPLICATION_ID: i32 = 0x574f_4f4c;
 
 /// From each version to the next; the first makes version 1 of an empty file. Those that were published are never
 /// changed.
-const STEPS: [&str; 6] = [
+const STEPS: [&str; 7] = [
     include_str!("1.sql"),
     include_str!("2.sql"),
     include_str!("3.sql"),
     include_str!("4.sql"),
     include_str!("5.sql"),
     include_str!("6.sql"),
+    include_str!("7.sql"),
 ];
 const VERSION: i32 = STEPS.len() as i32;
 
