@@ -83,6 +83,7 @@ mod queue_backup;
 mod queue_batch_rules;
 mod queue_batches;
 mod queue_crash;
+mod queue_groups;
 mod queue_handle;
 mod queue_store;
 mod queue_transcripts;

@@ -24,8 +24,11 @@ struct State {
 impl Alarm {
     /// Rings once at this time instead of another.
     pub(super) fn set(&self, due_ms: Option<i64>) {
-        self.lock().due_ms = due_ms;
-        self.changed.notify_one();
+        let mut state = self.lock();
+        if state.due_ms != due_ms {
+            state.due_ms = due_ms;
+            self.changed.notify_one();
+        }
     }
 
     pub(super) fn close(&self) {
@@ -33,15 +36,19 @@ impl Alarm {
         self.changed.notify_one();
     }
 
-    /// Calls `ring` at the times that are set, until it is closed.
+    /// Calls `ring` at the times that are set, until it is closed. Also when the clock was set back: the time may have
+    /// been told by the wrong one.
     pub(super) fn run(&self, now_ms: impl Fn() -> i64, ring: impl Fn()) {
         let mut state = self.lock();
+        let mut seen_ms = i64::MIN;
         while !state.closed {
             let wait = match state.due_ms {
                 None => Duration::MAX,
                 Some(due_ms) => {
-                    let left = due_ms.saturating_sub(now_ms());
-                    if left <= 0 {
+                    let now_ms = now_ms();
+                    let is_set_back = now_ms < std::mem::replace(&mut seen_ms, now_ms);
+                    let left = due_ms.saturating_sub(now_ms);
+                    if left <= 0 || is_set_back {
                         state.due_ms = None;
                         drop(state);
                         ring();
@@ -92,7 +99,13 @@ mod tests {
         // Far away, until the clock is set forward and somebody sets the alarm again.
         alarm.set(Some(1_000_000));
         clock.store(2_000_000, Ordering::SeqCst);
-        alarm.set(Some(1_000_000));
+        alarm.set(Some(1_000_001));
+        rings.recv().unwrap();
+        // The clock is set back.
+        clock.store(3_000_000, Ordering::SeqCst);
+        alarm.set(Some(9_000_000));
+        clock.store(100, Ordering::SeqCst);
+        alarm.set(Some(9_000_001));
         rings.recv().unwrap();
         alarm.close();
         thread.join().unwrap();

@@ -18,6 +18,7 @@ mod check;
 mod directory;
 mod error;
 mod files;
+mod group;
 mod handle;
 mod limits;
 mod live;

@@ -15,7 +15,9 @@ const LONGEST_HOLD: Duration = Duration::from_secs(24 * 3_600);
 pub(super) struct PurgeClock {
     /// Not before.
     next: Instant,
-    /// Wakes the writer, in Unix milliseconds; `i64::MAX` when nothing is left that could be deleted.
+    /// When the time of the oldest is over, in Unix milliseconds; `i64::MAX` when nothing is left that could be deleted.
+    due_ms: i64,
+    /// Wakes the writer: when both have come, as far as the clock of the day is known.
     alarm_ms: i64,
     /// The last time that both clocks were looked at.
     seen: (Instant, i64),
@@ -25,12 +27,14 @@ impl PurgeClock {
     pub(super) fn new(now: Instant, now_ms: i64) -> Self {
         PurgeClock {
             next: now,
+            due_ms: i64::MAX,
             alarm_ms: i64::MAX,
             seen: (now, now_ms),
         }
     }
 
-    /// Whether to look now.
+    /// Whether to look now. If not, the alarm is later than now, whatever the clock of the day did: else it would ring
+    /// again at once, for as long as nothing is deleted.
     pub(super) fn is_due(&mut self, now: Instant, now_ms: i64) -> bool {
         let (then, then_ms) = self.seen;
         self.seen = (now, now_ms);
@@ -45,31 +49,47 @@ impl PurgeClock {
             );
             self.next = self.next.max(now + hold);
         }
+        self.set_alarm(now, now_ms);
         now >= self.next
     }
 
     /// After a look that may have left `more`, and otherwise found that the next time is over at `next_ms`.
     pub(super) fn looked(&mut self, now: Instant, now_ms: i64, more: bool, next_ms: Option<i64>) {
-        let pause_ms = if more { 0 } else { EVERY_MS };
-        self.next = now + Duration::from_millis(pause_ms.unsigned_abs());
-        let soon_ms = now_ms.saturating_add(pause_ms);
-        self.alarm_ms = next_ms.map_or(i64::MAX, |next_ms| next_ms.max(soon_ms));
-        if more {
-            self.alarm_ms = now_ms;
-        }
+        self.next = match more {
+            true => now,
+            false => now + EVERY,
+        };
+        self.due_ms = match more {
+            true => now_ms,
+            false => next_ms.unwrap_or(i64::MAX),
+        };
+        self.set_alarm(now, now_ms);
     }
 
-    /// Something changed that may leave a job or a file to delete. Whether the alarm has to be set for it.
-    pub(super) fn something_ended(&mut self, now_ms: i64) -> bool {
-        let is_unset = self.alarm_ms == i64::MAX;
-        if is_unset {
-            self.alarm_ms = now_ms.saturating_add(EVERY_MS);
+    /// A look that was due could not be taken: the next one is after `pause`.
+    pub(super) fn put_off(&mut self, now: Instant, now_ms: i64, pause: Duration) {
+        self.next = self.next.max(now + pause);
+        self.due_ms = self.due_ms.min(now_ms);
+        self.set_alarm(now, now_ms);
+    }
+
+    /// Something changed that may leave a job or a file to delete.
+    pub(super) fn something_ended(&mut self, now_ms: i64) {
+        if self.due_ms == i64::MAX {
+            self.due_ms = now_ms.saturating_add(EVERY_MS);
+            self.alarm_ms = self.due_ms;
         }
-        is_unset
     }
 
     pub(super) fn alarm_ms(&self) -> i64 {
         self.alarm_ms
+    }
+
+    fn set_alarm(&mut self, now: Instant, now_ms: i64) {
+        let left = self.next.saturating_duration_since(now);
+        // Rounded up: a millisecond too early is before.
+        let left_ms = i64::try_from(left.as_micros().div_ceil(1_000)).unwrap_or(i64::MAX);
+        self.alarm_ms = self.due_ms.max(now_ms.saturating_add(left_ms));
     }
 }
 
@@ -98,9 +118,32 @@ mod tests {
         clock.looked(at(60).0, at(60).1, false, Some(0));
         assert_eq!(clock.alarm_ms(), at(120).1);
         clock.looked(at(60).0, at(60).1, false, None);
-        assert!(clock.something_ended(at(70).1));
-        assert!(!clock.something_ended(at(80).1));
+        assert_eq!(clock.alarm_ms(), i64::MAX);
+        clock.something_ended(at(70).1);
+        clock.something_ended(at(80).1);
         assert_eq!(clock.alarm_ms(), at(130).1);
+        // A look that a full disk refuses is not due again at once.
+        clock.put_off(at(130).0, at(130).1, Duration::from_secs(1));
+        assert!(!is_due(&mut clock, 130));
+        assert_eq!(clock.alarm_ms(), at(131).1);
+        assert!(is_due(&mut clock, 131));
+    }
+
+    #[test]
+    fn an_alarm_for_what_is_not_due_is_never_over() {
+        let began = Instant::now();
+        let later = |ms: u64| began + Duration::from_millis(ms);
+        let mut clock = PurgeClock::new(began, 0);
+        clock.looked(began, 0, false, Some(90_000));
+        assert_eq!(clock.alarm_ms(), 90_000);
+        // Half a minute; then a night in which the machine slept; and back again.
+        for (passed, now_ms) in [(1_000, 31_000), (2_000, 28_800_000), (3_000, 5_000)] {
+            assert!(!clock.is_due(later(passed), now_ms));
+            assert!(clock.alarm_ms() > now_ms, "{now_ms}: {}", clock.alarm_ms());
+        }
+        // The hold goes on, for as long as the clock had jumped, by the clock of the day as it is now.
+        let hold_ms = clock.alarm_ms() - 5_000;
+        assert!((28_000_000..28_800_000).contains(&hold_ms), "{hold_ms}");
     }
 
     #[test]

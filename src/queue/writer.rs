@@ -7,22 +7,20 @@
 //! Invariant: never waits for anybody but the store and the next request.
 
 use std::sync::Arc;
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use async_channel::{Receiver, Sender};
+use async_channel::Receiver;
 
 use crate::job::{JobId, State};
 
 use super::Error;
 use super::files::Files;
+use super::group::{Answer, GROUP, Group, orphan};
 use super::purge_clock::PurgeClock;
 use super::row::{Completion, Times};
 use super::shared::Shared;
 use super::state::{Blame, Retention};
 use super::store::{Applied, BatchChange, Change, Finished, JobStore, Purged};
-
-/// Changes in one transaction, so that the first one of a flood is answered soon.
-pub(super) const GROUP: usize = 1_024;
 
 /// Jobs, and files, deleted with one group, so that submits keep flowing.
 const PURGE_CHUNK: usize = 1_000;
@@ -31,10 +29,8 @@ const PURGE_CHUNK: usize = 1_000;
 const WAKE_CHUNK: usize = 1_000;
 
 /// Nothing tells when a full disk has room again, so what met one is tried again after this.
-const NO_SPACE_PAUSE_MS: i64 = 1_000;
-
-/// Where an answer goes: room for one message, and one is sent.
-pub(super) type Answer = Sender<Result<Applied, Error>>;
+const NO_SPACE_PAUSE: Duration = Duration::from_secs(1);
+const NO_SPACE_PAUSE_MS: i64 = NO_SPACE_PAUSE.as_millis() as i64;
 
 pub(super) enum Request {
     Change(Box<Change>, Answer),
@@ -53,24 +49,14 @@ pub(super) struct Writer {
     claimers: Vec<Answer>,
     /// When to look for what is old.
     purge: PurgeClock,
+    /// Jobs, and files, deleted with the next group. Fewer on a full disk: a deletion needs room, too.
+    purge_chunk: usize,
+    /// More jobs expire than fit into one group. They stand where a claim looks, so none is made until they are gone.
+    expiring: bool,
     /// When the next job's time comes or its deadline passes.
     next_wake_ms: i64,
     /// A connection went before it heard of its job, which waits to be cancelled.
     orphaned: bool,
-}
-
-/// The changes of one transaction and who waits for each.
-#[derive(Default)]
-struct Group {
-    changes: Vec<Change>,
-    answers: Vec<Option<Answer>>,
-}
-
-impl Group {
-    fn push(&mut self, change: Change, answer: Option<Answer>) {
-        self.changes.push(change);
-        self.answers.push(answer);
-    }
 }
 
 impl Writer {
@@ -87,6 +73,8 @@ impl Writer {
             retention_s,
             claimers: Vec::new(),
             purge: PurgeClock::new(Instant::now(), now_ms()),
+            purge_chunk: PURGE_CHUNK,
+            expiring: false,
             next_wake_ms: i64::MIN,
             orphaned: false,
         }
@@ -99,7 +87,9 @@ impl Writer {
             self.shared.live.open(job);
         }
         // A full disk must not keep the daemon from starting: finished jobs can still be fetched.
-        match self.commit(Group::default(), now_ms) {
+        let committed = self.commit(Group::default(), now_ms);
+        self.set_alarm();
+        match committed {
             Err(error @ Error::Store { .. }) => Err(error),
             _ => Ok(()),
         }
@@ -115,8 +105,10 @@ impl Writer {
             {
                 self.take(&mut group, request);
             }
+            let held_claims = self.expiring;
             self.commit_or_fail(group);
-            if std::mem::take(&mut self.orphaned) {
+            let claims_go_on = held_claims && !self.expiring;
+            if std::mem::take(&mut self.orphaned) || claims_go_on {
                 self.commit_or_fail(Group::default());
             }
         }
@@ -145,6 +137,15 @@ impl Writer {
             self.shared.fail(error);
             self.claimers.clear();
         }
+        self.set_alarm();
+    }
+
+    /// After every group: an alarm that has rung is over, and a clock that was set makes others of all times.
+    fn set_alarm(&self) {
+        let next_ms = self.next_wake_ms.min(self.purge.alarm_ms());
+        self.shared
+            .alarm
+            .set(Some(next_ms).filter(|time| *time != i64::MAX));
     }
 
     fn refuse(&mut self, group: Group, error: &Error) {
@@ -169,7 +170,7 @@ impl Writer {
             group.push(
                 Change::Purge {
                     retention,
-                    limit: PURGE_CHUNK,
+                    limit: self.purge_chunk,
                 },
                 None,
             );
@@ -177,16 +178,17 @@ impl Writer {
         if now_ms >= self.next_wake_ms {
             // First: claims of this group see what it releases.
             let limit = WAKE_CHUNK;
-            group.changes.insert(0, Change::Wake { limit });
-            group.answers.insert(0, None);
+            group.put_first(Change::Wake { limit });
         }
         if self.shared.claims_stopped() {
             for claimer in self.claimers.drain(..) {
                 let _ = claimer.try_send(Ok(Applied::Claimed(None)));
             }
         }
-        for claimer in self.claimers.drain(..) {
-            group.push(Change::Claim, Some(claimer));
+        if !self.expiring {
+            for claimer in self.claimers.drain(..) {
+                group.push(Change::Claim, Some(claimer));
+            }
         }
         if group.changes.is_empty() {
             return Ok(());
@@ -233,9 +235,8 @@ impl Writer {
             }
             Ok(Applied::Woken(woken)) => {
                 // A whole chunk: there is more, and the next group goes on with it.
-                let next_ms = woken.next_ms.unwrap_or(i64::MAX);
-                self.next_wake_ms = i64::MAX;
-                self.wake_at(next_ms.min(self.purge.alarm_ms()));
+                self.expiring = woken.expired.len() == WAKE_CHUNK;
+                self.next_wake_ms = woken.next_ms.unwrap_or(i64::MAX);
                 for (job, before) in &woken.expired {
                     self.ended(*job, *before);
                 }
@@ -304,16 +305,14 @@ impl Writer {
             })) => {
                 self.remove(files);
                 // A whole chunk: there is more, and the next group goes on with it.
-                let more = [*jobs, files.len()].contains(&PURGE_CHUNK);
+                let more = [*jobs, files.len()].contains(&self.purge_chunk);
                 self.purge.looked(Instant::now(), now_ms, more, *next_ms);
-                self.wake_at(self.purge.alarm_ms());
+                self.purge_chunk = PURGE_CHUNK;
             }
             Err(Error::NoSpace { .. }) if answer.is_none() => self.keep(change, now_ms),
             _ => {}
         }
-        if self.purge.something_ended(now_ms) {
-            self.wake_at(self.purge.alarm_ms());
-        }
+        self.purge.something_ended(now_ms);
         if let Some(answer) = answer {
             let orphan = orphan(change, &applied);
             if answer.try_send(applied).is_err()
@@ -337,10 +336,7 @@ impl Writer {
 
     /// There is something to do at this time.
     fn wake_at(&mut self, time_ms: i64) {
-        if time_ms < self.next_wake_ms {
-            self.next_wake_ms = time_ms;
-            self.shared.alarm.set(Some(time_ms));
-        }
+        self.next_wake_ms = self.next_wake_ms.min(time_ms);
     }
 
     /// A change that nobody waits for is tried again with the next group, and what a time has come for a little later.
@@ -349,8 +345,11 @@ impl Writer {
             Change::Cancel(id) => self.shared.left().cancel.push(*id),
             Change::Delivered(id) => self.shared.left().delivered.push(*id),
             Change::Wake { .. } => {
-                self.next_wake_ms = i64::MAX;
-                self.wake_at(now_ms.saturating_add(NO_SPACE_PAUSE_MS));
+                self.next_wake_ms = now_ms.saturating_add(NO_SPACE_PAUSE_MS);
+            }
+            Change::Purge { limit, .. } => {
+                self.purge_chunk = (limit / 2).max(1);
+                self.purge.put_off(Instant::now(), now_ms, NO_SPACE_PAUSE);
             }
             _ => {}
         }
@@ -367,18 +366,6 @@ impl Writer {
         let _ = std::thread::Builder::new()
             .name("woolly-queue-rm".to_owned())
             .spawn(remove);
-    }
-}
-
-/// The job that is to be cancelled if nobody takes this answer.
-fn orphan(change: &Change, applied: &Result<Applied, Error>) -> Option<JobId> {
-    match (change, applied) {
-        (Change::Submit { job, .. }, Ok(Applied::Submitted(submitted)))
-            if job.dies_with_its_connection() =>
-        {
-            Some(submitted.job.id)
-        }
-        _ => None,
     }
 }
 

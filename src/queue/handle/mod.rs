@@ -19,12 +19,13 @@ use crate::job::JobId;
 use super::backup;
 use super::directory::StateDir;
 use super::files::Files;
+use super::group::GROUP;
 use super::reader::{self, Read};
 use super::reserve::Reserve;
 use super::shared::Shared;
 use super::state::Blame;
 use super::store::{Applied, Change, JobReader, JobStore};
-use super::writer::{GROUP, Request, Writer, now_ms};
+use super::writer::{Request, Writer, now_ms};
 use super::{Error, Filter, Flow, FlowChange, JobRow, Limits, LiveLog, SqliteStore};
 
 /// Reads waiting for the reading thread. Full: the caller waits.

@@ -1,0 +1,139 @@
+//! What the queue's writer puts into which group: what is late, what is old, and what a full disk puts off.
+
+use std::sync::mpsc::{Receiver, Sender, channel};
+
+use woolly::config;
+use woolly::job::JobId;
+use woolly::queue::{
+    Applied, Blame, Change, Error, JobReader, JobStore, NewJob, Queue, Times, Woken,
+};
+
+use crate::support::block_on::block_on;
+use crate::support::queue::{Single, admission, detached, queue_config};
+use crate::support::queue_oracle::Oracle;
+
+const CONFIG: config::Queue = queue_config(1_000_000, 3_600);
+
+type Group = Vec<(Change, Result<Applied, Error>)>;
+
+/// A store that tells every group, and has no room for a deletion of more than so many.
+struct Watched {
+    store: Oracle,
+    groups: Sender<Group>,
+    most_deleted: usize,
+}
+
+impl JobStore for Watched {
+    fn recover(&mut self, now: i64, blame: Blame, limit: u32) -> Result<Vec<JobId>, Error> {
+        self.store.recover(now, blame, limit)
+    }
+
+    fn apply(&mut self, group: &[Change], now: i64) -> Result<Vec<Result<Applied, Error>>, Error> {
+        let mut applied = vec![];
+        for change in group {
+            applied.push(match change {
+                Change::Purge { limit, .. } if *limit > self.most_deleted => Err(Error::NoSpace {
+                    path: "queue.db".to_owned(),
+                }),
+                change => self.store.one(change.clone(), now),
+            });
+        }
+        let told = group.iter().cloned().zip(applied.iter().cloned());
+        let _ = self.groups.send(told.collect());
+        Ok(applied)
+    }
+
+    fn reader(&self) -> Result<Box<dyn JobReader>, Error> {
+        self.store.reader()
+    }
+
+    fn close(self: Box<Self>) -> Result<(), Error> {
+        Ok(())
+    }
+}
+
+struct Watch {
+    queue: Queue,
+    groups: Receiver<Group>,
+    _scratch: tempfile::TempDir,
+}
+
+fn watch(store: Oracle, most_deleted: usize) -> Watch {
+    let scratch = tempfile::tempdir().unwrap();
+    let (sender, groups) = channel();
+    let store = Box::new(Watched {
+        store,
+        groups: sender,
+        most_deleted,
+    });
+    let queue = Queue::over(store, scratch.path(), &CONFIG, Blame::RunningJobs).unwrap();
+    Watch {
+        queue,
+        groups,
+        _scratch: scratch,
+    }
+}
+
+fn submit(job: NewJob) -> Change {
+    Change::Submit {
+        job,
+        admission: admission(1_000_000),
+    }
+}
+
+#[test]
+fn while_many_expire_nothing_is_claimed() {
+    let late = NewJob {
+        times: Times {
+            not_before_ms: None,
+            deadline_ms: Some(1),
+        },
+        ..detached("late")
+    };
+    let mut store = Oracle::default();
+    store.apply(&vec![submit(late); 2_500], 0).unwrap();
+    let watch = watch(store, usize::MAX);
+    let queue = watch.queue.clone();
+    let claim = std::thread::spawn(move || queue.claim_blocking().map(|job| job.id));
+    let id = block_on(watch.queue.submit(detached("in time")))
+        .unwrap()
+        .job
+        .id;
+    assert_eq!(claim.join().unwrap(), Some(id));
+    drop(watch.queue);
+    let (mut expired, mut more) = (0, false);
+    for group in watch.groups {
+        let claims = group.iter().any(|(change, _)| *change == Change::Claim);
+        assert!(!(more && claims), "a claim among jobs that are late");
+        for (_, applied) in group {
+            if let Ok(Applied::Woken(Woken { expired: late, .. })) = applied {
+                expired += late.len();
+                more = late.len() == 1_000;
+            }
+        }
+    }
+    assert_eq!(expired, 2_500);
+}
+
+#[test]
+fn what_a_full_disk_does_not_let_be_deleted_is_tried_again_later_and_in_smaller_pieces() {
+    let mut store = Oracle::default();
+    store.apply(&[submit(detached("old"))], 0).unwrap();
+    store.apply(&[Change::Cancel(JobId(1))], 0).unwrap();
+    let watch = watch(store, 300);
+    let mut tries = vec![];
+    let mut between = 0;
+    while tries.last() != Some(&250) {
+        let group = watch.groups.recv().unwrap();
+        let limit = group.iter().find_map(|(change, _)| match change {
+            Change::Purge { limit, .. } => Some(*limit),
+            _ => None,
+        });
+        between += usize::from(limit.is_none());
+        tries.extend(limit);
+    }
+    assert_eq!(tries, [1_000, 500, 250]);
+    // Nobody asks for anything, so nothing else is to be done.
+    assert!(between <= 1, "{between} groups without a try");
+    assert!(block_on(watch.queue.get(JobId(1))).is_err());
+}
