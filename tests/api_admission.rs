@@ -107,13 +107,28 @@ fn a_status_says_when_and_a_deadline_that_cannot_be_met_is_refused() {
     {
         std::thread::yield_now();
     }
-    let waiting: Vec<String> = (0..40).map(|_| client.submit(&job(30_000))).collect();
+    // The answer to a submit says so, too.
+    let told: Vec<Value> = (0..40)
+        .map(|_| client.post("/v1/jobs", &job(30_000)).expect(202))
+        .collect();
+    for (position, told) in told.iter().enumerate() {
+        assert_eq!(told["position"], position);
+        assert!(told["estimated_finish_at"].as_i64().unwrap() >= before);
+    }
+    let waiting: Vec<&str> = told.iter().map(|job| job["id"].as_str().unwrap()).collect();
+    // And a list.
+    let list = client.get("/v1/jobs?limit=3").expect(200);
+    for (place, listed) in list["data"].as_array().unwrap().iter().enumerate() {
+        assert_eq!(listed["id"], waiting[39 - place]);
+        assert_eq!(listed["position"], 39 - place);
+        assert!(listed["estimated_start_at"].as_i64().unwrap() >= before);
+    }
     let estimate = |id: &str| {
         let job = client.job(id);
         let time = |name: &str| job[name].as_i64().unwrap();
         (time("estimated_start_at"), time("estimated_finish_at"))
     };
-    let (first, last) = (estimate(&waiting[0]), estimate(&waiting[39]));
+    let (first, last) = (estimate(waiting[0]), estimate(waiting[39]));
     assert!(
         first.0 >= before && first.1 >= first.0 && last.0 >= first.0,
         "{first:?} {last:?}"
@@ -127,7 +142,7 @@ fn a_status_says_when_and_a_deadline_that_cannot_be_met_is_refused() {
     client.post("/v1/jobs", &late).expect(202);
     let paused = client.send("POST", "/v1/queue/pause", &[], b"");
     paused.expect(200);
-    assert_eq!(client.job(&waiting[39])["estimated_start_at"], Value::Null);
+    assert_eq!(client.job(waiting[39])["estimated_start_at"], Value::Null);
     let missing = client.post(
         "/v1/jobs",
         &json!({

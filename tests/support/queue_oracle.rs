@@ -55,13 +55,8 @@ pub(crate) struct Oracle {
 impl JobReader for Oracle {
     fn get(&mut self, id: JobId) -> Result<JobRow, Error> {
         let disk = self.disk.lock().unwrap();
-        let mut row = disk.jobs.get(&id.0).ok_or(Error::NotFound)?.row.clone();
-        if row.state == State::Queued {
-            let order = disk.order(i64::MIN);
-            let ahead = order.iter().position(|other| *other == id);
-            row.position = ahead.map(|ahead| ahead as u64);
-        }
-        Ok(row)
+        let row = &disk.jobs.get(&id.0).ok_or(Error::NotFound)?.row;
+        Ok(disk.with_position(row))
     }
 
     fn outline(&mut self, id: JobId) -> Result<Option<Vec<u8>>, Error> {
@@ -87,7 +82,7 @@ impl JobReader for Oracle {
             .take(filter.limit)
             .map(|row| JobRow {
                 result: None,
-                ..row.clone()
+                ..disk.with_position(row)
             })
             .collect())
     }
@@ -314,6 +309,15 @@ impl Disk {
 
     pub(crate) fn admit(&self, limits: &Limits, uid: u32, more: Share) -> Result<(), Error> {
         limits.admit(self.share(None), self.share(Some(uid)), more)
+    }
+
+    fn with_position(&self, row: &JobRow) -> JobRow {
+        let order = self.order(i64::MIN);
+        let ahead = order.iter().position(|other| *other == row.id);
+        JobRow {
+            position: ahead.map(|ahead| ahead as u64),
+            ..row.clone()
+        }
     }
 
     /// Queued jobs as they would run.

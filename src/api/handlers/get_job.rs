@@ -18,7 +18,10 @@ pub(in crate::api) async fn handle(
     id: IdInPath,
 ) -> Result<Response, Refusal> {
     let row = visible_job(&shared, caller, id).await?;
-    let estimate = shared.queue.estimate(&row).await?;
+    let estimate = match row.state.is_terminal() {
+        true => None,
+        false => shared.queue.outlook().await?.of(&row),
+    };
     Ok(json_response(
         StatusCode::OK,
         &view(&row, estimate, Vec::new()),

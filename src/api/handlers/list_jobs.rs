@@ -38,9 +38,13 @@ pub(in crate::api) async fn handle(
     let mut rows = shared.queue.list(one_more).await?;
     let has_more = rows.len() > page.limit;
     rows.truncate(page.limit);
+    let outlook = shared.queue.outlook().await?;
+    let shown = rows
+        .iter()
+        .map(|row| view(row, outlook.of(row), Vec::new()));
     let list = JobList {
         object: "list".to_owned(),
-        data: rows.iter().map(|row| view(row, None, Vec::new())).collect(),
+        data: shown.collect(),
         has_more,
     };
     Ok(json_response(StatusCode::OK, &list))

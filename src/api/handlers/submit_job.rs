@@ -41,13 +41,18 @@ pub(in crate::api) async fn handle(
     };
     // What can never run is refused now, where someone is listening. While the model is warming that is
     // found out by dispatch.
-    let row = match shared.model.get() {
+    let mut row = match shared.model.get() {
         Some(served) => submission::submit(&shared, served, job).await?.0,
         None => shared.queue.submit(job).await?.job,
     };
+    // It is accepted, whatever comes of this: its place and its times are looked up for who reads the answer.
+    let there = shared.queue.get(row.id).await;
+    row.position = there.ok().and_then(|there| there.position);
+    let outlook = shared.queue.outlook().await.ok();
+    let estimate = outlook.and_then(|outlook| outlook.of(&row));
     Ok(json_response(
         StatusCode::ACCEPTED,
-        &view(&row, None, warnings),
+        &view(&row, estimate, warnings),
     ))
 }
 

@@ -5,6 +5,8 @@ mod outlook;
 mod submits;
 mod work;
 
+pub use outlook::Outlook;
+
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};

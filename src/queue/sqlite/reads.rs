@@ -189,7 +189,9 @@ fn list(db: &Connection, filter: &Filter) -> Result<Vec<JobRow>, rusqlite::Error
     // One text per combination, so that SQLite can choose the index.
     let index = match (filter.uid, filter.state) {
         (Some(_), None) => "INDEXED BY job_of_user",
-        _ => "",
+        (Some(_), Some(_)) => "INDEXED BY job_of_user_in_state",
+        (None, Some(_)) => "INDEXED BY job_state",
+        (None, None) => "",
     };
     let mut sql = format!("SELECT {COLUMNS} FROM job {index} WHERE id < :before");
     if filter.state.is_some() {
@@ -203,7 +205,9 @@ fn list(db: &Connection, filter: &Filter) -> Result<Vec<JobRow>, rusqlite::Error
         sql.push_str(" AND :uid IS NULL");
     }
     sql.push_str(" ORDER BY id DESC LIMIT :limit");
-    db.prepare_cached(&sql)?
+    let view = db.unchecked_transaction()?;
+    let mut rows: Vec<JobRow> = view
+        .prepare_cached(&sql)?
         .query_map(
             named_params! {
                 ":before": filter.before.map_or(i64::MAX, |id| id.0),
@@ -213,7 +217,11 @@ fn list(db: &Connection, filter: &Filter) -> Result<Vec<JobRow>, rusqlite::Error
             },
             job_row,
         )?
-        .collect()
+        .collect::<Result<_, _>>()?;
+    for row in rows.iter_mut().filter(|row| row.state == State::Queued) {
+        row.position = position(&view, row)?;
+    }
+    Ok(rows)
 }
 
 /// Jobs in one state.
