@@ -2,7 +2,7 @@
 
 use std::cell::Cell;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::config::{self, Config, ModelSource};
@@ -200,6 +200,7 @@ impl Session {
                     (text, true)
                 }
                 Event::Scored(_) => (String::new(), false),
+                Event::Stopped if !cancelled.load(Ordering::Relaxed) => return Err(stopped()),
                 Event::Stopped => (String::new(), true),
                 Event::Failed { message, .. } => return Err(Error::Failed(message)),
             };

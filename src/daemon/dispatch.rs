@@ -58,10 +58,13 @@ impl Dispatch {
     }
 
     /// Claims jobs while there are slots, and gives their sequences to the engine. Ends after
-    /// [`Dispatch::stop_claims`].
+    /// [`Dispatch::stop_claims`], and with an engine that has no workers left.
     pub(super) fn claim_loop(&self, pool: &Pool) {
         loop {
             self.wait_for_room(pool.slots());
+            if pool.is_over() {
+                break;
+            }
             let Some(claimed) = self.queue.claim_blocking() else {
                 break;
             };

@@ -107,6 +107,13 @@ impl From<queue::Error> for Failure {
     }
 }
 
+/// The last worker of the engine is gone, for this reason.
+impl From<String> for Failure {
+    fn from(reason: String) -> Self {
+        Failure::io(reason)
+    }
+}
+
 impl From<SocketError> for Failure {
     fn from(error: SocketError) -> Self {
         let message = error.to_string();

@@ -9,6 +9,7 @@ use tokio::task::JoinHandle;
 use crate::api::{self, Api, Bound, Lifecycle, ModelSlot, Phase, Rights, SocketError};
 use crate::cache::fault::Guard;
 use crate::config::Config;
+use crate::engine::Pool;
 use crate::queue::{self, Queue, StateDir};
 
 use super::aftermath::{self, Aftermath};
@@ -110,7 +111,7 @@ impl Front {
                 let _ = control.try_send(Control::Failed(failed(error)));
             }
         });
-        watch_store(&runtime, &queue, control_of_store);
+        watch(&runtime, queue.failed(), control_of_store);
         tracing::info!(socket = name, "accepting jobs");
         Ok(Front {
             queue,
@@ -124,6 +125,12 @@ impl Front {
             guard,
             presence,
         })
+    }
+
+    /// The daemon ends with its engine. Without one nothing runs, and a new process may have the memory that this one
+    /// had not.
+    pub(super) fn watch_engine(&self, pool: &Pool, control: SyncSender<Control>) {
+        watch(&self.runtime, pool.failed(), control);
     }
 
     /// For tests that ask the queue as a connection does.
@@ -183,12 +190,14 @@ fn once_free<T, E>(in_use: impl Fn(&E) -> bool, take: impl Fn() -> Result<T, E>)
     }
 }
 
-/// A store that cannot go on ends the daemon: the next start recovers what is on disk.
-fn watch_store(runtime: &Runtime, queue: &Queue, control: SyncSender<Control>) {
-    let failed = queue.failed();
+/// A part that cannot go on ends the daemon: the next start finds everything on disk.
+fn watch<E>(runtime: &Runtime, failed: async_channel::Receiver<E>, control: SyncSender<Control>)
+where
+    E: Into<Failure> + Send + 'static,
+{
     runtime.spawn(async move {
         if let Ok(error) = failed.recv().await {
-            let _ = control.try_send(Control::Failed(Failure::from(error)));
+            let _ = control.try_send(Control::Failed(error.into()));
         }
     });
 }

@@ -48,6 +48,7 @@ impl Task {
 pub struct Pool {
     shared: Arc<Shared>,
     tasks: async_channel::Sender<Task>,
+    failed: async_channel::Receiver<String>,
     threads: Vec<JoinHandle<()>>,
     slots: usize,
     max_positions: usize,
@@ -95,6 +96,7 @@ impl Pool {
         let slots = workers.count * workers.slots;
         // Full: `submit` waits. One task per slot is enough to keep every worker busy.
         let (tasks, receiver) = async_channel::bounded(slots);
+        let (fail, failed) = async_channel::bounded(1);
         let shared = Arc::new(Shared {
             tasks: receiver,
             events,
@@ -106,6 +108,7 @@ impl Pool {
             },
             speculation: workers.speculation,
             alive: AtomicUsize::new(workers.count),
+            failed: fail,
             stopping: AtomicBool::new(false),
         });
         // One message per worker, so nobody ever waits to send.
@@ -114,6 +117,7 @@ impl Pool {
         let mut pool = Pool {
             shared,
             tasks,
+            failed,
             threads: Vec::new(),
             slots,
             max_positions: shape.context,
@@ -139,6 +143,16 @@ impl Pool {
         if let Err(refused) = self.tasks.send_blocking(task) {
             self.shared.emit(&refused.0, Event::Stopped);
         }
+    }
+
+    /// Gets the reason when the last worker is gone, and closes with the pool. Tasks are stopped from then on.
+    pub fn failed(&self) -> async_channel::Receiver<String> {
+        self.failed.clone()
+    }
+
+    /// Whether tasks are only stopped any more.
+    pub fn is_over(&self) -> bool {
+        self.tasks.is_closed()
     }
 
     /// Sequences that can run at once over all workers.

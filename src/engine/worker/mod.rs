@@ -5,8 +5,8 @@
 //!
 //! A panic (a bug, in the model or here) is caught at the edge of the thread: every sequence of this
 //! worker fails with a sentence, the model's working memory is dropped and built anew, and the worker
-//! goes on. If it cannot be built, the worker leaves its tasks to the others; the last one stays and
-//! fails every task with the reason, so that none is left without an answer.
+//! goes on. If it cannot be built, the worker leaves its tasks to the others. With the last one the pool
+//! ends, and tells why: tasks that wait are stopped, because none of them is to blame.
 //!
 //! Invariant: a task that was taken ends with exactly one terminal event.
 
@@ -37,6 +37,8 @@ pub(super) struct Shared {
     pub(super) speculation: bool,
     /// Workers that serve tasks.
     pub(super) alive: AtomicUsize,
+    /// Why no worker is left. One message at most, ever.
+    pub(super) failed: async_channel::Sender<String>,
     pub(super) stopping: AtomicBool,
 }
 
@@ -98,27 +100,22 @@ pub(super) fn lead<S: Stepper>(
             Err(reason) => {
                 let message = format!("{message}, and could not be rebuilt: {reason}");
                 tracing::error!("{message}");
-                return refuse_all(shared, &message);
+                return leave(shared, message);
             }
         }
     }
 }
 
-/// The end of a worker that cannot be rebuilt.
-fn refuse_all(shared: &Shared, message: &str) {
+/// The end of a worker that cannot be rebuilt, and of the pool if it was the last one.
+fn leave(shared: &Shared, message: String) {
     if shared.alive.fetch_sub(1, Ordering::SeqCst) > 1 {
         return;
     }
+    // Room for one, and only the last worker gets here.
+    let _ = shared.failed.try_send(message);
+    shared.stop();
     while let Ok(task) = shared.tasks.recv_blocking() {
-        let event = if shared.is_stopping() || task.is_cancelled() {
-            Event::Stopped
-        } else {
-            Event::Failed {
-                message: message.to_owned(),
-                fault: true,
-            }
-        };
-        shared.emit(&task, event);
+        shared.emit(&task, Event::Stopped);
     }
 }
 
