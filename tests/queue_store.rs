@@ -22,6 +22,9 @@ conformance! {
     a_job_waits_for_its_time
     what_is_not_done_by_its_deadline_expires
     a_fault_of_ours_is_tried_again_after_a_pause
+    a_clock_that_is_set_back_makes_no_pause_longer
+    deaths_of_daemons_use_up_no_tries
+    the_last_try_is_made_alone
     a_suspect_runs_alone_and_fails_when_it_goes_on_killing
     crashes_are_not_counted_without_a_limit
     a_job_keeps_everything_it_was_given
@@ -760,23 +763,29 @@ fn what_is_not_done_by_its_deadline_expires(disk: &dyn Disk) {
     assert_eq!(row(&*store, done).state, State::Completed);
 }
 
+fn fault() -> Completion {
+    Completion::Faulted {
+        error: "broken".to_owned(),
+    }
+}
+
 fn a_fault_of_ours_is_tried_again_after_a_pause(disk: &dyn Disk) {
     let mut store = disk.open();
-    let id = store.accept(detached("a"));
-    let fault = || Completion::Faulted {
-        error: "broken".to_owned(),
-    };
+    let id = store.accept(at("a", Some(0), None));
     for (now_ms, at_ms) in [(0, 1_000), (1_000, 3_000)] {
         assert_eq!(store.claim(now_ms).unwrap().id, id);
         assert_eq!(store.end(id, fault(), now_ms), Finished::Retried { at_ms });
         let row = row(&*store, id);
         assert_eq!(
-            (row.state, row.started_at_ms, row.times.not_before_ms),
-            (State::Queued, None, Some(at_ms))
+            (row.state, row.started_at_ms, row.position),
+            (State::Queued, None, None)
         );
+        // What its user said stays.
+        assert_eq!(row.times.not_before_ms, Some(0));
         assert_eq!(store.claim(at_ms - 1), None);
         assert_eq!(store.wake(at_ms - 1).next_ms, Some(at_ms));
     }
+    assert_eq!(store.wake(3_000).next_ms, None);
     store.claim(3_000).unwrap();
     assert_eq!(store.end(id, fault(), 3_001), Finished::Published);
     let row = row(&*store, id);
@@ -785,6 +794,65 @@ fn a_fault_of_ours_is_tried_again_after_a_pause(disk: &dyn Disk) {
         (State::Failed, 3, Some("broken"))
     );
     assert_eq!(store.end(id, fault(), 4_000), Finished::TooLate);
+}
+
+fn a_clock_that_is_set_back_makes_no_pause_longer(disk: &dyn Disk) {
+    const NOW_MS: i64 = 1_700_000_000_000;
+    const HOUR_MS: i64 = 3_600_000;
+    let mut store = disk.open();
+    let id = store.accept(detached("a"));
+    let later = store.accept(at("b", Some(NOW_MS), None));
+    assert_eq!(store.claim(0).unwrap().id, id);
+    let at_ms = NOW_MS + 1_000;
+    assert_eq!(store.end(id, fault(), NOW_MS), Finished::Retried { at_ms });
+    // No further back than a pause can be.
+    assert_eq!(store.wake(NOW_MS - 1_000).next_ms, Some(NOW_MS));
+    assert_eq!(store.claim(NOW_MS - 1_000), None);
+    assert_eq!(store.claim(NOW_MS - HOUR_MS).unwrap().id, id);
+    // What a user said is told by the clock as it is.
+    assert_eq!(store.claim(NOW_MS - HOUR_MS), None);
+    assert_eq!(row(&*store, later).position, None);
+}
+
+fn deaths_of_daemons_use_up_no_tries(disk: &dyn Disk) {
+    let mut store = disk.open();
+    let id = store.accept(detached("a"));
+    for _ in 0..2 {
+        assert_eq!(store.claim(0).unwrap().id, id);
+        drop(store);
+        store = disk.open();
+    }
+    for (now_ms, at_ms) in [(0, 1_000), (1_000, 3_000)] {
+        store.claim(now_ms).unwrap();
+        assert_eq!(store.end(id, fault(), now_ms), Finished::Retried { at_ms });
+    }
+    store.claim(3_000).unwrap();
+    assert_eq!(row(&*store, id).attempts, 5);
+    assert_eq!(store.end(id, fault(), 3_000), Finished::Published);
+}
+
+fn the_last_try_is_made_alone(disk: &dyn Disk) {
+    let mut store = disk.open();
+    let [a, b] = ["a", "b"].map(|name| store.accept(detached(name)));
+    for now_ms in [0, 1_000] {
+        for id in [a, b] {
+            assert_eq!(store.claim(now_ms).unwrap().id, id);
+        }
+        for id in [a, b] {
+            assert_ne!(store.end(id, fault(), now_ms), Finished::Published);
+        }
+    }
+    let c = store.accept(detached("c"));
+    assert_eq!(store.claim(2_000).unwrap().id, c);
+    assert_eq!(store.claim(3_000), None, "another one runs");
+    assert!(store.finish(c, completed("yes"), 3_000));
+    assert_eq!(store.claim(3_000).unwrap().id, a);
+    assert_eq!(store.claim(3_000), None, "it runs alone");
+    assert_eq!(store.end(a, fault(), 3_000), Finished::Published);
+    assert_eq!(store.claim(3_000).unwrap().id, b);
+    assert!(store.finish(b, completed("yes"), 3_000));
+    assert_eq!(row(&*store, a).state, State::Failed);
+    assert_eq!(row(&*store, b).state, State::Completed);
 }
 
 /// Opens the store again and again; each time the jobs that can run do, and the daemon dies.

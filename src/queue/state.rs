@@ -72,7 +72,7 @@ pub enum Blame {
     Nobody,
 }
 
-/// A job that ran while so many daemons died is a suspect: it runs alone, so that it takes no other down with it.
+/// A job that ran while so many daemons died is a suspect, see [`is_suspect`].
 pub const SUSPECT_CRASHES: u32 = 2;
 
 /// Whether a job is what kills daemons: so many died while it ran alone. A limit of 0 finds none.
@@ -85,15 +85,30 @@ pub fn poison_sentence(solo_crashes: u32) -> String {
     format!("the daemon died {solo_crashes} times while it ran this job alone")
 }
 
-/// A job that failed through a fault of ours is tried so often.
-pub const MAX_ATTEMPTS: u32 = 3;
+/// A job that failed so often through a fault of ours has failed.
+pub const MAX_FAULTS: u32 = 3;
 const FIRST_PAUSE_MS: i64 = 1_000;
 
-/// When a job runs again that failed through a fault of ours in its last attempt: after 1, 2, 4, .. seconds. `None`
-/// when it was tried often enough.
-pub fn retry_at(now_ms: i64, attempts: u32) -> Option<i64> {
-    let pause = FIRST_PAUSE_MS << attempts.saturating_sub(1).min(20);
-    (attempts < MAX_ATTEMPTS).then(|| now_ms.saturating_add(pause))
+fn pause_ms(faults: u32) -> i64 {
+    FIRST_PAUSE_MS << faults.saturating_sub(1).min(20)
+}
+
+/// When a job runs again after so many faults of ours: after 1, 2, 4, .. seconds. `None` when it was tried often enough.
+pub fn retry_at(now_ms: i64, faults: u32) -> Option<i64> {
+    (faults < MAX_FAULTS).then(|| now_ms.saturating_add(pause_ms(faults)))
+}
+
+/// The times at which a job waits that is tried again later: behind them it has waited long enough, and before them the
+/// clock was set back, because no pause is as long as that.
+pub fn pauses_until(now_ms: i64) -> std::ops::RangeInclusive<i64> {
+    let longest_ms = pause_ms(MAX_FAULTS - 1);
+    now_ms.saturating_add(1)..=now_ms.saturating_add(longest_ms)
+}
+
+/// Whether a job runs alone: daemons died while it ran, or this is its last try. Then it takes no other down with it,
+/// and no other takes it down.
+pub fn is_suspect(crashes: u32, faults: u32) -> bool {
+    crashes >= SUSPECT_CRASHES || faults + 1 >= MAX_FAULTS
 }
 
 /// Milliseconds that a finished attached job is kept when nobody fetched it.
@@ -228,10 +243,24 @@ mod tests {
     #[test]
     fn faults_of_ours_are_tried_again_after_longer_and_longer_pauses() {
         assert_eq!(
-            [1, 2, 3, 4].map(|attempts| retry_at(10, attempts)),
+            [1, 2, 3, 4].map(|faults| retry_at(10, faults)),
             [Some(1_010), Some(2_010), None, None]
         );
         assert_eq!(retry_at(i64::MAX, 1), Some(i64::MAX));
+        assert_eq!(pauses_until(10), 11..=2_010);
+    }
+
+    #[test]
+    fn who_is_tried_for_the_last_time_runs_alone_as_a_suspect_does() {
+        let alone = |crashes, faults| is_suspect(crashes, faults);
+        assert_eq!(
+            [0, 1, 2, 3].map(|n| alone(n, 0)),
+            [false, false, true, true]
+        );
+        assert_eq!(
+            [0, 1, 2, 3].map(|n| alone(0, n)),
+            [false, false, true, true]
+        );
     }
 
     #[test]

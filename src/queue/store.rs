@@ -35,7 +35,7 @@ pub enum Change {
     /// it later.
     FindSubmitted(NewJob),
     /// The first queued job by (priority descending, id ascending) starts running, of those whose time has come and
-    /// whose deadline has not passed. A suspect (see [`super::state::SUSPECT_CRASHES`]) waits until nothing runs, and
+    /// whose deadline has not passed. A suspect (see [`super::state::is_suspect`]) waits until nothing runs, and
     /// while it runs nothing is claimed.
     Claim,
     SetFlow(FlowChange),

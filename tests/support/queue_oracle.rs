@@ -38,6 +38,9 @@ pub(crate) struct Stored {
     job: NewJob,
     /// Waits for its time.
     delayed: bool,
+    /// Waits until then to be tried again.
+    retry_at_ms: Option<i64>,
+    faults: u32,
     crashes: u32,
     solo_crashes: u32,
     /// Runs alone.
@@ -363,11 +366,12 @@ impl Disk {
                     row,
                     job,
                     crashes,
+                    faults,
                     alone,
                     runs,
                     ..
                 } = self.jobs.get_mut(&id.0).unwrap();
-                let suspect = *crashes >= state::SUSPECT_CRASHES;
+                let suspect = state::is_suspect(*crashes, *faults);
                 if guarded || suspect && running > 0 {
                     return Ok(Applied::Claimed(None));
                 }
@@ -390,16 +394,19 @@ impl Disk {
                 })))
             }
             Change::Finish { id, completion } => {
-                let Some(row) = self.running(*id) else {
+                if self.running(*id).is_none() {
                     return Ok(Applied::Finished(Finished::TooLate));
-                };
+                }
+                let stored = self.jobs.get_mut(&id.0).unwrap();
+                let row = &mut stored.row;
                 if let Completion::Faulted { .. } = completion
-                    && let Some(at_ms) = state::retry_at(now_ms, row.attempts)
+                    && let Some(at_ms) = state::retry_at(now_ms, stored.faults + 1)
                 {
                     row.state = State::Queued;
                     row.started_at_ms = None;
-                    row.times.not_before_ms = Some(at_ms);
-                    self.jobs.get_mut(&id.0).unwrap().delayed = true;
+                    stored.faults += 1;
+                    stored.retry_at_ms = Some(at_ms);
+                    stored.delayed = true;
                     self.transcripts.remove(&id.0);
                     return Ok(Applied::Finished(Finished::Retried { at_ms }));
                 }
@@ -453,7 +460,7 @@ impl Disk {
                 let times = self
                     .unfinished()
                     .filter(|job| job.row.state == State::Queued && job.delayed)
-                    .filter_map(|job| job.row.times.not_before_ms);
+                    .filter_map(|job| job.retry_at_ms.or(job.row.times.not_before_ms));
                 let next_ms = deadlines.chain(times).min();
                 Ok(Applied::Woken(Woken { expired, next_ms }))
             }
@@ -563,13 +570,14 @@ impl Disk {
 
     fn release(&mut self, now_ms: i64) {
         for job in self.jobs.values_mut() {
-            let due = job
-                .row
-                .times
-                .not_before_ms
-                .is_none_or(|time| time <= now_ms);
+            let own_time = job.row.times.not_before_ms;
+            let due = match job.retry_at_ms {
+                Some(time) => !state::pauses_until(now_ms).contains(&time),
+                None => own_time.is_none_or(|time| time <= now_ms),
+            };
             if job.row.state == State::Queued && due {
                 job.delayed = false;
+                job.retry_at_ms = None;
             }
         }
     }
@@ -679,6 +687,8 @@ impl Disk {
                 row: row.clone(),
                 job: job.clone(),
                 delayed: job.times.not_before_ms.is_some_and(|time| time > now_ms),
+                retry_at_ms: None,
+                faults: 0,
                 crashes: 0,
                 solo_crashes: 0,
                 alone: false,

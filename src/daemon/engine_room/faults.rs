@@ -105,7 +105,7 @@ fn start(
 }
 
 fn of_token(id: u32, max_tokens: u32) -> Value {
-    json!({"prompt": [id], "max_tokens": max_tokens, "ignore_eos": true})
+    json!({"prompt": [id], "max_tokens": max_tokens, "temperature": 0, "ignore_eos": true})
 }
 
 #[test]
@@ -139,5 +139,31 @@ fn without_workers_the_daemon_ends_and_no_job_does() {
         let row = bench.row(id);
         assert_eq!((row.state, row.attempts), (State::Queued, 0), "{id}");
     }
+    bench.front.stop().unwrap();
+}
+
+#[test]
+fn who_makes_workers_panic_fails_alone() {
+    let bench = Bench::new();
+    // Not done when the last one comes.
+    let innocents: Vec<JobId> = (1..4)
+        .map(|id| bench.submit_body(of_token(id, 3_000)))
+        .collect();
+    let panics = bench.submit_body(of_token(PANIC, 5));
+    let (opens, gate) = async_channel::bounded(1);
+    let room = start(&bench, 4, &gate, || Ok(()));
+    for id in innocents.iter().chain([&panics]) {
+        bench.reaches(*id, State::Running);
+    }
+    drop(opens);
+    for id in innocents {
+        let row = bench.ended(id);
+        assert_eq!((row.state, row.error), (State::Completed, None));
+    }
+    let row = bench.ended(panics);
+    assert_eq!((row.state, row.attempts), (State::Failed, 3));
+    let error = row.error.unwrap();
+    assert_eq!(error, "decode worker 0 panicked: on purpose");
+    room.stop().unwrap();
     bench.front.stop().unwrap();
 }

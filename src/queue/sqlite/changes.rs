@@ -93,14 +93,14 @@ impl Changes<'_> {
             .db
             .prepare_cached(
                 "SELECT id, endpoint, body, seed, max_tokens, created_at_ms, priority, crashes, uid,
-                        attached AND idempotency_key IS NULL
+                        attached AND idempotency_key IS NULL, faults
                  FROM job JOIN request ON job_id = id
                  WHERE id = (SELECT id FROM job INDEXED BY job_ready WHERE state = 'queued' AND delayed = 0
                              AND (deadline_ms IS NULL OR deadline_ms > ?1)
                              ORDER BY priority DESC, id LIMIT 1)",
             )?
             .query_row([self.now_ms], |row| {
-                suspect = row.get::<_, u32>(7)? >= state::SUSPECT_CRASHES;
+                suspect = state::is_suspect(row.get(7)?, row.get(10)?);
                 Ok(Claimed {
                     id: JobId(row.get(0)?),
                     priority: row.get(6)?,
@@ -139,10 +139,19 @@ impl Changes<'_> {
             .prepare_cached(
                 "UPDATE job SET delayed = 0 WHERE id IN (
                    SELECT id FROM job INDEXED BY job_delayed
-                   WHERE state = 'queued' AND delayed = 1 AND not_before_ms <= ?1
+                   WHERE state = 'queued' AND delayed = 1 AND retry_at_ms IS NULL AND not_before_ms <= ?1
                    ORDER BY not_before_ms LIMIT ?2)",
             )?
             .execute([self.now_ms, RELEASE_CHUNK])?;
+        // All that wait are few: each had a slot a moment ago.
+        let pauses = state::pauses_until(self.now_ms);
+        self.db
+            .prepare_cached(
+                "UPDATE job SET delayed = 0, retry_at_ms = NULL WHERE id IN (
+                   SELECT id FROM job INDEXED BY job_retry
+                   WHERE state = 'queued' AND retry_at_ms IS NOT NULL AND retry_at_ms NOT BETWEEN ?1 AND ?2)",
+            )?
+            .execute([pauses.start(), pauses.end()])?;
         Ok(())
     }
 
@@ -168,7 +177,11 @@ impl Changes<'_> {
             .db
             .prepare_cached(
                 "SELECT min(time) FROM (
-                   SELECT min(not_before_ms) AS time FROM job INDEXED BY job_delayed WHERE state = 'queued' AND delayed = 1
+                   SELECT min(not_before_ms) AS time FROM job INDEXED BY job_delayed
+                   WHERE state = 'queued' AND delayed = 1 AND retry_at_ms IS NULL
+                   UNION ALL
+                   SELECT min(retry_at_ms) FROM job INDEXED BY job_retry
+                   WHERE state = 'queued' AND retry_at_ms IS NOT NULL
                    UNION ALL
                    SELECT min(deadline_ms) FROM job INDEXED BY job_deadline
                    WHERE deadline_ms IS NOT NULL AND finished_at_ms IS NULL)",
@@ -187,34 +200,38 @@ impl Changes<'_> {
         Ok(())
     }
 
-    /// Puts a running job back, to be claimed again at its time.
-    fn retry(&self, id: JobId, at_ms: i64) -> Result<Finished, rusqlite::Error> {
-        let retried = self
-            .db
+    /// Puts a running job back, to be claimed again at its time; after so many faults.
+    fn retry(&self, id: JobId, faults: u32, at_ms: i64) -> Result<(), rusqlite::Error> {
+        self.db
             .prepare_cached(
                 "UPDATE job SET state = 'queued', lease_epoch = NULL, started_at_ms = NULL,
-                                not_before_ms = ?3, delayed = 1
-                 WHERE id = ?1 AND state = 'running' AND lease_epoch = ?2",
+                                faults = ?2, retry_at_ms = ?3, delayed = 1
+                 WHERE id = ?1",
             )?
-            .execute(params![id.0, self.epoch, at_ms])?;
-        if retried == 1 {
-            // What it generated may be part of the fault.
-            self.forget(id, 0)?;
-        }
-        Ok(match retried {
-            1 => Finished::Retried { at_ms },
-            _ => Finished::TooLate,
-        })
+            .execute(params![id.0, faults, at_ms])?;
+        // What it generated may be part of the fault.
+        self.forget(id, 0)
     }
 
     fn finish(&self, id: JobId, completion: &Completion) -> Result<Finished, rusqlite::Error> {
+        let running: Option<u32> = self
+            .db
+            .prepare_cached(
+                "SELECT faults FROM job WHERE id = ?1 AND state = 'running' AND lease_epoch = ?2",
+            )?
+            .query_row(params![id.0, self.epoch], |row| row.get(0))
+            .optional()?;
+        let Some(faults) = running else {
+            return Ok(Finished::TooLate);
+        };
         let (cause, usage, error) = match completion {
             Completion::Completed { usage, .. } => (Cause::Complete, Some(*usage), None),
             Completion::Failed { error, .. } => (Cause::Fail, None, Some(error)),
             Completion::Faulted { error } => {
-                let attempts = reads::job(self.db, id)?.map_or(0, |job| job.attempts);
-                if let Some(at_ms) = state::retry_at(self.now_ms, attempts) {
-                    return self.retry(id, at_ms);
+                let faults = faults.saturating_add(1);
+                if let Some(at_ms) = state::retry_at(self.now_ms, faults) {
+                    self.retry(id, faults, at_ms)?;
+                    return Ok(Finished::Retried { at_ms });
                 }
                 (Cause::Fail, None, Some(error))
             }
@@ -227,17 +244,15 @@ impl Changes<'_> {
             Completion::Failed { refused, param, .. } => (*refused, param.as_deref()),
             _ => (false, None),
         };
-        let ended = self
-            .db
+        self.db
             .prepare_cached(
-                "UPDATE job SET state = ?3, lease_epoch = NULL, finished_at_ms = ?4,
-                                prompt_tokens = ?5, completion_tokens = ?6, error = ?7,
-                                refused = ?8, error_param = ?9
-                 WHERE id = ?1 AND state = 'running' AND lease_epoch = ?2",
+                "UPDATE job SET state = ?2, lease_epoch = NULL, finished_at_ms = ?3,
+                                prompt_tokens = ?4, completion_tokens = ?5, error = ?6,
+                                refused = ?7, error_param = ?8
+                 WHERE id = ?1",
             )?
             .execute(params![
                 id.0,
-                self.epoch,
                 state.as_str(),
                 self.now_ms,
                 usage.map(|usage| tokens(usage.prompt_tokens)),
@@ -246,13 +261,12 @@ impl Changes<'_> {
                 refused,
                 param,
             ])?;
-        if ended == 1
-            && let Completion::Completed {
-                result,
-                outline,
-                keep,
-                ..
-            } = completion
+        if let Completion::Completed {
+            result,
+            outline,
+            keep,
+            ..
+        } = completion
         {
             match keep {
                 Some(part) => self.put(id, part)?,
@@ -262,10 +276,7 @@ impl Changes<'_> {
                 .prepare_cached("INSERT INTO result(job_id, body, outline) VALUES (?1, ?2, ?3)")?
                 .execute(params![id.0, result, outline])?;
         }
-        Ok(match ended {
-            1 => Finished::Published,
-            _ => Finished::TooLate,
-        })
+        Ok(Finished::Published)
     }
 
     fn requeue(&self, ids: &[JobId]) -> Result<Vec<JobId>, rusqlite::Error> {
