@@ -1,5 +1,6 @@
 //! Who is blamed for the end of a daemon: the jobs that ran, if it died without a word, and nobody else.
 
+use rustix::process::Signal;
 use serde_json::json;
 
 use crate::support::daemon::{Daemon, Home, LONG};
@@ -50,6 +51,23 @@ fn a_death_without_a_word_counts_unless_the_machine_was_started_anew() {
     std::fs::write(&running, "the id of another boot\n").unwrap();
     assert_eq!(start_and_stop(), 1);
     assert!(!running.exists());
+}
+
+#[test]
+fn nobody_is_blamed_when_patience_with_a_drain_is_lost() {
+    let home = Home::with_daemon_keys("drain_timeout_s = 600", LONG);
+    let mut daemon = home.start();
+    let id = endless(&daemon);
+    let path = format!("/v1/jobs/{id}/events");
+    daemon.client().stream("GET", &path, b"").next().unwrap();
+    daemon.signal(Signal::TERM);
+    assert!(daemon.wait_for("STOPPING=1"));
+    assert!(!home.path().join("state/running").exists());
+    daemon.kill();
+    home.reconfigure("drain_timeout_s = 600", "drain_timeout_s = 0");
+    let daemon = home.start();
+    daemon.stop();
+    assert_eq!(crashes(&home), 0);
 }
 
 #[test]

@@ -145,6 +145,8 @@ fn work(
                 systemd::serving(model);
             }
             Ok(Control::Stop) | Err(mpsc::RecvError) => {
+                // Whoever kills the daemon from here on has lost patience with it: no job is to blame.
+                front.ends();
                 // In this order: who hears of the stop must find that new work is refused.
                 front.drain();
                 systemd::stopping();

@@ -1,6 +1,7 @@
 //! SIGTERM and SIGINT: the first drains, the second stops now, the third ends the process on the spot.
 //!
-//! Ending on the spot loses nothing either: the next start finds the running jobs and queues them again.
+//! Ending on the spot loses nothing either: the next start finds the running jobs, blames none of them, and queues them
+//! again.
 
 use std::sync::mpsc::SyncSender;
 
