@@ -19,6 +19,7 @@ mod control;
 mod dispatch;
 mod engine_room;
 mod failure;
+mod file_limit;
 mod fingerprint;
 mod front;
 mod gate;
@@ -50,6 +51,7 @@ use front::Front;
 pub fn run(config: &Config) -> Result<(), Failure> {
     let model = check::model_of(config)?;
     logging::start(&config.log)?;
+    file_limit::raise();
     let (sender, control) = mpsc::sync_channel(MESSAGES);
     signals::watch(sender.clone())?;
     let front = Front::start(config, sender.clone())?;
