@@ -67,6 +67,14 @@ impl Cursor {
         }
     }
 
+    /// See [`Subscription::voided`].
+    pub(super) fn voided(&self) -> usize {
+        match &self.source {
+            Source::Live(subscription) => subscription.voided(),
+            Source::Result { .. } => 0,
+        }
+    }
+
     /// Whether there is nothing to read, and never will be.
     pub(super) fn is_void(&self) -> bool {
         match &self.source {

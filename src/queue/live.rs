@@ -5,8 +5,10 @@
 //! job is closed and its last subscriber is gone; but the last [`KEPT`] logs that somebody read are kept, so that one
 //! whose connection broke near the end can come back for the rest.
 //!
-//! A job that runs again (after a drain or a preemption) gives the same bytes again: the log drops the
-//! repeated events, sequence by sequence, and its subscribers notice nothing. What the events come from is noted as
+//! A job that runs again (after a drain or a fault) gives the same bytes again: the log drops the
+//! repeated events, sequence by sequence, and its subscribers notice nothing. Where a run gives something else after all
+//! (what was wrong with a worker may have shown in its output before it failed), the log is void: it begins anew with
+//! what this run gave, and its subscribers with it. What the events come from is noted as
 //! their [`Origin`], so that one who has events of an earlier daemon can tell whether these go on behind them.
 //!
 //! Invariant: nothing here is durable, and a slow subscriber never holds up the writer.
@@ -50,6 +52,8 @@ pub struct Subscription {
     log: Option<Arc<Log>>,
     /// Events read so far.
     cursor: usize,
+    /// As often as the log was void when they were read.
+    voided: usize,
     wake: Receiver<()>,
 }
 
@@ -66,6 +70,8 @@ struct Events {
     origin: Origin,
     /// What an earlier daemon told is void.
     restarted: bool,
+    /// How often what an earlier run told was.
+    voided: usize,
     /// Somebody has read it.
     was_read: bool,
     /// One flag per subscriber: bounded(1), and full means that a wake-up is already on its way.
@@ -75,8 +81,8 @@ struct Events {
 /// How far a sequence came.
 #[derive(Default)]
 struct Progress {
-    /// Events in the log.
-    kept: usize,
+    /// Where its events are in the log.
+    places: Vec<usize>,
     /// Events of the current run, repeated ones included.
     seen: usize,
 }
@@ -101,13 +107,12 @@ impl LiveLog {
         }
         if let Some(log) = self.log(event.job) {
             let mut log = lock(&log.0);
-            let progress = log.progress.entry(event.sequence).or_default();
-            progress.seen += 1;
-            if progress.seen > progress.kept {
-                progress.kept = progress.seen;
-                log.events.push(event);
-                log.wake();
+            match log.repeats(&event) {
+                Some(true) => return log.pass(event.sequence),
+                Some(false) => log.begin_anew(),
+                None => {}
             }
+            log.push(event);
         }
     }
 
@@ -147,8 +152,10 @@ impl LiveLog {
     pub fn subscribe(&self, job: JobId) -> Subscription {
         let (waker, wake) = async_channel::bounded(1);
         let log = self.log(job).or_else(|| self.kept(job));
+        let mut voided = 0;
         if let Some(log) = &log {
             let mut events = lock(&log.0);
+            voided = events.voided;
             events.was_read = true;
             if !events.closed {
                 events.wakers.push(waker);
@@ -157,6 +164,7 @@ impl LiveLog {
         Subscription {
             log,
             cursor: 0,
+            voided,
             wake,
         }
     }
@@ -184,6 +192,42 @@ impl LiveLog {
 }
 
 impl Events {
+    /// Whether the event is the same as that of an earlier run in its place; `None`: there is none.
+    fn repeats(&self, event: &SequenceEvent) -> Option<bool> {
+        let progress = self.progress.get(&event.sequence)?;
+        let place = *progress.places.get(progress.seen)?;
+        Some(self.events[place].event == event.event)
+    }
+
+    /// One more of this run, which is there already.
+    fn pass(&mut self, sequence: usize) {
+        self.progress.entry(sequence).or_default().seen += 1;
+    }
+
+    fn push(&mut self, event: Arc<SequenceEvent>) {
+        let progress = self.progress.entry(event.sequence).or_default();
+        progress.seen += 1;
+        progress.places.push(self.events.len());
+        self.events.push(event);
+        self.wake();
+    }
+
+    /// Leaves what this run gave.
+    fn begin_anew(&mut self) {
+        let seen: HashMap<usize, usize> = self
+            .progress
+            .drain()
+            .map(|(sequence, progress)| (sequence, progress.seen))
+            .collect();
+        for event in std::mem::take(&mut self.events) {
+            let given = self.progress.get(&event.sequence).map_or(0, |p| p.seen);
+            if given < seen[&event.sequence] {
+                self.push(event);
+            }
+        }
+        self.voided += 1;
+    }
+
     fn close(&mut self) {
         self.closed = true;
         self.wake();
@@ -215,12 +259,21 @@ impl Subscription {
         self.log.as_ref().is_some_and(|log| lock(&log.0).restarted)
     }
 
+    /// As often as the log of this job was void by the last event: where that changes, the events before are void, and
+    /// this is the first of all.
+    pub fn voided(&self) -> usize {
+        self.voided
+    }
+
     /// The next event; `None` when there are no more: the job is terminal in the store, or the queue has failed.
     pub async fn next(&mut self) -> Option<Arc<SequenceEvent>> {
         let log = self.log.as_ref()?;
         loop {
             {
                 let log = lock(&log.0);
+                if log.voided != self.voided {
+                    (self.voided, self.cursor) = (log.voided, 0);
+                }
                 if let Some(event) = log.events.get(self.cursor) {
                     self.cursor += 1;
                     return Some(event.clone());
@@ -279,6 +332,57 @@ mod tests {
             )
         };
         assert!(!read(0) && read(1) && read(KEPT as i64) && !read(KEPT as i64 + 1));
+    }
+
+    fn token(sequence: usize, id: u32) -> Arc<SequenceEvent> {
+        Arc::new(SequenceEvent {
+            job: JobId(1),
+            sequence,
+            event: Event::Token(crate::job::Token {
+                id,
+                ..Default::default()
+            }),
+        })
+    }
+
+    /// The events that are there, with how often the log was void.
+    fn told(subscription: &mut Subscription) -> Vec<(usize, Arc<SequenceEvent>)> {
+        let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+        let mut told = vec![];
+        loop {
+            let next = std::pin::pin!(subscription.next()).poll(&mut context);
+            let std::task::Poll::Ready(Some(event)) = next else {
+                return told;
+            };
+            told.push((subscription.voided(), event));
+        }
+    }
+
+    #[test]
+    fn a_run_that_gives_something_else_voids_the_log() {
+        let live = LiveLog::default();
+        live.open(JobId(1));
+        let mut reader = live.subscribe(JobId(1));
+        let first = [token(0, 1), token(1, 5), token(0, 2), token(1, 6)];
+        first.iter().for_each(|event| live.append(event.clone()));
+        assert_eq!(told(&mut reader).len(), 4);
+        // Another run gives the same at first.
+        live.open(JobId(1));
+        live.append(token(1, 5));
+        live.append(token(0, 1));
+        assert_eq!(told(&mut reader), []);
+        live.append(token(0, 3));
+        let anew = [token(0, 1), token(1, 5), token(0, 3)].map(|event| (1, event));
+        assert_eq!(told(&mut reader), anew);
+        live.append(token(1, 6));
+        assert_eq!(told(&mut reader), [(1, token(1, 6))]);
+        // And a third one as the second.
+        live.open(JobId(1));
+        live.append(token(0, 1));
+        live.append(token(0, 3));
+        live.append(token(0, 4));
+        assert_eq!(told(&mut reader), [(1, token(0, 4))]);
+        assert_eq!(told(&mut live.subscribe(JobId(1))).len(), 5);
     }
 
     #[test]

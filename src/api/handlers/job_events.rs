@@ -8,8 +8,9 @@
 //!
 //! Every event has an id, as in `9f3a01c2-12.7.30`: what the events come from, and how many there were of each sequence.
 //! A client that comes back with `Last-Event-ID` gets what follows, and nothing twice; also after a crash of the daemon,
-//! because a job that runs again gives the same events. If the model or its settings have changed meanwhile it does not:
-//! then an event `restarted` comes first, and everything from the beginning. Jobs that completed under a version of this
+//! because a job that runs again gives the same events. If the model or its settings have changed meanwhile it does not,
+//! nor behind a fault that showed in what it gave: then comes an event `restarted`, and everything from the beginning.
+//! Jobs that completed under a version of this
 //! program that kept no outline of their events have only a result: an event `gone` says so, and no `[DONE]` follows.
 
 use axum::extract::State;
@@ -48,7 +49,7 @@ pub(in crate::api) async fn handle(
         let mut place = Place {
             had,
             seen: vec![],
-            begun: false,
+            voided: None,
         };
         loop {
             let event = tokio::select! {
@@ -110,22 +111,24 @@ struct Place {
     had: Option<EventId>,
     /// Events of each sequence in this stream, those that the client had included.
     seen: Vec<usize>,
-    begun: bool,
+    /// As often as the events were void by the last one of this stream; `None` before the first.
+    voided: Option<usize>,
 }
 
 impl Place {
-    /// Asked at each event. True at the first one, if what the client had comes from something else; it then has
-    /// nothing. One that names no event may have followed the job before all the same.
+    /// Asked at each event. True if what the client has comes from something else; it then has nothing. At the first
+    /// one, a client that names no event may have followed the job before all the same, and one that does may have it
+    /// from a run that was void.
     fn is_void(&mut self, events: &Cursor) -> bool {
-        if std::mem::replace(&mut self.begun, true) {
-            return false;
-        }
-        let is_void = match &self.had {
-            Some(had) => had.fingerprint != events.origin().fingerprint,
-            None => events.was_restarted(),
+        let now = events.voided();
+        let is_void = match (self.voided.replace(now), &self.had) {
+            (Some(before), _) => before != now,
+            (None, Some(had)) => now > 0 || had.fingerprint != events.origin().fingerprint,
+            (None, None) => now > 0 || events.was_restarted(),
         };
         if is_void {
             self.had = None;
+            self.seen.clear();
         }
         is_void
     }
@@ -182,6 +185,8 @@ fn chunk(endpoint: Endpoint, event: &SequenceEvent) -> Option<Value> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use crate::job::{FinishReason, JobId, Token};
     use crate::queue::{LiveLog, Origin};
 
@@ -208,10 +213,12 @@ mod tests {
         let id = |seen: &[usize], had: Option<&str>| {
             let mut place = Place {
                 had: had.map(|had| had.parse().unwrap()),
-                seen: seen.to_vec(),
-                begun: false,
+                seen: vec![],
+                voided: None,
             };
-            (place.is_void(&events), place.id(&events).to_string())
+            let is_void = place.is_void(&events);
+            place.seen = seen.to_vec();
+            (is_void, place.id(&events).to_string())
         };
         let with = |counts: &str| format!("00000007-{counts}");
         assert_eq!(id(&[1], None), (false, with("1")));
@@ -221,6 +228,44 @@ mod tests {
         live.restart(JobId(4));
         assert_eq!(id(&[1], Some("00000007-5")), (false, with("5")));
         assert_eq!(id(&[1], None), (true, with("1")));
+    }
+
+    #[tokio::test]
+    async fn who_follows_a_job_hears_that_what_it_had_is_void() {
+        let live = LiveLog::default();
+        let token = |id| {
+            Arc::new(event(Event::Token(Token {
+                id,
+                ..Token::default()
+            })))
+        };
+        let with = |had: Option<&str>| Place {
+            had: had.map(|had| had.parse().unwrap()),
+            seen: vec![],
+            voided: None,
+        };
+        live.open(JobId(4));
+        let mut events = Cursor::from(live.subscribe(JobId(4)));
+        let mut place = with(Some("00000000-0.1"));
+        let mut next = async |events: &mut Cursor| {
+            let event = events.next().await.unwrap();
+            (place.is_void(events), place.pass(event.sequence))
+        };
+        live.append(token(1));
+        live.append(token(2));
+        assert_eq!(next(&mut events).await, (false, false));
+        assert_eq!(next(&mut events).await, (false, true));
+        live.open(JobId(4));
+        live.append(token(1));
+        live.append(token(3));
+        assert_eq!(next(&mut events).await, (true, true));
+        assert_eq!(next(&mut events).await, (false, true));
+        // Who comes back cannot tell which run its events are from.
+        for had in [None, Some("00000000-0.2")] {
+            let mut events = Cursor::from(live.subscribe(JobId(4)));
+            events.next().await.unwrap();
+            assert!(with(had).is_void(&events));
+        }
     }
 
     #[test]

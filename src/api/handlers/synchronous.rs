@@ -98,7 +98,7 @@ fn stream(
     sse::response(async move |writer: EventWriter| {
         // Falls out of scope, and cancels the job, as soon as the client is gone.
         let attachment = attachment;
-        let mut sent = 0_usize;
+        let (mut sent, voided) = (0_usize, events.voided());
         loop {
             let event = tokio::select! {
                 event = events.next() => event,
@@ -109,6 +109,11 @@ fn stream(
                 }
             };
             let Some(event) = event else { break };
+            if events.voided() != voided {
+                // Nothing that was sent can be taken back.
+                let message = "a fault showed in what was sent: ask again";
+                return writer.data(&Refusal::failed(message).json()).await;
+            }
             for data in chunks.of(&event) {
                 writer.data(&data).await?;
                 sent += 1;
