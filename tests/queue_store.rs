@@ -21,6 +21,7 @@ conformance! {
     a_pause_and_a_drain_leave_each_other_alone
     a_job_waits_for_its_time
     what_is_not_done_by_its_deadline_expires
+    an_answer_that_is_late_is_not_published
     a_fault_of_ours_is_tried_again_after_a_pause
     a_clock_that_is_set_back_makes_no_pause_longer
     deaths_of_daemons_use_up_no_tries
@@ -761,6 +762,24 @@ fn what_is_not_done_by_its_deadline_expires(disk: &dyn Disk) {
         );
     }
     assert_eq!(row(&*store, done).state, State::Completed);
+}
+
+fn an_answer_that_is_late_is_not_published(disk: &dyn Disk) {
+    let mut store = disk.open();
+    for end in [completed("late"), failed("no"), fault()] {
+        let [id, in_time] = ["a", "b"].map(|name| store.accept(at(name, None, Some(50))));
+        store.claim(0).unwrap();
+        store.claim(0).unwrap();
+        assert_eq!(store.end(id, end, 50), Finished::Expired);
+        let late = row(&*store, id);
+        assert_eq!(
+            (late.state, late.finished_at_ms, late.result, late.error),
+            (State::Expired, Some(50), None, None)
+        );
+        assert_eq!(store.end(id, completed("again"), 51), Finished::TooLate);
+        assert!(store.finish(in_time, completed("yes"), 49));
+    }
+    assert_eq!(store.wake(60), Woken::default());
 }
 
 fn fault() -> Completion {

@@ -287,7 +287,7 @@ impl Dispatch {
             match self.queue.finish_blocking(id, completion.clone()) {
                 Ok(finished) => {
                     // Too late: it was cancelled or expired before its end could be published, and is terminal too.
-                    if matches!(finished, Finished::Published | Finished::TooLate) {
+                    if !matches!(finished, Finished::Retried { .. }) {
                         self.queue.live().close(id);
                     }
                     return Some(finished);

@@ -48,7 +48,8 @@ pub enum Change {
         id: JobId,
         part: Part,
     },
-    /// Publishes result and state together, once, and only for a job this daemon runs. A fault of ours puts the job
+    /// Publishes result and state together, once, and only for a job this daemon runs. One whose deadline has passed
+    /// expires instead, whether or not a wake was there before. A fault of ours puts the job
     /// back to queued by the rule of [`super::state::retry_at`], or fails it.
     Finish {
         id: JobId,
@@ -181,6 +182,8 @@ pub enum Finished {
     Published,
     /// It is queued again, and runs at this time (Unix milliseconds).
     Retried { at_ms: i64 },
+    /// Its deadline has passed, and it is terminal without what it gave.
+    Expired,
     /// It was not running here any more; nothing was stored.
     TooLate,
 }

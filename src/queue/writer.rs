@@ -258,7 +258,7 @@ impl Writer {
                         _ => self.shared.meter().left(*id),
                     }
                     match finished {
-                        Finished::Published => {
+                        Finished::Published | Finished::Expired => {
                             self.shared.live.close(*id);
                             self.shared.batch_bell.ring();
                         }

@@ -399,6 +399,11 @@ impl Disk {
                 }
                 let stored = self.jobs.get_mut(&id.0).unwrap();
                 let row = &mut stored.row;
+                if row.times.deadline_ms.is_some_and(|time| time <= now_ms) {
+                    row.state = State::Expired;
+                    row.finished_at_ms = Some(now_ms);
+                    return Ok(Applied::Finished(Finished::Expired));
+                }
                 if let Completion::Faulted { .. } = completion
                     && let Some(at_ms) = state::retry_at(now_ms, stored.faults + 1)
                 {

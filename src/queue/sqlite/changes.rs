@@ -214,16 +214,23 @@ impl Changes<'_> {
     }
 
     fn finish(&self, id: JobId, completion: &Completion) -> Result<Finished, rusqlite::Error> {
-        let running: Option<u32> = self
+        let running: Option<(u32, bool)> = self
             .db
             .prepare_cached(
-                "SELECT faults FROM job WHERE id = ?1 AND state = 'running' AND lease_epoch = ?2",
+                "SELECT faults, deadline_ms IS NOT NULL AND deadline_ms <= ?3 FROM job
+                 WHERE id = ?1 AND state = 'running' AND lease_epoch = ?2",
             )?
-            .query_row(params![id.0, self.epoch], |row| row.get(0))
+            .query_row(params![id.0, self.epoch, self.now_ms], |row| {
+                Ok((row.get(0)?, row.get(1)?))
+            })
             .optional()?;
-        let Some(faults) = running else {
+        let Some((faults, is_late)) = running else {
             return Ok(Finished::TooLate);
         };
+        if is_late && let Some(state) = state::next(State::Running, Cause::Expire) {
+            self.end(id, state)?;
+            return Ok(Finished::Expired);
+        }
         let (cause, usage, error) = match completion {
             Completion::Completed { usage, .. } => (Cause::Complete, Some(*usage), None),
             Completion::Failed { error, .. } => (Cause::Fail, None, Some(error)),
