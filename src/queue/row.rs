@@ -160,7 +160,7 @@ pub enum Completion {
         usage: Usage,
         /// How its events lie within the result.
         outline: Vec<u8>,
-        /// Kept as the job's transcript, to answer equal requests with.
+        /// Kept as the job's transcript, to answer equal requests with. The job is a detached one from then on.
         keep: Option<Part>,
     },
     Failed {

@@ -59,13 +59,11 @@ pub enum Change {
     Requeue(Vec<JobId>),
     /// [`Error::NotFound`] when there is no such job.
     Cancel(JobId),
-    /// Deletes an attached job that has ended, unless its submitter can ask again with a key, or it keeps a transcript
-    /// to answer equal requests with.
+    /// Deletes an attached job that has ended, unless its submitter can ask again with a key.
     Delivered(JobId),
     Batch(BatchChange),
-    /// Deletes at most `limit` jobs that ended long enough ago, but those of a batch only when that has ended. An attached
-    /// one that keeps a transcript is kept as long as a detached one. And at most `limit` files whose time is over, but
-    /// none that an open batch needs.
+    /// Deletes at most `limit` jobs that ended long enough ago, but those of a batch only when that has ended. And at
+    /// most `limit` files whose time is over, but none that an open batch needs.
     Purge {
         retention: Retention,
         limit: usize,

@@ -426,6 +426,10 @@ impl Disk {
                         row.state = State::Completed;
                         row.result = Some(result.clone());
                         row.usage = Some(*usage);
+                        if keep.is_some() {
+                            row.attached = false;
+                            stored.job.attached = false;
+                        }
                         self.outlines.insert(id.0, outline.clone());
                         self.transcripts.remove(&id.0);
                         if let Some(part) = keep {
@@ -502,11 +506,9 @@ impl Disk {
                 Ok(Applied::Cancelled(Cancelled { job, before }))
             }
             Change::Delivered(id) => {
-                let answers = self.transcripts.contains_key(&id.0);
-                let gone = !answers
-                    && self.jobs.get(&id.0).is_some_and(|Stored { row, job, .. }| {
-                        job.attached && job.idempotency_key.is_none() && row.state.is_terminal()
-                    });
+                let gone = self.jobs.get(&id.0).is_some_and(|Stored { row, job, .. }| {
+                    job.attached && job.idempotency_key.is_none() && row.state.is_terminal()
+                });
                 if gone {
                     self.jobs.remove(&id.0);
                 }
@@ -556,12 +558,9 @@ impl Disk {
 
     fn is_old(&self, id: i64, retention: &Retention) -> bool {
         let Stored { row, job, .. } = &self.jobs[&id];
-        let before_ms = match (job.attached, self.transcripts.contains_key(&id)) {
-            (true, true) => retention
-                .attached_before_ms
-                .min(retention.detached_before_ms),
-            (true, false) => retention.attached_before_ms,
-            (false, _) => retention.detached_before_ms,
+        let before_ms = match job.attached {
+            true => retention.attached_before_ms,
+            false => retention.detached_before_ms,
         };
         row.finished_at_ms
             .is_some_and(|finished| finished < before_ms)

@@ -11,7 +11,7 @@ use crate::job::{Endpoint, JobId, State};
 
 use super::super::state::{self, Cause, Retention};
 use super::super::store::{Applied, Cancelled, Change, Finished, Purged, Woken};
-use super::super::{Claimed, Completion, Error, JobRow};
+use super::super::{Claimed, Completion, Error, JobRow, Part};
 use super::{reads, transcripts};
 
 /// Pages given back to the file system with each chunk of deleted jobs, so that one commit stays short.
@@ -276,7 +276,7 @@ impl Changes<'_> {
         } = completion
         {
             match keep {
-                Some(part) => self.put(id, part)?,
+                Some(part) => self.keep(id, part)?,
                 None => self.forget(id, 0)?,
             }
             self.db
@@ -284,6 +284,16 @@ impl Changes<'_> {
                 .execute(params![id.0, result, outline])?;
         }
         Ok(Finished::Published)
+    }
+
+    /// What a completed job answers others with. It is kept as long as a detached one, and so is one from now on: purges
+    /// of attached ones, whose time is over sooner, do not come by it.
+    fn keep(&self, id: JobId, part: &Part) -> Result<(), rusqlite::Error> {
+        self.put(id, part)?;
+        self.db
+            .prepare_cached("UPDATE job SET attached = 0 WHERE id = ?1 AND attached = 1")?
+            .execute([id.0])?;
+        Ok(())
     }
 
     fn requeue(&self, ids: &[JobId]) -> Result<Vec<JobId>, rusqlite::Error> {
@@ -319,8 +329,7 @@ impl Changes<'_> {
             .db
             .prepare_cached(
                 "DELETE FROM job WHERE id = ?1 AND attached AND idempotency_key IS NULL
-                 AND finished_at_ms IS NOT NULL
-                 AND NOT EXISTS (SELECT 1 FROM transcript WHERE job_id = id)",
+                 AND finished_at_ms IS NOT NULL",
             )?
             .execute([id.0])?;
         Ok(deleted == 1)
@@ -330,7 +339,6 @@ impl Changes<'_> {
         let mut statement = self.db.prepare_cached(
             "DELETE FROM job WHERE id IN (SELECT id FROM job
              WHERE attached = ?1 AND finished_at_ms < ?2
-             AND (finished_at_ms < ?4 OR NOT EXISTS (SELECT 1 FROM transcript WHERE job_id = id))
              AND (batch IS NULL OR batch IN (SELECT id FROM batch WHERE ended_at_ms IS NOT NULL))
              LIMIT ?3)",
         )?;
@@ -344,9 +352,7 @@ impl Changes<'_> {
             (false, retention.detached_before_ms),
         ] {
             let left = i64::try_from(limit - purged.jobs).unwrap_or(i64::MAX);
-            let answers_until_ms = retention.detached_before_ms;
-            purged.jobs +=
-                statement.execute(params![attached, before_ms, left, answers_until_ms])?;
+            purged.jobs += statement.execute(params![attached, before_ms, left])?;
         }
         let is_empty = purged == Purged::default();
         purged.next_ms = self.next_purge_ms(retention)?;

@@ -11,3 +11,7 @@ ALTER TABLE job ADD COLUMN retry_at_ms INTEGER;
 DROP INDEX job_delayed;
 CREATE INDEX job_delayed ON job(not_before_ms) WHERE state = 'queued' AND delayed = 1 AND retry_at_ms IS NULL;
 CREATE INDEX job_retry ON job(retry_at_ms) WHERE state = 'queued' AND retry_at_ms IS NOT NULL;
+
+-- What answers others is kept as long as a detached job, and is one.
+UPDATE job SET attached = 0
+WHERE attached = 1 AND state = 'completed' AND EXISTS (SELECT 1 FROM transcript WHERE job_id = job.id);
