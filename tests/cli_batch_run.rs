@@ -3,10 +3,11 @@
 use std::io::Read;
 use std::process::Stdio;
 
+use rustix::process::Signal;
 use serde_json::{Value, json};
 
 use super::support::batch_files::{Files, assert_plain_answers, plain, requests};
-use super::support::cli::{Said, command, ctl, say};
+use super::support::cli::{Said, command, ctl, say, signal};
 use super::support::daemon::{Home, TINY};
 use super::support::fake_daemon::{FakeDaemon, Seen};
 
@@ -22,6 +23,24 @@ fn a_caller_who_is_not_welcome_gets_no_answers() {
         assert!(!said.err.contains("goes on"), "{}", said.err);
         assert_eq!(std::fs::read_to_string(&files.output).unwrap(), "older");
     }
+}
+
+#[test]
+fn a_signal_that_was_ignored_at_the_start_stays_so() {
+    let daemon = FakeDaemon::start();
+    daemon.hold(true);
+    let files = Files::new(&daemon, &plain(40));
+    let run = files.run(&daemon, &["--outstanding", "2"]);
+    // As nohup starts a program, and as a script starts one in its background.
+    let mut ignoring = command("sh", &["-c", "trap '' HUP INT; exec \"$0\" \"$@\""]);
+    ignoring.arg(run.get_program()).args(run.get_args());
+    let child = ignoring.spawn().unwrap();
+    while !matches!(daemon.seen.recv().unwrap(), Seen::Watched(_)) {}
+    signal(&child, Signal::HUP);
+    signal(&child, Signal::INT);
+    daemon.hold(false);
+    Said::from(child.wait_with_output().unwrap()).ends_with(0);
+    assert_plain_answers(&files.answers(), 40);
 }
 
 #[test]

@@ -6,6 +6,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
 use super::daemon::{Daemon, Home, TINY};
@@ -83,8 +84,11 @@ pub fn say_with_input(mut command: Command, input: &str) -> Said {
 }
 
 pub fn interrupt(child: &Child) {
-    let process = rustix::process::Pid::from_child(child);
-    rustix::process::kill_process(process, rustix::process::Signal::INT).unwrap();
+    signal(child, Signal::INT);
+}
+
+pub fn signal(child: &Child, signal: Signal) {
+    kill_process(Pid::from_child(child), signal).unwrap();
 }
 
 /// Bytes that a pipe of one page holds.
