@@ -4,9 +4,10 @@ use std::io::{BufRead, BufReader, Read};
 
 use serde_json::{Value, json};
 
-use crate::support::cli::{ctl, say};
+use crate::support::batch_files::{Files, assert_plain_answers, plain};
+use crate::support::cli::{Said, ctl, say};
 use crate::support::daemon::{Daemon, Home, LONG};
-use crate::support::fake_daemon::{FakeDaemon, Seen, beside};
+use crate::support::fake_daemon::{FakeDaemon, Seen, beside, store_fault};
 
 /// Long enough that a kill finds it running.
 fn submit_long(daemon: &Daemon) -> String {
@@ -162,4 +163,59 @@ fn a_daemon_that_drains_is_told_once_and_so_is_its_return() {
     let times = |part: &str| said.lines().filter(|line| line.contains(part)).count();
     let told = (times("trying again"), times("woollyd is back"));
     assert_eq!(told, (1, 1), "{said}");
+}
+
+/// A daemon whose store has failed says so to everybody, ends, and is started again.
+#[test]
+fn a_store_that_failed_is_an_outage() {
+    let daemon = FakeDaemon::start();
+    daemon.hold(true);
+    let files = Files::new(&daemon, &plain(4));
+    let run = files.run(&daemon, &["--outstanding", "2"]).spawn().unwrap();
+    let mut watched = 0;
+    while watched < 2 {
+        watched += usize::from(matches!(daemon.seen.recv().unwrap(), Seen::Watched(_)));
+    }
+    daemon.faults(5);
+    daemon.hold(false);
+    let said = Said::from(run.wait_with_output().unwrap()).ends_with(0);
+    assert_plain_answers(&files.answers(), 4);
+    let expected = "woollyd failed with HTTP status 500: the queue's store failed; trying again";
+    assert!(said.err.contains(expected), "{}", said.err);
+    assert!(said.err.contains("woollyd is back"), "{}", said.err);
+
+    // Nobody waits for a daemon that was never there in good order.
+    daemon.faults(1);
+    let said = say(ctl(&daemon.socket, &["wait", "0"])).ends_with(1);
+    assert!(!said.err.contains("trying again"), "{}", said.err);
+}
+
+#[test]
+fn a_queue_is_empty_only_when_the_daemon_says_so() {
+    let daemon = FakeDaemon::start();
+    let drain = || say(ctl(&daemon.socket, &["queue", "drain", "--wait"]));
+    let waits = json!({"status": "ok", "paused": false, "jobs": {"queued": 1, "running": 1}});
+    daemon.healths([
+        (500, store_fault()),
+        (503, json!("no")),
+        (200, waits.clone()),
+    ]);
+    let said = drain().ends_with(0);
+    assert!(said.err.contains("trying again"), "{}", said.err);
+    let left = "2 jobs and 0 batches left";
+    assert!(said.err.contains(left), "{}", said.err);
+
+    let mut paused = waits.clone();
+    paused["paused"] = json!(true);
+    daemon.healths([(200, waits), (200, paused)]);
+    let said = drain().ends_with(1);
+    assert!(said.err.contains("resume it first"), "{}", said.err);
+
+    daemon.healths([(200, json!({"status": "ok"}))]);
+    let said = drain().ends_with(1);
+    assert!(
+        said.err.contains("does not say how many jobs"),
+        "{}",
+        said.err
+    );
 }

@@ -226,7 +226,7 @@ impl Client {
     }
 }
 
-/// Errors of the daemon become [`Error::Refused`] (4xx and 503) or [`Error::Failed`].
+/// Errors of the daemon become [`Error::Refused`] (4xx and 503) or [`Error::Broken`].
 pub(super) fn refuse(answer: Answer) -> Result<Value, Error> {
     let Answer { status, body } = answer;
     match status {
@@ -240,12 +240,11 @@ pub(super) fn refuse(answer: Answer) -> Result<Value, Error> {
                 body,
             })
         }
-        _ => {
-            let message = wire::error_message(&body).unwrap_or_default();
-            Err(Error::Failed(format!(
-                "woollyd failed with HTTP status {status}: {message}"
-            )))
-        }
+        _ => Err(Error::Broken {
+            status,
+            message: wire::error_message(&body).unwrap_or_default(),
+            restarts: wire::error_code(&body) == Some(wire::STORE),
+        }),
     }
 }
 

@@ -40,6 +40,14 @@ pub enum Error {
         /// The body of the answer, for batch output lines.
         body: serde_json::Value,
     },
+    /// The daemon understood and could not do it.
+    #[error("woollyd failed with HTTP status {status}: {message}")]
+    Broken {
+        status: u16,
+        message: String,
+        /// Its store has failed: it ends, and the next one can do it.
+        restarts: bool,
+    },
     /// Something went wrong with some of several jobs, of which the worst has this exit code.
     #[error("{message}")]
     Several { message: String, code: u8 },
@@ -57,7 +65,8 @@ impl Error {
     pub fn code(&self) -> u8 {
         match self {
             Error::OutputClosed => 0,
-            Error::Failed(_) | Error::Output(_) | Error::Interrupted => 1,
+            Error::Failed(_) | Error::Broken { .. } => 1,
+            Error::Output(_) | Error::Interrupted => 1,
             Error::Usage(_) => 2,
             Error::Connect { .. } | Error::Lost { .. } => 3,
             Error::Silent { .. } | Error::Stopping { .. } => 3,
@@ -66,7 +75,8 @@ impl Error {
         }
     }
 
-    /// Whether the same request may succeed once the daemon is back: it is down, starting or draining.
+    /// Whether the same request may succeed once the daemon is back: it is down, starting,
+    /// draining, or about to be started again.
     pub(super) fn is_outage(&self) -> bool {
         matches!(
             self,
@@ -75,6 +85,7 @@ impl Error {
                 | Error::Silent { .. }
                 | Error::Stopping { .. }
                 | Error::Refused { status: 503, .. }
+                | Error::Broken { restarts: true, .. }
         )
     }
 
@@ -94,7 +105,7 @@ impl Error {
 
     fn as_json(&self) -> serde_json::Value {
         let status = match self {
-            Error::Refused { status, .. } => Some(*status),
+            Error::Refused { status, .. } | Error::Broken { status, .. } => Some(*status),
             _ => None,
         };
         json!({"error": {"message": self.to_string(), "exit_code": self.code(), "http_status": status}})

@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use clap::Subcommand;
 
-use serde_json::json;
+use serde_json::{Value, json};
 
-use super::client::Client;
+use super::client::{Answer, Client, refuse};
 use super::new_file::NewFile;
 use super::queue_check::Check;
 use super::reconnect::Link;
@@ -27,7 +27,8 @@ Example:
     /// Take no new jobs and batches; those that are there run to their end unless the queue is paused
     #[command(
         after_help = "Who submits is told to come back later (503). The queue stays so over restarts of the daemon, until it is
-resumed. To wait for the end of a queue that is paused as well is an error. For administrators.
+resumed. To wait for the end of a queue that is paused as well, or is paused meanwhile, is an error. For
+administrators.
 
 Example:
   woollyctl queue drain --wait && systemctl stop woollyd"
@@ -81,10 +82,6 @@ pub(super) async fn run(link: &Link, verb: Queue, json: bool) -> Result<(), Erro
         false => writeln!(io::stdout(), "{done}")?,
     }
     if let Queue::Drain { wait: true } = verb {
-        if answer["paused"] == true {
-            let problem = "the queue is paused, so what waits in it does not run: resume it first";
-            return Err(Error::Failed(problem.to_owned()));
-        }
         wait_until_empty(link).await?;
     }
     Ok(())
@@ -107,18 +104,87 @@ async fn backup(client: &Client, path: &Path, json: bool) -> Result<(), Error> {
 async fn wait_until_empty(link: &Link) -> Result<(), Error> {
     let mut told = None;
     loop {
-        let look = async || link.client().get_any("/health").await;
-        let health = link.retry(look).await?.body;
-        let jobs = |state: &str| health["jobs"][state].as_u64().unwrap_or(0);
-        let left = jobs("queued") + jobs("running");
-        let batches = health["open_batches"].as_u64().unwrap_or(0);
-        if left == 0 && batches == 0 {
+        let look = async || what_is_left(link.client().get_any("/health").await?);
+        let left = link.retry(look).await?;
+        if left.is_nothing() {
             return Ok(());
         }
-        if told != Some((left, batches)) {
-            link.say(&format!("{left} jobs and {batches} batches left"));
-            told = Some((left, batches));
+        if left.stands_still() {
+            let problem = "the queue is paused, so what waits in it does not run: resume it first";
+            return Err(Error::Failed(problem.to_owned()));
+        }
+        let now = (left.queued + left.running, left.batches);
+        if told != Some(now) {
+            let (jobs, batches) = now;
+            link.say(&format!("{jobs} jobs and {batches} batches left"));
+            told = Some(now);
         }
         tokio::time::sleep(LOOK_EVERY).await;
+    }
+}
+
+/// What a queue that drains still holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Left {
+    queued: u64,
+    running: u64,
+    batches: u64,
+    paused: bool,
+}
+
+impl Left {
+    fn is_nothing(self) -> bool {
+        (self.queued, self.running, self.batches) == (0, 0, 0)
+    }
+
+    /// Whether waiting for its end is in vain. What runs in a paused queue runs to its end.
+    fn stands_still(self) -> bool {
+        self.paused && (self.queued > 0 || self.running == 0)
+    }
+}
+
+/// A daemon that does not count its jobs has not said that there are none: it is in trouble, or it is another program.
+fn what_is_left(health: Answer) -> Result<Left, Error> {
+    let Some(jobs) = health.body["jobs"].as_object() else {
+        let status = health.status;
+        refuse(health)?;
+        return Err(Error::Failed(format!(
+            "woollyd does not say how many jobs it has (HTTP status {status})"
+        )));
+    };
+    let count = |state: &str| jobs.get(state).and_then(Value::as_u64).unwrap_or(0);
+    Ok(Left {
+        queued: count("queued"),
+        running: count("running"),
+        batches: health.body["open_batches"].as_u64().unwrap_or(0),
+        paused: health.body["paused"] == true,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_paused_queue_stands_still_when_what_runs_in_it_has_ended() {
+        let left = |queued, running, batches, paused| Left {
+            queued,
+            running,
+            batches,
+            paused,
+        };
+        assert!(left(0, 0, 0, true).is_nothing());
+        for (queued, running, batches, expected) in [
+            (0, 1, 1, false),
+            (1, 1, 1, true),
+            (1, 0, 0, true),
+            (0, 0, 1, true),
+        ] {
+            assert_eq!(
+                left(queued, running, batches, true).stands_still(),
+                expected
+            );
+            assert!(!left(queued, running, batches, false).stands_still());
+        }
     }
 }

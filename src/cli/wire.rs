@@ -21,6 +21,9 @@ pub(super) const RESTARTED: &str = "restarted";
 /// The name of the event that comes instead of what a stream cannot give any more.
 pub(super) const GONE: &str = "gone";
 
+/// The code of errors of a daemon whose store has failed.
+pub(super) const STORE: &str = "store";
+
 pub(super) fn job_path(id: JobId) -> String {
     format!("{JOBS}/{id}")
 }
@@ -165,6 +168,11 @@ pub(super) fn error_message(body: &Value) -> Option<String> {
             .map(|text| text.trim().to_owned())
             .filter(|text| !text.is_empty()),
     }
+}
+
+/// What an error body calls its error.
+pub(super) fn error_code(body: &Value) -> Option<&str> {
+    body.get("error")?.get("code")?.as_str()
 }
 
 /// An error is a sentence or an object with one.

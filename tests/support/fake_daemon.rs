@@ -1,7 +1,7 @@
 //! A daemon that does as it is told, for tests of the client: it can hold jobs, break connections, go away
 //! and come back. It keeps its jobs meanwhile, as a real one does.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
@@ -33,6 +33,7 @@ pub enum Seen {
     /// The event stream of a job was opened.
     Watched(usize),
     Cancelled(usize),
+    BackingUp,
 }
 
 #[derive(Default)]
@@ -59,6 +60,10 @@ struct State {
     mended: bool,
     /// So many submits more are stored and their connection is broken before the answer.
     swallow_answers: usize,
+    /// So many requests more are answered as by a daemon whose store has failed.
+    faults: usize,
+    /// What is said of the daemon's health next, before it is well.
+    healths: VecDeque<(u16, Value)>,
     away: bool,
 }
 
@@ -142,6 +147,14 @@ impl FakeDaemon {
 
     pub fn swallow_answers(&self, count: usize) {
         self.set(|state| state.swallow_answers = count);
+    }
+
+    pub fn faults(&self, count: usize) {
+        self.set(|state| state.faults = count);
+    }
+
+    pub fn healths(&self, healths: impl IntoIterator<Item = (u16, Value)>) {
+        self.set(|state| state.healths.extend(healths));
     }
 
     /// Every connection breaks and the socket is gone.
@@ -228,12 +241,18 @@ fn serve(shared: &Shared, connection: UnixStream) -> std::io::Result<()> {
     reader.read_exact(&mut body)?;
     let body = serde_json::from_slice(&body).unwrap_or(Value::Null);
     let parts: Vec<&str> = path.trim_start_matches('/').split('/').collect();
+    if is_fault(shared) {
+        return answer(connection, 500, &store_fault());
+    }
     match (method.as_str(), parts.as_slice()) {
-        ("GET", ["health"]) => answer(
-            connection,
-            200,
-            &json!({"status": "ok", "jobs": {"queued": 0}}),
-        ),
+        ("GET", ["health"]) => {
+            let next = shared.state.lock().unwrap().healths.pop_front();
+            let well = || (200, json!({"status": "ok", "jobs": {"queued": 0}}));
+            let (status, body) = next.unwrap_or_else(well);
+            answer(connection, status, &body)
+        }
+        ("POST", ["v1", "queue", "drain"]) => answer(connection, 200, &json!({"draining": true})),
+        ("GET", ["v1", "queue", "backup"]) => endless_backup(shared, connection),
         ("POST", ["v1", "jobs"]) => submit(shared, connection, key, &body),
         ("GET", ["v1", query]) if query.starts_with("jobs?") => list(shared, connection, query),
         ("GET", ["v1", "jobs", id]) => show(shared, connection, id),
@@ -245,6 +264,24 @@ fn serve(shared: &Shared, connection: UnixStream) -> std::io::Result<()> {
             &json!({"error": {"message": format!("no {path}")}}),
         ),
     }
+}
+
+/// The beginning of a backup, and nothing more until the client goes away.
+fn endless_backup(shared: &Shared, mut connection: UnixStream) -> std::io::Result<()> {
+    connection.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 1000000000000\r\n\r\nabc")?;
+    shared.seen.lock().unwrap().send(Seen::BackingUp).unwrap();
+    connection.read_exact(&mut [0])
+}
+
+fn is_fault(shared: &Shared) -> bool {
+    let mut state = shared.state.lock().unwrap();
+    let is_fault = state.faults > 0;
+    state.faults = state.faults.saturating_sub(1);
+    is_fault
+}
+
+pub fn store_fault() -> Value {
+    json!({"error": {"message": "the queue's store failed", "code": "store"}})
 }
 
 fn answer(mut connection: UnixStream, status: u16, body: &Value) -> std::io::Result<()> {
