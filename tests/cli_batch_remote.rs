@@ -1,9 +1,14 @@
 //! `woollyctl batch submit`, `status`, `fetch` and `cancel` against a real daemon.
 
+use std::io::{Read, Write};
+use std::net::Shutdown;
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::Path;
+
 use serde_json::{Value, json};
 
 use crate::support::cli::{ctl, say};
-use crate::support::daemon::{Home, LONG};
+use crate::support::daemon::{Home, LONG, TINY};
 
 fn line(id: &str, body: Value) -> String {
     json!({"custom_id": id, "method": "POST", "url": "/v1/completions", "body": body}).to_string()
@@ -102,5 +107,62 @@ fn a_file_goes_to_the_daemon_and_its_answers_come_back() {
     run(&["batch", "status", "../jobs"]).ends_with(2);
     run(&["batch", "status", "batch_99"]).ends_with(4);
     run(&["batch", "submit", "/nonexistent"]).ends_with(1);
+    daemon.stop();
+}
+
+/// Passes requests on to a daemon, and cuts the connection of the first one that begins so, instead of its answer.
+fn cut_first(listener: &UnixListener, daemon: &Path, begins: &str) {
+    let mut is_cut = false;
+    for client in listener.incoming() {
+        let mut client = client.unwrap();
+        let mut first = vec![0; 4096];
+        let count = client.read(&mut first).unwrap();
+        if count == 0 {
+            return;
+        }
+        let mut server = UnixStream::connect(daemon).unwrap();
+        server.write_all(&first[..count]).unwrap();
+        if !is_cut && first.starts_with(begins.as_bytes()) {
+            // The daemon has done it when it begins to answer.
+            assert_eq!(server.read(&mut first[..1]).unwrap(), 1);
+            is_cut = true;
+            continue;
+        }
+        let (mut from, mut to) = (client.try_clone().unwrap(), server.try_clone().unwrap());
+        let sent = std::thread::spawn(move || {
+            std::io::copy(&mut from, &mut to)?;
+            to.shutdown(Shutdown::Write)
+        });
+        std::io::copy(&mut server, &mut client).unwrap();
+        // Whoever asked has its answer, and may be gone.
+        drop(sent.join().unwrap());
+    }
+}
+
+#[test]
+fn a_connection_that_is_cut_makes_one_batch() {
+    let home = Home::new(TINY);
+    let daemon = home.start();
+    let (file, relay) = (home.path().join("in.jsonl"), home.path().join("relay.sock"));
+    std::fs::write(&file, line("a", json!({"prompt": "x", "max_tokens": 1}))).unwrap();
+    let listener = UnixListener::bind(&relay).unwrap();
+    let said = std::thread::scope(|scope| {
+        let socket = home.socket();
+        scope.spawn(move || cut_first(&listener, &socket, "POST /v1/batches "));
+        let said = say(ctl(&relay, &["batch", "submit", file.to_str().unwrap()]));
+        drop(UnixStream::connect(&relay).unwrap());
+        said
+    });
+    assert_eq!(said.ends_with(0).out, "batch_1\n");
+    let client = daemon.client();
+    let count = |path: &str| {
+        client.get(path).expect(200)["data"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .filter(|it| it["purpose"] != "batch_output")
+            .count()
+    };
+    assert_eq!((count("/v1/batches"), count("/v1/files")), (1, 1));
     daemon.stop();
 }

@@ -7,6 +7,8 @@ use clap::Args;
 use serde_json::{Value, json};
 
 use super::client::Client;
+use super::reconnect::Link;
+use super::submit::random_key;
 use super::{Error, render};
 
 /// As many batches as the daemon lists at once.
@@ -88,7 +90,10 @@ enum Subject {
     File(String),
 }
 
-pub(super) async fn submit(client: &Client, args: Submit, as_json: bool) -> Result<(), Error> {
+/// Under a random idempotency key, so that a connection that breaks between the request and its answer cannot make two
+/// batches.
+pub(super) async fn submit(link: &Link, args: Submit, as_json: bool) -> Result<(), Error> {
+    let client = link.client();
     let file = client.upload(&args.input).await?;
     let request = json!({
         "input_file_id": file["id"],
@@ -96,10 +101,25 @@ pub(super) async fn submit(client: &Client, args: Submit, as_json: bool) -> Resu
         "completion_window": args.window,
         "priority": args.priority,
     });
-    let batch = match client.post("/v1/batches", request.to_string(), None).await {
+    link.answered();
+    let (key, request) = (random_key()?, request.to_string());
+    let post = async || {
+        let batch = client.post("/v1/batches", request.clone(), Some(&key));
+        batch.await
+    };
+    let asked = match post().await {
+        Err(Error::Lost { .. }) => link.retry(post).await,
+        asked => asked,
+    };
+    let batch = match asked {
         Ok(batch) => batch,
         Err(error) => {
-            forget(client, text(&file["id"])).await;
+            let file = text(&file["id"]);
+            match error {
+                Error::Refused { .. } => forget(client, file).await,
+                // The batch may be there, and need it.
+                _ => render::say(format_args!("woollyctl: {file} stays with the daemon")),
+            }
             return Err(error);
         }
     };

@@ -130,19 +130,10 @@ fn measure(verb: &bench::Verb, json: bool) -> Result<(), Error> {
 }
 
 async fn talk(verb: Verb, client: Client, json: bool) -> Result<(), Error> {
-    if let Verb::Batch(verb) = verb {
-        return match verb {
-            batch::Batch::Run(args) => batch::run(client, *args, json).await,
-            batch::Batch::Submit(args) => batch_remote::submit(&client, args, json).await,
-            batch::Batch::Status(args) => batch_remote::status(&client, args, json).await,
-            batch::Batch::Fetch(args) => batch_fetch::run(client, args, json).await,
-            batch::Batch::Cancel(args) => batch_remote::cancel(&client, args, json).await,
-            batch::Batch::Delete(args) => batch_remote::delete(&client, &args, json).await,
-        };
-    }
     let say = Box::new(|line: &str| render::say(format_args!("woollyctl: {line}")));
     let link = Link::new(client, PATIENCE, say);
     match verb {
+        Verb::Batch(verb) => talk_of_batches(verb, &link, json).await,
         Verb::Submit(args) => submit::run(&link, args, json).await,
         Verb::Status(args) => status::run(&link, args, json).await,
         Verb::List(args) => list::run(&link, args, json).await,
@@ -152,7 +143,20 @@ async fn talk(verb: Verb, client: Client, json: bool) -> Result<(), Error> {
         Verb::Queue(verb) => queue::run(&link, verb, json).await,
         Verb::Health(health::Health {}) => health::run(&link, json).await,
         // Handled above, or before a connection is thought of.
-        Verb::Batch(_) | Verb::Cache(_) | Verb::Bench(_) | Verb::Model(_) => Ok(()),
+        Verb::Cache(_) | Verb::Bench(_) | Verb::Model(_) => Ok(()),
+    }
+}
+
+async fn talk_of_batches(verb: batch::Batch, link: &Link, json: bool) -> Result<(), Error> {
+    let client = link.client();
+    match verb {
+        // These have a patience of their own.
+        batch::Batch::Run(args) => batch::run(client.clone(), *args, json).await,
+        batch::Batch::Fetch(args) => batch_fetch::run(client.clone(), args, json).await,
+        batch::Batch::Submit(args) => batch_remote::submit(link, args, json).await,
+        batch::Batch::Status(args) => batch_remote::status(client, args, json).await,
+        batch::Batch::Cancel(args) => batch_remote::cancel(client, args, json).await,
+        batch::Batch::Delete(args) => batch_remote::delete(client, &args, json).await,
     }
 }
 
