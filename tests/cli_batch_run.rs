@@ -7,7 +7,7 @@ use rustix::process::Signal;
 use serde_json::{Value, json};
 
 use super::support::batch_files::{Files, assert_plain_answers, plain, requests};
-use super::support::cli::{Said, command, ctl, say, signal};
+use super::support::cli::{Said, command, ctl, say, signal, unread};
 use super::support::daemon::{Home, TINY};
 use super::support::fake_daemon::{FakeDaemon, Seen};
 
@@ -41,6 +41,35 @@ fn a_signal_that_was_ignored_at_the_start_stays_so() {
     daemon.hold(false);
     Said::from(child.wait_with_output().unwrap()).ends_with(0);
     assert_plain_answers(&files.answers(), 40);
+}
+
+#[test]
+fn nobody_reads_the_summary_and_the_exit_code_is_the_same() {
+    let daemon = FakeDaemon::start();
+    let files = Files::new(&daemon, &requests(&["one", "fail me"]));
+    say(unread(files.run(&daemon, &["--json"]))).ends_with(1);
+    assert_eq!(files.answers().len(), 2);
+    let wait = ["wait", "0", "1"];
+    say(unread(ctl(&daemon.socket, &wait))).ends_with(1);
+    say(unread(ctl(
+        &daemon.socket,
+        &[&wait[..], &["--json"]].concat(),
+    )))
+    .ends_with(1);
+    say(unread(ctl(&daemon.socket, &["wait", "0"]))).ends_with(0);
+    // All that was asked for is done.
+    daemon.hold(true);
+    for prompt in ["a", "b"] {
+        say(ctl(&daemon.socket, &["submit", "--detach", prompt])).ends_with(0);
+    }
+    say(unread(ctl(&daemon.socket, &["cancel", "2", "3"]))).ends_with(0);
+    assert!(
+        daemon.jobs()[2..]
+            .iter()
+            .all(|job| job.status == "cancelled")
+    );
+    daemon.healths([(503, json!({"status": "warming"}))]);
+    say(unread(ctl(&daemon.socket, &["health"]))).ends_with(1);
 }
 
 #[test]

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde_json::{Value, json};
 
-use crate::support::cli::{Said, WOOLLYCTL, command, ctl, interrupt, say};
+use crate::support::cli::{Said, WOOLLYCTL, command, ctl, interrupt, say, unread};
 use crate::support::daemon::{Home, TINY};
 use crate::support::http::Client;
 
@@ -242,6 +242,11 @@ fn every_kind_of_damage_is_told() {
         let said = check(&damaged).ends_with(1);
         assert!(said.out.contains(sentence), "{damage}: {}", said.out);
         assert!(said.err.contains("is damaged"), "{damage}: {}", said.err);
+        let unread = unread(command(
+            WOOLLYCTL,
+            &["queue", "check", damaged.to_str().unwrap()],
+        ));
+        say(unread).ends_with(1);
     }
     std::fs::write(damaged.join("queue.db"), &pristine).unwrap();
     std::fs::write(damaged.join("files/stray"), b"x").unwrap();

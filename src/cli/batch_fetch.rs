@@ -67,10 +67,10 @@ pub(super) async fn run(client: Client, args: Fetch, as_json: bool) -> Result<()
         batch = collect(&link, &path, &meter, output, errors) => batch?,
         () = interrupt.wait() => return Err(Error::Interrupted),
     };
-    match as_json {
-        true => render::json_line(&mut io::stdout().lock(), &batch)?,
-        false => writeln!(io::stdout(), "{}", line(&batch))?,
-    }
+    render::read_or_not(match as_json {
+        true => render::json_line(&mut io::stdout().lock(), &batch),
+        false => writeln!(io::stdout(), "{}", line(&batch)),
+    })?;
     match text(&batch["status"]) {
         "completed" if batch["request_counts"]["failed"] == 0 => Ok(()),
         "completed" => Err(Error::Failed(why(args.errors.as_deref()))),

@@ -193,10 +193,10 @@ pub(super) async fn delete(client: &Client, args: &Delete, as_json: bool) -> Res
                 deleted => deleted?,
             }
             let mut out = io::stdout().lock();
-            match as_json {
-                true => render::json_line(&mut out, &json!({"id": file, "deleted": true}))?,
-                false => writeln!(out, "{file} deleted")?,
-            }
+            render::read_or_not(match as_json {
+                true => render::json_line(&mut out, &json!({"id": file, "deleted": true})),
+                false => writeln!(out, "{file} deleted"),
+            })?;
         }
     }
     Ok(())

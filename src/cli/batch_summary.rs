@@ -58,7 +58,8 @@ impl Summary {
                 "seconds": seconds,
                 "tokens_per_second": rate,
             });
-            return Ok(render::json_line(&mut io::stdout().lock(), &summary)?);
+            let told = render::json_line(&mut io::stdout().lock(), &summary);
+            return Ok(render::read_or_not(told)?);
         }
         let Summary {
             completed,

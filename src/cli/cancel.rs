@@ -35,11 +35,10 @@ pub(super) async fn run(link: &Link, args: Cancel, json: bool) -> Result<(), Err
             }
         };
         let mut out = io::stdout().lock();
-        if json {
-            render::json_line(&mut out, &job.raw)?;
-        } else {
-            writeln!(out, "{} {}", job.id, job.state.as_str())?;
-        }
+        render::read_or_not(match json {
+            true => render::json_line(&mut out, &job.raw),
+            false => writeln!(out, "{} {}", job.id, job.state.as_str()),
+        })?;
     }
     mishaps.sum_up("could not be cancelled")
 }

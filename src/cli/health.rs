@@ -30,10 +30,9 @@ pub(super) async fn run(link: &Link, json: bool) -> Result<(), Error> {
 pub(super) async fn show(link: &Link, json: bool) -> Result<bool, Error> {
     let answer = link.client().get_any("/health").await?;
     let mut out = io::stdout().lock();
-    if json {
-        render::json_line(&mut out, &answer.body)?;
-    } else {
-        render::fields(&mut out, &answer.body)?;
-    }
+    render::read_or_not(match json {
+        true => render::json_line(&mut out, &answer.body),
+        false => render::fields(&mut out, &answer.body),
+    })?;
     Ok(answer.status == 200)
 }

@@ -77,10 +77,10 @@ pub(super) async fn run(link: &Link, verb: Queue, json: bool) -> Result<(), Erro
     };
     let answer = link.client().post(path, String::new(), None).await?;
     link.answered();
-    match json {
-        true => render::json_line(&mut io::stdout().lock(), &answer)?,
-        false => writeln!(io::stdout(), "{done}")?,
-    }
+    render::read_or_not(match json {
+        true => render::json_line(&mut io::stdout().lock(), &answer),
+        false => writeln!(io::stdout(), "{done}"),
+    })?;
     if let Queue::Drain { wait: true } = verb {
         wait_until_empty(link).await?;
     }

@@ -44,21 +44,7 @@ pub(super) async fn run(args: Check, json: bool) -> Result<(), Error> {
         true => look_at_backup(&path).await?,
         false => queue::check(&path).map_err(|error| Error::Failed(error.to_string()))?,
     };
-    let mut out = io::stdout().lock();
-    if json {
-        let path = path.display().to_string();
-        let sound = problems.is_empty();
-        render::json_line(
-            &mut out,
-            &json!({"path": path, "sound": sound, "problems": problems}),
-        )?;
-    } else if problems.is_empty() {
-        writeln!(out, "{} is sound", path.display())?;
-    } else {
-        for problem in &problems {
-            writeln!(out, "{problem}")?;
-        }
-    }
+    render::read_or_not(tell(&path, &problems, json))?;
     match problems.len() {
         0 => Ok(()),
         1 => Err(Error::Failed(format!("{} is damaged", path.display()))),
@@ -67,6 +53,22 @@ pub(super) async fn run(args: Check, json: bool) -> Result<(), Error> {
             path.display()
         ))),
     }
+}
+
+fn tell(path: &Path, problems: &[String], json: bool) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    let sound = problems.is_empty();
+    if json {
+        let path = path.display().to_string();
+        let found = json!({"path": path, "sound": sound, "problems": problems});
+        return render::json_line(&mut out, &found);
+    }
+    if sound {
+        return writeln!(out, "{} is sound", path.display());
+    }
+    problems
+        .iter()
+        .try_for_each(|problem| writeln!(out, "{problem}"))
 }
 
 /// On a thread of its own, which nobody waits for after Ctrl-C: it only reads, and ends with the process.

@@ -20,6 +20,15 @@ pub(super) fn json_line(out: &mut impl Write, value: &Value) -> io::Result<()> {
     out.flush()
 }
 
+/// Where the exit code is the answer, or there is more to do than to tell: it stays so when nobody reads standard output
+/// any more.
+pub(super) fn read_or_not(written: io::Result<()>) -> io::Result<()> {
+    match written {
+        Err(problem) if problem.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        written => written,
+    }
+}
+
 /// Columns as wide as their widest cell, two spaces apart, no trailing spaces.
 pub(super) fn table(out: &mut impl Write, head: &[&str], rows: &[Vec<String>]) -> io::Result<()> {
     let mut widths: Vec<usize> = head.iter().map(|cell| cell.chars().count()).collect();

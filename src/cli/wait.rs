@@ -35,13 +35,11 @@ pub(super) async fn run(link: &Link, args: Wait, json: bool) -> Result<(), Error
             }
         };
         let mut out = io::stdout().lock();
-        if json {
-            render::json_line(&mut out, &job.raw)?;
-        } else if job.state == State::Completed {
-            writeln!(out, "{} {}", job.id, job.state.as_str())?;
-        } else {
-            writeln!(out, "{}", job.problem())?;
-        }
+        render::read_or_not(match job.state {
+            _ if json => render::json_line(&mut out, &job.raw),
+            State::Completed => writeln!(out, "{} {}", job.id, job.state.as_str()),
+            _ => writeln!(out, "{}", job.problem()),
+        })?;
         if job.state != State::Completed {
             mishaps.count();
         }

@@ -107,6 +107,13 @@ pub fn full_pipe() -> (File, Stdio) {
     (File::from(reader), writer.into())
 }
 
+/// A command whose standard output nobody reads any more.
+pub fn unread(mut command: Command) -> Command {
+    let (_, writer) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).unwrap();
+    command.stdout(writer);
+    command
+}
+
 /// A real daemon with a tiny synthetic model, in a directory of its own.
 pub struct Woollyd {
     pub socket: PathBuf,

@@ -71,11 +71,10 @@ pub(super) fn run(args: &Verify, json: bool) -> Result<(), Error> {
             )?);
         }
         unsound += usize::from(!report.is_sound());
-        if json {
-            render::json_line(&mut out, &report.object())?;
-        } else {
-            writeln!(out, "{}", report.line())?;
-        }
+        render::read_or_not(match json {
+            true => render::json_line(&mut out, &report.object()),
+            false => writeln!(out, "{}", report.line()),
+        })?;
     }
     if unsound == 0 {
         return Ok(());
