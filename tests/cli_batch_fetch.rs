@@ -107,6 +107,32 @@ fn the_file_of_errors_is_named_where_there_is_one() {
 }
 
 #[test]
+fn files_of_an_earlier_fetch_do_not_pass_for_those_of_this_one() {
+    let home = Home::new(TINY);
+    let daemon = home.start();
+    let bad = line("bad", 1).replace("\"x\"", "5");
+    submit(&home, &(line("good", 1) + &bad), &[]).ends_with(0);
+    submit(&home, &line("good", 1), &[]).ends_with(0);
+    submit(&home, &bad, &[]).ends_with(0);
+    let (output, errors) = (at(&home, "out"), at(&home, "err"));
+    let fetch = |id: &str, code: i32| {
+        let files = [
+            "-o",
+            output.to_str().unwrap(),
+            "--errors",
+            errors.to_str().unwrap(),
+        ];
+        batch(&home, &[&["fetch", id], &files[..]].concat()).ends_with(code);
+        let count = |path| std::fs::read_to_string(path).unwrap().lines().count();
+        (count(&output), count(&errors))
+    };
+    assert_eq!(fetch("batch_1", 1), (1, 1));
+    assert_eq!(fetch("batch_2", 0), (1, 0));
+    assert_eq!(fetch("batch_3", 1), (0, 1));
+    daemon.stop();
+}
+
+#[test]
 fn a_batch_that_is_refused_leaves_no_file() {
     let home = Home::new(TINY);
     let daemon = home.start();

@@ -24,7 +24,7 @@ const ASK_EVERY: Duration = Duration::from_millis(500);
 #[command(
     after_help = "Waits for the end of the batch. Answers are one line for each request, in the order of the input;
 what has none stands in the file of errors. A file that is there already is replaced when the new one is
-complete.
+complete, by an empty one where the batch has no answers or no errors.
 
 Example:
   woollyctl batch fetch batch_12 -o answers.jsonl --errors errors.jsonl"
@@ -130,10 +130,13 @@ async fn ended(link: &Link, path: &str, meter: &OnceCell<Meter>) -> Result<Value
     }
 }
 
-/// Copies a file of the batch, if there is one and it is wanted.
+/// Copies a file of the batch, if it is wanted. Where there is none, an older file of that name would pass for it.
 async fn save(link: &Link, id: &Value, file: Option<NewFile>) -> Result<(), Error> {
-    let (Some(id), Some(mut file)) = (id.as_str(), file) else {
+    let Some(mut file) = file else {
         return Ok(());
+    };
+    let Some(id) = id.as_str() else {
+        return file.empty_an_older_one();
     };
     let path = format!("{}/content", file_path(id));
     link.retry(async || {

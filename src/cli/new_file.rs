@@ -113,6 +113,15 @@ impl NewFile {
         self.name(replace).map_err(|problem| self.failed(&problem))
     }
 
+    /// Nothing is to be published: a file that has the name already is replaced by an empty one.
+    pub(super) fn empty_an_older_one(mut self) -> Result<(), Error> {
+        if !self.path.exists() {
+            return Ok(());
+        }
+        self.begin_again()?;
+        self.publish(true)
+    }
+
     fn name(&mut self, replace: bool) -> io::Result<()> {
         self.file.sync_all()?;
         match (self.is_named, replace) {
@@ -301,6 +310,20 @@ mod tests {
         }
         std::os::unix::fs::symlink("round", at("round")).unwrap();
         assert_eq!(NewFile::create(&at("round")).unwrap_err().code(), 1);
+    }
+
+    #[test]
+    fn an_older_file_is_emptied_and_none_is_made() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("out");
+        for named in [false, true] {
+            fs::write(&path, "older").unwrap();
+            create(&path, named).empty_an_older_one().unwrap();
+            assert_eq!(fs::read(&path).unwrap(), b"");
+            fs::remove_file(&path).unwrap();
+            create(&path, named).empty_an_older_one().unwrap();
+            assert!(names(dir.path()).is_empty());
+        }
     }
 
     #[test]
