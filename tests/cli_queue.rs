@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 
 use crate::support::cli::{Said, WOOLLYCTL, command, ctl, interrupt, say, unread};
 use crate::support::daemon::{Home, TINY};
+use crate::support::fake_daemon::{FakeDaemon, Seen, beside};
 use crate::support::http::Client;
 
 fn submit(client: &Client, prompt: &str) -> String {
@@ -141,6 +142,22 @@ fn a_backup_that_cannot_be_made_leaves_nothing() {
     let gone = backup(&home, &home.path().join("b.tar")).ends_with(3);
     assert!(gone.err.contains("cannot connect"), "{}", gone.err);
     assert!(!home.path().join("b.tar").exists());
+}
+
+#[test]
+fn ctrl_c_during_a_backup_leaves_nothing() {
+    let daemon = FakeDaemon::start();
+    let file = beside(&daemon.socket, "b.tar");
+    let child = ctl(&daemon.socket, &["queue", "backup", file.to_str().unwrap()])
+        .spawn()
+        .unwrap();
+    assert_eq!(daemon.seen.recv().unwrap(), Seen::BackingUp);
+    interrupt(&child);
+    let said = Said::from(child.wait_with_output().unwrap()).ends_with(1);
+    assert_eq!(said.err, "woollyctl: interrupted\n");
+    let names = listing(file.parent().unwrap()).into_iter();
+    let names: Vec<String> = names.map(|(name, _)| name).collect();
+    assert_eq!(names, ["fake.sock", "fake.stop"]);
 }
 
 #[test]

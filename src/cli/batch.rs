@@ -120,7 +120,8 @@ pub(super) async fn run(client: Client, args: Run, json: bool) -> Result<(), Err
         true => Order::Input,
         false => Order::Completion,
     };
-    let mut output = Output::create(&args.output, order)?;
+    // Only to find mistakes before a large file is looked through, which Ctrl-C ends at once.
+    drop(Output::create(&args.output, order)?);
     let asked = Asked {
         reading: args.reading,
         sampling: args.sampling,
@@ -134,6 +135,7 @@ pub(super) async fn run(client: Client, args: Run, json: bool) -> Result<(), Err
         return Err(Error::Usage(format!("the output {output} is the input")));
     }
     let mut interrupt = Interrupt::install()?;
+    let mut output = Output::create(&args.output, order)?;
     let total = input.count();
 
     let meter = Rc::new(Meter::new("batch", Unit::Lines, total));

@@ -49,6 +49,7 @@ pub(super) struct Fetch {
 
 pub(super) async fn run(client: Client, args: Fetch, as_json: bool) -> Result<(), Error> {
     let path = path(&args.id)?;
+    let mut interrupt = Interrupt::install()?;
     // Before hours of waiting: a directory that is not there is found at once.
     let output = NewFile::create(&args.output)?;
     let errors = args.errors.as_deref().map(NewFile::create).transpose()?;
@@ -60,7 +61,6 @@ pub(super) async fn run(client: Client, args: Fetch, as_json: bool) -> Result<()
             "answers and errors cannot be written to one file".to_owned(),
         ));
     }
-    let mut interrupt = Interrupt::install()?;
     let meter = Rc::new(OnceCell::new());
     let link = Link::new(client, Duration::from_secs(args.retry_for), say(&meter));
     let batch = tokio::select! {

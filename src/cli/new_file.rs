@@ -11,6 +11,8 @@ use std::os::fd::AsRawFd;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
+use rand::TryRng;
+use rand::rngs::SysRng;
 use rustix::fs::{AtFlags, CWD, Mode, OFlags, RenameFlags};
 
 use super::Error;
@@ -58,7 +60,7 @@ impl NewFile {
             .ok_or_else(|| usage("is not the name of a file"))?;
         let mut hidden = OsString::from(".");
         hidden.push(name);
-        hidden.push(format!(".{}.tmp", std::process::id()));
+        hidden.push(unused().map_err(failed)?);
         let temporary = path.with_file_name(hidden);
         let nameless = without_name(directory(path), MODE);
         let is_named = nameless.is_err();
@@ -217,7 +219,7 @@ pub(super) fn directory(path: &Path) -> &Path {
 /// A file to write and read that nobody else sees, and that goes with the process however that ends.
 pub(super) fn nameless(directory: &Path) -> io::Result<File> {
     without_name(directory, PRIVATE).or_else(|_| {
-        let path = directory.join(format!(".woollyctl.{}.tmp", std::process::id()));
+        let path = directory.join(format!(".woollyctl{}", unused()?));
         let file = OpenOptions::new()
             .read(true)
             .write(true)
@@ -227,6 +229,13 @@ pub(super) fn nameless(directory: &Path) -> io::Result<File> {
         fs::remove_file(&path)?;
         Ok(file)
     })
+}
+
+/// The end of a name that nothing has, whatever earlier processes left behind: in a container all of them may have the
+/// same number.
+fn unused() -> io::Result<String> {
+    let number = SysRng.try_next_u64().map_err(io::Error::other)?;
+    Ok(format!(".{number:016x}.tmp"))
 }
 
 /// A file without a name gets one through /proc.
@@ -344,6 +353,18 @@ mod tests {
         file.write_all(b"x").unwrap();
         file.publish(true).unwrap();
         assert_eq!(fs::read(&path).unwrap(), b"x");
+    }
+
+    #[test]
+    fn what_another_process_left_behind_is_in_nobody_s_way() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("out");
+        let (one, two) = (create(&path, true), create(&path, true));
+        assert_ne!(one.temporary, two.temporary);
+        for file in [one, two] {
+            file.publish(true).unwrap();
+        }
+        assert_eq!(names(dir.path()), ["out"]);
     }
 
     #[test]

@@ -9,6 +9,7 @@ use clap::Subcommand;
 use serde_json::{Value, json};
 
 use super::client::{Answer, Client, refuse};
+use super::interrupt::Interrupt;
 use super::new_file::NewFile;
 use super::queue_check::Check;
 use super::reconnect::Link;
@@ -88,9 +89,13 @@ pub(super) async fn run(link: &Link, verb: Queue, json: bool) -> Result<(), Erro
 }
 
 async fn backup(client: &Client, path: &Path, json: bool) -> Result<(), Error> {
+    let mut interrupt = Interrupt::install()?;
     let mut file = NewFile::create(path)?;
     file.make_private()?;
-    let bytes = client.download("/v1/queue/backup", &mut file).await?;
+    let bytes = tokio::select! {
+        bytes = client.download("/v1/queue/backup", &mut file) => bytes?,
+        () = interrupt.wait() => return Err(Error::Interrupted),
+    };
     file.publish(true)?;
     let mut out = io::stdout().lock();
     if json {
