@@ -1,6 +1,7 @@
 //! The records of an input file, one at a time: lines, or the rows of a table with a header.
 //!
-//! Invariant: no more than one record is held in memory. What a record means is not known here.
+//! Invariant: no more than one record is held in memory, and none that is longer than [`MAX_RECORD_BYTES`]. What a
+//! record means is not known here.
 
 use std::io::{BufRead, BufReader, Read};
 
@@ -8,6 +9,14 @@ use csv::StringRecord;
 
 use super::batch_problem::Problem;
 use super::batch_table::{NOT_TEXT, Table};
+
+/// The longest record: far more than the text of any prompt, and no more than memory can hold. In a large file without
+/// line breaks, or behind a quote that is never closed, everything is one record.
+pub(super) const MAX_RECORD_BYTES: u64 = 64 << 20;
+
+/// What a record says that is longer.
+pub(super) const TOO_LONG: &str =
+    "it is longer than 64 MiB: a line break is missing, or a quote is never closed";
 
 /// Editors on Windows put it in front of UTF-8 text.
 const BYTE_ORDER_MARK: char = '\u{feff}';
@@ -61,10 +70,14 @@ impl<R: Read> Iterator for Records<R> {
         match self {
             Records::Lines { reader, line } => loop {
                 let mut bytes = Vec::new();
-                match reader.read_until(b'\n', &mut bytes) {
+                let mut record = reader.take(MAX_RECORD_BYTES + 1);
+                match record.read_until(b'\n', &mut bytes) {
                     Ok(0) => return None,
                     Ok(_) => *line += 1,
                     Err(error) => return Some(Err(error.into())),
+                }
+                if bytes.len() as u64 > MAX_RECORD_BYTES {
+                    return Some(Err(Problem::record(*line, TOO_LONG)));
                 }
                 let Ok(text) = std::str::from_utf8(&bytes) else {
                     return Some(Err(Problem::record(*line, NOT_TEXT)));
@@ -97,5 +110,13 @@ mod tests {
         let lines: Result<Vec<_>, _> = Records::new(text.as_bytes(), Layout::Lines).collect();
         let line = |text: &str| Record::Line(text.to_owned());
         assert_eq!(lines.unwrap(), [(1, line("one")), (4, line("  two"))]);
+    }
+
+    #[test]
+    fn a_line_that_is_too_long_is_named() {
+        let long = std::io::repeat(b'x').take(MAX_RECORD_BYTES + 1);
+        let mut lines = Records::new("a\n".as_bytes().chain(long), Layout::Lines).skip(1);
+        let expected = Problem::record(2, TOO_LONG);
+        assert_eq!(lines.next(), Some(Err(expected)));
     }
 }

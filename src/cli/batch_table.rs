@@ -11,6 +11,7 @@ use std::io::{self, Read};
 use csv::{ByteRecord, ErrorKind, ReaderBuilder, StringRecord};
 
 use super::batch_problem::Problem;
+use super::batch_records::{MAX_RECORD_BYTES, TOO_LONG};
 
 /// What a row says that is no text.
 pub(super) const NOT_TEXT: &str = "it is not UTF-8 text";
@@ -26,13 +27,18 @@ pub(super) struct Table<R> {
 
 impl<R: Read> Table<R> {
     pub(super) fn new(source: R, separator: u8) -> Self {
+        Table::limited(source, separator, MAX_RECORD_BYTES)
+    }
+
+    /// The same with another limit for the length of a row.
+    fn limited(source: R, separator: u8, limit: u64) -> Self {
         Table {
             rows: ReaderBuilder::new()
                 .delimiter(separator)
                 .has_headers(false)
                 // Rows of another length are told apart here, from the row behind the last.
                 .flexible(true)
-                .from_reader(Numbered::new(source)),
+                .from_reader(Numbered::new(source, limit)),
             header: None,
         }
     }
@@ -66,11 +72,17 @@ impl<R: Read> Table<R> {
 
     fn read(&mut self) -> Result<Option<(u64, ByteRecord)>, Problem> {
         let before = self.rows.position().byte();
+        self.rows.get_mut().row = before;
         let mut row = ByteRecord::new();
         match self.rows.read_byte_record(&mut row) {
             Ok(true) => {}
             Ok(false) => return Ok(None),
-            Err(error) => return Err(read_problem(error)),
+            Err(error) => {
+                return Err(match self.rows.get_mut().too_long() {
+                    Some(line) => Problem::record(line, TOO_LONG),
+                    None => read_problem(error),
+                });
+            }
         }
         let after = self.rows.position().byte();
         let bytes = self.rows.get_mut();
@@ -108,10 +120,14 @@ struct Numbered<R> {
     /// Place and number of the lines that are not blank, from the one on that was asked for last. As many as a row
     /// has, and the csv crate's buffer.
     lines: VecDeque<(u64, u64)>,
+    /// Where the row that is read begins, or the blank lines before it.
+    row: u64,
+    /// So many bytes a row may have; some more if they are read already.
+    limit: u64,
 }
 
 impl<R> Numbered<R> {
-    fn new(source: R) -> Self {
+    fn new(source: R, limit: u64) -> Self {
         Numbered {
             source,
             end: None,
@@ -120,6 +136,8 @@ impl<R> Numbered<R> {
             line: 1,
             last: b'\n',
             lines: VecDeque::new(),
+            row: 0,
+            limit,
         }
     }
 
@@ -129,6 +147,12 @@ impl<R> Numbered<R> {
             self.lines.pop_front();
         }
         self.lines.front().copied()
+    }
+
+    /// The line of the row that is read, if no more may be read of it.
+    fn too_long(&mut self) -> Option<u64> {
+        let (begin, line) = self.first_line(self.row)?;
+        (self.at - begin > self.limit).then_some(line)
     }
 
     fn note(&mut self, bytes: &[u8]) {
@@ -148,6 +172,9 @@ impl<R> Numbered<R> {
 
 impl<R: Read> Read for Numbered<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if self.too_long().is_some() {
+            return Err(io::ErrorKind::FileTooLarge.into());
+        }
         let mut count = 0;
         if self.end.is_none() {
             count = self.source.read(buffer)?;
@@ -222,6 +249,30 @@ mod tests {
             assert!(rows(text.as_bytes()).is_ok(), "{text:?}");
         }
         assert_eq!(rows(b"a\n\"1\"").unwrap(), [(2, vec!["1".to_owned()])]);
+    }
+
+    #[test]
+    fn a_row_that_is_too_long_is_named_and_not_read_to_its_end() {
+        let text = |open: &str| format!("a\n1\n\n\n{open}{}", "x\n".repeat(50_000));
+        let read = |text: &str| {
+            let mut source = text.as_bytes();
+            let mut table = Table::limited(&mut source, b',', 1000);
+            let mut count = 0;
+            let ended = loop {
+                match table.next_row() {
+                    Ok(Some(_)) => count += 1,
+                    Ok(None) => break Ok(count),
+                    Err(problem) => break Err(problem),
+                }
+            };
+            drop(table);
+            (ended, source.len())
+        };
+        assert_eq!(read(&text("")), (Ok(50_001), 0));
+        let (ended, unread) = read(&text("\""));
+        assert_eq!(ended, Err(Problem::record(5, TOO_LONG)));
+        assert!(unread > 50_000, "{unread} bytes are left");
+        assert_eq!(read(&"\n".repeat(50_000)).0, Ok(0), "no row at all");
     }
 
     proptest! {
