@@ -5,7 +5,7 @@ use std::io::Write;
 
 use super::support::batch_files::{Files, assert_plain_answers, plain};
 use super::support::cli::{Said, say, say_with_input};
-use super::support::fake_daemon::{FakeDaemon, Seen};
+use super::support::fake_daemon::{FakeDaemon, FakeJob, Seen};
 
 #[track_caller]
 fn refused(daemon: &FakeDaemon, files: &Files, flags: &[&str], code: i32) -> String {
@@ -72,6 +72,27 @@ fn a_broken_first_line_makes_no_prompts_of_requests() {
     let files = Files::named(&daemon, "plain", "{curly\n");
     say(files.run(&daemon, &["--format", "plain"])).ends_with(0);
     assert_eq!(daemon.jobs()[0].body["prompt"], "{curly");
+}
+
+#[test]
+fn numbers_of_any_length_are_taken_as_they_are_written() {
+    let daemon = FakeDaemon::start();
+    let text = "{\"id\": 123456789012345678901234567890, \"x\": 1.10}
+{\"id\": 123456789012345678901234567891, \"x\": -0}
+{\"id\": true, \"x\": \"a\\u0062\"}
+";
+    let files = Files::named(&daemon, "n.jsonl", text);
+    say(files.run(&daemon, &["--column", "x", "--id-column", "id"])).ends_with(0);
+    let expected = [
+        "123456789012345678901234567890",
+        "123456789012345678901234567891",
+        "true",
+    ];
+    assert_eq!(ids(&files), expected);
+    let prompt = |job: &FakeJob| job.body["prompt"].as_str().unwrap().to_owned();
+    let mut prompts: Vec<String> = daemon.jobs().iter().map(prompt).collect();
+    prompts.sort();
+    assert_eq!(prompts, ["-0", "1.10", "ab"]);
 }
 
 #[test]

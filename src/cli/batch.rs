@@ -60,14 +60,15 @@ or lacks a column. An output that is there already is replaced when the new one 
 
 Broken off (Ctrl-C, a reboot, a crash of the daemon), the same command goes on where it was: lines that are
 already answered are not computed again while the daemon keeps their jobs. So --not-before and --deadline take a
-moment (@ and Unix seconds), which is the same one then.
+moment (@ and Unix seconds), which is the same one then; for another moment everything is computed again. Write the
+date in full: \"Monday\" is another one a week later.
 
 Examples:
   woollyctl batch run -i requests.jsonl -o answers.jsonl
   woollyctl batch run -i prompts.txt -o answers.jsonl --ordered --max-tokens 32 --temperature 0
   woollyctl batch run -i reviews.csv -o answers.jsonl --id-column id --template \"Summarize: {text}\"
   woollyctl batch run -i prompts.txt -o answers.jsonl --retry-failed
-  zcat prompts.gz | woollyctl batch run -i - -o answers.jsonl --priority -5 --deadline @$(date -d 'Monday 6:00' +%s)")]
+  zcat prompts.gz | woollyctl batch run -i - -o answers.jsonl --priority -5 --deadline @$(date -d '2027-03-01 6:00' +%s)")]
 pub(super) struct Run {
     /// The file of requests, prompts or columns; - is standard input
     #[arg(short, long, value_name = "FILE")]
@@ -93,7 +94,8 @@ pub(super) struct Run {
     #[arg(long, value_name = "NAME", default_value = "")]
     run: String,
 
-    /// Run lines again that failed or were cancelled in an earlier run; what is answered is not computed again
+    /// Run lines again that failed or were cancelled in an earlier run; what is answered is not computed again.
+    /// Without it such a line is what it was at first, also when a run with it has answered it since
     #[arg(long)]
     retry_failed: bool,
 
@@ -112,7 +114,7 @@ pub(super) async fn run(client: Client, args: Run, json: bool) -> Result<(), Err
     if args.schedule.counts_from_now() {
         return Err(Error::Usage(
             "a time from now is another one when the same command goes on; name the moment: @ and Unix seconds, \
-             as @$(date -d 'Monday 6:00' +%s)"
+             as @$(date -d '2027-03-01 6:00' +%s)"
                 .to_owned(),
         ));
     }
@@ -205,7 +207,9 @@ pub(super) async fn run(client: Client, args: Run, json: bool) -> Result<(), Err
     let failed = summary.failed;
     let again = match summary.failed_earlier {
         0 => "",
-        _ => "; --retry-failed runs what failed earlier again",
+        _ => {
+            "; --retry-failed runs what failed earlier again, or finds what such a run has answered"
+        }
     };
     Err(Error::Failed(format!(
         "{failed} of {total} lines have no answer; the output says why{again}"

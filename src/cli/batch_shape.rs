@@ -2,11 +2,13 @@
 //!
 //! Decided once for a file, from flags, its name and its first line; then applied to every record.
 
+use std::collections::HashMap;
 use std::fs::File;
 use std::path::Path;
 
 use clap::Args;
 use csv::StringRecord;
+use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
 use super::batch_input::At;
@@ -214,16 +216,9 @@ impl Columns {
             }),
             (Record::Row(_), None) => Err("a row without a header".into()),
             (Record::Line(text), _) => {
-                let object: Map<String, Value> =
+                let object: HashMap<String, &RawValue> =
                     serde_json::from_str(text).map_err(|_| "it is no JSON object".to_owned())?;
-                self.fill(|name| match object.get(name) {
-                    None => Err(missing(name)),
-                    Some(Value::String(text)) => Ok(text.clone()),
-                    Some(value @ (Value::Number(_) | Value::Bool(_))) => Ok(value.to_string()),
-                    Some(Value::Null) => Err(format!("{name:?} is null; expected text")),
-                    Some(Value::Array(_)) => Err(format!("{name:?} is an array; expected text")),
-                    Some(Value::Object(_)) => Err(format!("{name:?} is an object; expected text")),
-                })
+                self.fill(|name| written(name, object.get(name).ok_or_else(|| missing(name))?))
             }
         }
     }
@@ -239,6 +234,22 @@ impl Columns {
         });
         Ok((prompt, id.transpose()?))
     }
+}
+
+/// A field of a JSON object as text. Numbers stay as they are written: no type of number holds all of them, and two long
+/// ids would become one.
+fn written(name: &str, value: &RawValue) -> Result<String, String> {
+    let what = match value.get().as_bytes().first() {
+        Some(b'"') => {
+            let text = serde_json::from_str(value.get());
+            return text.map_err(|problem| format!("{name:?} is no text: {problem}"));
+        }
+        Some(b'n') => "null",
+        Some(b'[') => "an array",
+        Some(b'{') => "an object",
+        _ => return Ok(value.get().to_owned()),
+    };
+    Err(format!("{name:?} is {what}; expected text"))
 }
 
 /// The prompts of a table that nobody was asked about: the only column, or the one with that name.
