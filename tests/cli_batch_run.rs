@@ -73,6 +73,33 @@ fn nobody_reads_the_summary_and_the_exit_code_is_the_same() {
 }
 
 #[test]
+fn more_lines_than_files_may_be_open_are_waited_for_where_the_limit_can_be_raised() {
+    let daemon = FakeDaemon::start();
+    daemon.hold(true);
+    let files = Files::new(&daemon, &plain(60));
+    let run = files.run(&daemon, &["--outstanding", "50"]);
+    let limited = |limit: &str| {
+        let line = format!("ulimit {limit} 32; exec \"$0\" \"$@\"");
+        let mut limited = command("sh", &["-c", &line]);
+        limited.arg(run.get_program()).args(run.get_args());
+        limited
+    };
+    let said = say(limited("-n")).ends_with(1);
+    assert!(said.err.contains("too many files are open"), "{}", said.err);
+    assert!(!said.err.contains("trying again"), "{}", said.err);
+
+    while daemon.seen.try_recv().is_ok() {}
+    let child = limited("-S -n").spawn().unwrap();
+    let mut watched = 0;
+    while watched < 50 {
+        watched += usize::from(matches!(daemon.seen.recv().unwrap(), Seen::Watched(_)));
+    }
+    daemon.hold(false);
+    Said::from(child.wait_with_output().unwrap()).ends_with(0);
+    assert_plain_answers(&files.answers(), 60);
+}
+
+#[test]
 fn a_full_queue_is_told_once_and_asked_again_when_a_line_has_ended() {
     let daemon = FakeDaemon::start();
     daemon.room(1);

@@ -179,7 +179,8 @@ pub(super) async fn run(client: Client, args: Run, json: bool) -> Result<(), Err
             ended.map_err(|problem| Error::Failed(format!("a line was lost: {problem}")))?;
         let answered = answered.inspect_err(|error| {
             meter.finish();
-            let goes_on = error.is_outage() || matches!(error, Error::Interrupted);
+            let here = matches!(error, Error::Interrupted | Error::NoFiles(_));
+            let goes_on = error.is_outage() || here;
             if goes_on && lines.gate.was_reached() {
                 let done = summary.done();
                 lines.link.say(&format!(

@@ -16,7 +16,7 @@ use hyper_util::rt::TokioIo;
 use serde_json::Value;
 use tokio::net::UnixStream;
 
-use super::{Error, sse, wire};
+use super::{Error, open_files, sse, wire};
 
 /// The largest answer that is read: a list of jobs or one result.
 const MAX_ANSWER_BYTES: usize = 256 << 20;
@@ -172,12 +172,15 @@ impl Client {
         B: Body<Data = Bytes> + Send + 'static,
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
-        let stream = UnixStream::connect(&self.socket)
-            .await
-            .map_err(|problem| Error::Connect {
-                socket: self.name(),
-                problem: problem.to_string(),
-            })?;
+        let stream = UnixStream::connect(&self.socket).await.map_err(|problem| {
+            match open_files::are_too_many(&problem) {
+                true => Error::NoFiles(problem.to_string()),
+                false => Error::Connect {
+                    socket: self.name(),
+                    problem: problem.to_string(),
+                },
+            }
+        })?;
         let (mut sender, connection) = http1::handshake(TokioIo::new(stream))
             .await
             .map_err(|problem| self.lost(&problem))?;

@@ -13,7 +13,7 @@ use super::client::Client;
 use super::reconnect::Link;
 use super::{
     Error, batch, batch_fetch, batch_remote, cache, cancel, error, follow, health, list, model,
-    queue, queue_check, render, settings, status, submit, wait,
+    open_files, queue, queue_check, render, settings, status, submit, wait,
 };
 
 /// How long a client waits for a daemon that went away while it was talking to it. Longer than a restart
@@ -105,6 +105,7 @@ impl Ctl {
             Verb::Model(verb) => return model::run(&verb, self.json),
             _ => {}
         }
+        open_files::raise_limit();
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()

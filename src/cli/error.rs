@@ -22,6 +22,11 @@ pub enum Error {
     /// No daemon answers on the socket.
     #[error("cannot connect to woollyd at {socket}: {problem}")]
     Connect { socket: String, problem: String },
+    /// This process can open no connection, whoever listens.
+    #[error(
+        "too many files are open to connect to woollyd ({0}): raise `ulimit -n`, or ask for less at once"
+    )]
+    NoFiles(String),
     /// The connection was there and broke; the request may or may not have been accepted.
     #[error("the connection to woollyd at {socket} broke: {problem}")]
     Lost { socket: String, problem: String },
@@ -66,7 +71,7 @@ impl Error {
         match self {
             Error::OutputClosed => 0,
             Error::Failed(_) | Error::Broken { .. } => 1,
-            Error::Output(_) | Error::Interrupted => 1,
+            Error::NoFiles(_) | Error::Output(_) | Error::Interrupted => 1,
             Error::Usage(_) => 2,
             Error::Connect { .. } | Error::Lost { .. } => 3,
             Error::Silent { .. } | Error::Stopping { .. } => 3,

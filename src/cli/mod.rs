@@ -35,6 +35,7 @@ mod list;
 mod mishaps;
 mod model;
 mod new_file;
+mod open_files;
 mod progress;
 mod prompt_template;
 mod queue;
