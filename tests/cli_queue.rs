@@ -205,7 +205,7 @@ fn every_kind_of_damage_is_told() {
         ),
         ("DELETE FROM result", "a completed job has no result: job_1"),
         (
-            "INSERT INTO result VALUES (2, x'7b7d')",
+            "INSERT INTO result(job_id, body) VALUES (2, x'7b7d')",
             "a job that has not completed has a result: job_2",
         ),
         (
@@ -238,7 +238,7 @@ fn every_kind_of_damage_is_told() {
             "there is not one row that says which daemon it is: 2 rows",
         ),
         (
-            "PRAGMA foreign_keys = OFF; INSERT INTO result VALUES (77, x'7b7d')",
+            "PRAGMA foreign_keys = OFF; INSERT INTO result(job_id, body) VALUES (77, x'7b7d')",
             "result row 77 refers to a missing job",
         ),
         ("UPDATE file SET bytes = bytes + 1", "bytes, but "),
