@@ -84,6 +84,7 @@ mod queue_batch_rules;
 mod queue_batches;
 mod queue_crash;
 mod queue_groups;
+mod queue_files;
 mod queue_handle;
 mod queue_store;
 mod queue_transcripts;

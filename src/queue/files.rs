@@ -119,7 +119,7 @@ impl Files {
     }
 
     /// After the store has forgotten it.
-    pub fn remove(&self, stored_as: &str) {
+    pub(super) fn remove(&self, stored_as: &str) {
         if let Some(held) = &mut *self.held() {
             held.push(stored_as.to_owned());
             return;

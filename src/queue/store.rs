@@ -97,7 +97,7 @@ pub enum BatchChange {
     },
     /// The results of such a batch are in the directory.
     SpoolDelivered(BatchId),
-    /// [`Error::FileInUse`] while a batch needs it.
+    /// [`Error::FileInUse`] while a batch needs it. Its bytes go with it.
     RemoveFile(FileId),
     /// [`Error::NotFound`] when there is no such file, [`Error::Draining`] while the queue is drained, and refused when
     /// a limit is reached: until its end a batch has the bytes of its input, its jobs, once more. A batch with an

@@ -277,6 +277,12 @@ impl Writer {
                 self.shared.batch_bell.ring();
             }
             Ok(Applied::Batch(_) | Applied::Spooled { .. }) => self.shared.batch_bell.ring(),
+            Ok(Applied::File(row)) => {
+                // Here and not by who asked for it, who may not wait for the answer.
+                if let Change::Batch(BatchChange::RemoveFile(_)) = change {
+                    self.remove(std::slice::from_ref(&row.file.stored_as));
+                }
+            }
             Ok(Applied::Expanded(jobs)) => {
                 if let Change::Batch(BatchChange::Expand { lines, .. }) = change
                     && let Some(deadline_ms) =

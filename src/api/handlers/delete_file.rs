@@ -9,7 +9,7 @@ use crate::api::body::json_response;
 use crate::api::refusal::Refusal;
 use crate::api::server::Shared;
 use crate::protocol::batches::Deleted;
-use crate::queue::{Applied, BatchChange};
+use crate::queue::BatchChange;
 
 use super::{IdInPath, visible_file};
 
@@ -19,13 +19,10 @@ pub(in crate::api) async fn handle(
     id: IdInPath,
 ) -> Result<Response, Refusal> {
     let row = visible_file(&shared, caller, id).await?;
-    let removed = shared
+    shared
         .queue
         .change_batch(BatchChange::RemoveFile(row.id))
         .await?;
-    if let Applied::File(row) = removed {
-        shared.queue.files().remove(&row.file.stored_as);
-    }
     let deleted = Deleted {
         id: row.id.to_string(),
         object: "file".to_owned(),
