@@ -113,11 +113,13 @@ fn a_batch_is_created_once_for_a_key() {
     let daemon = home.start();
     let client = daemon.client();
     let file = upload(&client, &line("a", body("x")));
-    let ask = |window: &str| {
-        let request = json!({
+    let request = |window: &str| {
+        json!({
             "input_file_id": file, "endpoint": "/v1/completions", "completion_window": window
-        });
-        let request = request.to_string();
+        })
+    };
+    let ask = |window: &str| {
+        let request = request(window).to_string();
         let headers = [("idempotency-key", "k")];
         client.send("POST", "/v1/batches", &headers, request.as_bytes())
     };
@@ -131,6 +133,12 @@ fn a_batch_is_created_once_for_a_key() {
     let other = ask("23h");
     assert_eq!(other.header("x-should-retry"), Some("false"));
     assert_eq!(other.expect(409)["error"]["code"], "idempotency_conflict");
+    // Also when its input is gone, which makes no new one.
+    let path = format!("/v1/files/{file}");
+    client.send("DELETE", &path, &[], b"").expect(200);
+    assert_eq!(ask("24h").expect(200), again);
+    let lost = client.post("/v1/batches", &request("24h")).expect(400);
+    assert_eq!(lost["error"]["param"], "input_file_id");
     let list = client.get("/v1/batches").expect(200);
     assert_eq!(list["data"].as_array().unwrap().len(), 1);
     daemon.stop();

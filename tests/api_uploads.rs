@@ -152,6 +152,31 @@ fn what_does_not_fit_is_refused_before_it_is_sent() {
 }
 
 #[test]
+fn uploads_that_are_on_their_way_count_against_each_other() {
+    let home = Home::new(&format!("{TINY}[queue]\nmax_bytes_per_user = \"3MiB\"\n"));
+    let daemon = home.start();
+    let client = daemon.client();
+    let mut first = client.begin("POST", "/v1/files", &[KIND, CHUNKED], b"");
+    first.write_all(&chunk(FILE.as_bytes())).unwrap();
+    first.write_all(&chunk(&[b'x'; 2_500_000])).unwrap();
+    // Two pieces are written whole, and counted before that.
+    let written = || files(&home).map(|entry| entry.unwrap().metadata().unwrap().len());
+    while written().sum::<u64>() < 2 << 20 {
+        std::thread::yield_now();
+    }
+    let refused = upload_as(&client, "batch", &[b'y'; 2_000_000]);
+    assert_eq!(refused.expect(429)["error"]["code"], "queue_full");
+    first.write_all(&chunk(b"\r\n--b\r\ncontent-disposition: form-data; name=\"purpose\"\r\n\r\nbatch\r\n--b--\r\n")).unwrap();
+    first.write_all(b"0\r\n\r\n").unwrap();
+    let mut answer = String::new();
+    first.read_to_string(&mut answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    // What was refused, or broke off, counts no more.
+    upload_as(&client, "batch", &[b'y'; 600_000]).expect(200);
+    daemon.stop();
+}
+
+#[test]
 fn a_client_that_goes_leaves_a_file_that_is_known_or_none() {
     let home = Home::new(TINY);
     let daemon = home.start();

@@ -53,7 +53,10 @@ fn an_open_batch_has_its_input_once_more(disk: &dyn Disk) {
             jobs: 0,
             bytes: more,
         };
-        store.reader().unwrap().admits(&bytes(limit), 7, more)
+        {
+            let (all, of_user) = store.reader().unwrap().shares(7).unwrap();
+            bytes(limit).admit(all, of_user, more)
+        }
     };
     assert_eq!(fits(&*store, 34, 1), Ok(()));
     assert_eq!(fits(&*store, 33, 1), Err(full(33)));

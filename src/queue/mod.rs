@@ -31,6 +31,7 @@ mod shared;
 mod sqlite;
 pub mod state;
 mod store;
+mod uploads;
 mod writer;
 
 pub use bell::Bell;
@@ -51,3 +52,4 @@ pub use store::{
     Admission, Applied, BatchChange, Cancelled, Change, Finished, JobReader, JobStore, Purged,
     Woken,
 };
+pub use uploads::Upload;

@@ -236,8 +236,8 @@ pub trait JobReader: Send {
 
     fn flow(&mut self) -> Result<Flow, Error>;
 
-    /// Refuses what would pass a limit, as a change is refused.
-    fn admits(&mut self, limits: &Limits, uid: u32, more: Share) -> Result<(), Error>;
+    /// What all have in the queue, and what this user has.
+    fn shares(&mut self, uid: u32) -> Result<(Share, Share), Error>;
 
     /// Copies the store as it is now into a new file, without holding anybody up, and breaks off as soon as `stop` is
     /// set. Asks `keep` about each file by the name it is stored as; the copy knows only those that it has. Jobs that run
@@ -265,6 +265,9 @@ pub trait JobReader: Send {
     fn batch(&mut self, id: BatchId) -> Result<BatchRow, Error>;
 
     fn batches(&mut self, page: Page) -> Result<Vec<BatchRow>, Error>;
+
+    /// The batch that this user made with this idempotency key.
+    fn batch_of_key(&mut self, uid: u32, key: &str) -> Result<Option<BatchRow>, Error>;
 
     /// Those that have not ended, oldest first.
     fn open_batches(&mut self) -> Result<Vec<BatchRow>, Error>;

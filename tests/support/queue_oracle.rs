@@ -118,8 +118,9 @@ impl JobReader for Oracle {
         Ok(self.disk.lock().unwrap().flow)
     }
 
-    fn admits(&mut self, limits: &Limits, uid: u32, more: Share) -> Result<(), Error> {
-        self.disk.lock().unwrap().admit(limits, uid, more)
+    fn shares(&mut self, uid: u32) -> Result<(Share, Share), Error> {
+        let disk = self.disk.lock().unwrap();
+        Ok((disk.share(None), disk.share(Some(uid))))
     }
 
     fn copy_to(
@@ -160,6 +161,10 @@ impl JobReader for Oracle {
 
     fn batches(&mut self, page: Page) -> Result<Vec<BatchRow>, Error> {
         Ok(self.disk.lock().unwrap().batches(page))
+    }
+
+    fn batch_of_key(&mut self, uid: u32, key: &str) -> Result<Option<BatchRow>, Error> {
+        self.disk.lock().unwrap().batch_of_key(uid, key)
     }
 
     fn open_batches(&mut self) -> Result<Vec<BatchRow>, Error> {

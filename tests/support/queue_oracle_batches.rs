@@ -198,13 +198,9 @@ impl Disk {
         limits: &Limits,
         now_ms: i64,
     ) -> Result<BatchRow, Error> {
-        let key = |batch: &NewBatch| Some((batch.uid, batch.idempotency_key.clone()?));
-        let asked = key(batch);
-        let before = self
-            .batches
-            .values()
-            .find(|row| asked.is_some() && key(&row.batch) == asked);
-        if let Some(before) = before {
+        let key = batch.idempotency_key.as_deref();
+        let before = key.map(|key| self.batch_of_key(batch.uid, key));
+        if let Some(before) = before.transpose()?.flatten() {
             return match before.batch.is_same_request(batch) {
                 true => self.batch(before.id),
                 false => Err(Error::IdempotencyConflict),
@@ -340,6 +336,14 @@ impl Disk {
             .filter(|row| fits(row))
             .take(page.limit);
         all.map(|row| self.batch(row.id).unwrap()).collect()
+    }
+
+    pub(crate) fn batch_of_key(&self, uid: u32, key: &str) -> Result<Option<BatchRow>, Error> {
+        let is_it = |row: &&BatchRow| {
+            row.batch.uid == uid && row.batch.idempotency_key.as_deref() == Some(key)
+        };
+        let found = self.batches.values().find(is_it);
+        found.map(|row| self.batch(row.id)).transpose()
     }
 
     pub(crate) fn open_batches(&self) -> Vec<BatchRow> {

@@ -17,8 +17,8 @@ use crate::api::refusal::Refusal;
 use crate::api::server::Shared;
 use crate::api::submission::in_background;
 use crate::protocol::batches::{PURPOSE_BATCH, kept_seconds};
-use crate::queue::NewStored;
 use crate::queue::batch::NewFile;
+use crate::queue::{NewStored, Upload};
 
 /// Bytes of a file's name, and of the other fields, at most.
 const LONGEST_FIELD: usize = 255;
@@ -33,8 +33,9 @@ pub(in crate::api) async fn handle(
     shared.takes_work()?;
     let length = request.headers().get(header::CONTENT_LENGTH);
     let length = length.and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
+    let mut upload = shared.queue.upload(caller.uid);
     if let Some(length) = length {
-        has_room(&shared, caller, length.saturating_sub(MOST_AROUND)).await?;
+        has_room(&shared, &mut upload, length.saturating_sub(MOST_AROUND)).await?;
     }
     let counted = Arc::<Counted>::default();
     let of_body = counted.clone();
@@ -54,7 +55,7 @@ pub(in crate::api) async fn handle(
                         format!("the name of file must have at most {LONGEST_FIELD} bytes");
                     return Err(Refusal::bad_field("file", problem));
                 }
-                stored = Some((name, store(&shared, caller, field, &counted).await?));
+                stored = Some((name, store(&shared, &mut upload, field, &counted).await?));
             }
             Some("file") => return Err(Refusal::bad_field("file", "file may be given once")),
             Some("expires_after[anchor]") => {
@@ -92,24 +93,26 @@ pub(in crate::api) async fn handle(
             kept_s,
         });
         whole.settle(&added);
+        // From here on it counts as one that is there.
+        drop(upload);
         added
     };
     let row = in_background(add).await??;
     Ok(json_response(StatusCode::OK, &batch_view::file(&row)))
 }
 
-/// Whether a file of so many bytes would be taken in now.
-async fn has_room(shared: &Shared, caller: Caller, bytes: u64) -> Result<(), Refusal> {
+/// Whether a file of so many bytes would be taken in now, beside the others that are on their way.
+async fn has_room(shared: &Shared, upload: &mut Upload, bytes: u64) -> Result<(), Refusal> {
     if bytes > shared.max_file_bytes {
         let limit = usize::try_from(shared.max_file_bytes).unwrap_or(usize::MAX);
         return Err(Refusal::too_large(limit));
     }
-    Ok(shared.queue.admits_file(caller.uid, bytes).await?)
+    Ok(upload.admit(bytes).await?)
 }
 
 async fn store(
     shared: &Shared,
-    caller: Caller,
+    upload: &mut Upload,
     mut field: Field<'_>,
     counted: &Counted,
 ) -> Result<NewStored, Refusal> {
@@ -126,7 +129,7 @@ async fn store(
             chunk.extend_from_slice(piece);
         }
         if piece.is_none() || chunk.len() >= CHUNK {
-            has_room(shared, caller, file.bytes() + chunk.len() as u64).await?;
+            has_room(shared, upload, file.bytes() + chunk.len() as u64).await?;
             let write = move || {
                 file.write(&chunk)?;
                 chunk.clear();

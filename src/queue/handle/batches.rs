@@ -8,8 +8,9 @@ use crate::queue::backup::Backup;
 use crate::queue::batch::{BatchRow, FileRow, NewBatch, NewFile};
 use crate::queue::bell::Bell;
 use crate::queue::files::Files;
-use crate::queue::limits::Share;
+use crate::queue::limits::Limits;
 use crate::queue::store::{Applied, BatchChange, Change};
+use crate::queue::uploads::{Upload, Uploads};
 
 use super::{Inner, Queue, mismatch};
 
@@ -28,11 +29,33 @@ impl Queue {
         }
     }
 
-    /// Refuses a file of so many bytes as [`Queue::add_file_blocking`] would by now, while it is still on its way.
-    pub async fn admits_file(&self, uid: u32, bytes: u64) -> Result<(), Error> {
-        let (limits, more) = (self.inner.limits, Share { jobs: 0, bytes });
-        self.read(move |reader| reader.admits(&limits, uid, more))
-            .await
+    /// A file of this user that is on its way.
+    pub fn upload(&self, uid: u32) -> Upload {
+        Upload::begin(self.clone(), uid)
+    }
+
+    pub(in crate::queue) fn uploads(&self) -> &Uploads {
+        &self.inner.uploads
+    }
+
+    pub(in crate::queue) fn limits(&self) -> &Limits {
+        &self.inner.limits
+    }
+
+    /// The batch that its user made before with the key of this one, if there is one; the same refusal as of
+    /// [`Queue::add_batch`] when the request was another. Its input may be gone by now.
+    pub async fn batch_made_before(&self, batch: &NewBatch) -> Result<Option<BatchRow>, Error> {
+        let Some(key) = batch.idempotency_key.clone() else {
+            return Ok(None);
+        };
+        let uid = batch.uid;
+        let found = self
+            .read(move |reader| reader.batch_of_key(uid, &key))
+            .await?;
+        match found {
+            Some(before) if !before.batch.is_same_request(batch) => Err(Error::IdempotencyConflict),
+            found => Ok(found),
+        }
     }
 
     /// Takes in a batch, or finds it again by its idempotency key.

@@ -27,6 +27,7 @@ use super::reserve::Reserve;
 use super::shared::Shared;
 use super::state::Blame;
 use super::store::{Applied, Change, JobReader, JobStore};
+use super::uploads::Uploads;
 use super::writer::{Request, Writer, now_ms};
 use super::{Error, Filter, Flow, FlowChange, JobRow, Limits, LiveLog, SqliteStore};
 
@@ -53,6 +54,7 @@ struct Inner {
     /// Ends a copy that is being made.
     closing: Arc<AtomicBool>,
     files: Files,
+    uploads: Uploads,
 }
 
 /// How to tell a thread that nothing more comes, and its end.
@@ -129,6 +131,7 @@ impl Queue {
                 copying,
                 closing: Arc::default(),
                 files,
+                uploads: Uploads::default(),
             }),
         })
     }

@@ -112,12 +112,7 @@ impl Changes<'_> {
         let Some(key) = &batch.idempotency_key else {
             return Ok(None);
         };
-        let found = self
-            .db
-            .prepare_cached(&format!("{BATCH} WHERE uid = ?1 AND idempotency_key = ?2"))?
-            .query_row(params![batch.uid, key], batch_row)
-            .optional()?;
-        match found {
+        match batch_of_key(self.db, batch.uid, key)? {
             Some(before) if !before.batch.is_same_request(batch) => {
                 Err(Refusal::Answer(Error::IdempotencyConflict))
             }
@@ -249,6 +244,17 @@ impl Changes<'_> {
 pub(super) fn batch(db: &Connection, id: BatchId) -> Result<Option<BatchRow>, rusqlite::Error> {
     db.prepare_cached(&format!("{BATCH} WHERE id = ?1"))?
         .query_row([id.0], batch_row)
+        .optional()
+}
+
+/// The one that this user made with this key.
+pub(super) fn batch_of_key(
+    db: &Connection,
+    uid: u32,
+    key: &str,
+) -> Result<Option<BatchRow>, rusqlite::Error> {
+    db.prepare_cached(&format!("{BATCH} WHERE uid = ?1 AND idempotency_key = ?2"))?
+        .query_row(params![uid, key], batch_row)
         .optional()
 }
 

@@ -11,7 +11,7 @@ use crate::job::{Endpoint, JobId, State, Usage};
 
 use super::super::batch::{BatchId, BatchRow, FileId, FileRow, LineEnd, Spooled};
 use super::super::store::JobReader;
-use super::super::{Error, Filter, Flow, JobRow, Limits, Page, Share, Times, Transcript};
+use super::super::{Error, Filter, Flow, JobRow, Page, Share, Times, Transcript};
 use super::fault::Faults;
 use super::{admission, backup, batches, files, spool, transcripts};
 
@@ -60,9 +60,8 @@ impl JobReader for SqliteReader {
         flow(&self.db).map_err(|e| self.faults.of(e))
     }
 
-    fn admits(&mut self, limits: &Limits, uid: u32, more: Share) -> Result<(), Error> {
-        let (all, of_user) = admission::shares(&self.db, uid).map_err(|e| self.faults.of(e))?;
-        limits.admit(all, of_user, more)
+    fn shares(&mut self, uid: u32) -> Result<(Share, Share), Error> {
+        admission::shares(&self.db, uid).map_err(|e| self.faults.of(e))
     }
 
     fn copy_to(
@@ -99,6 +98,10 @@ impl JobReader for SqliteReader {
 
     fn batches(&mut self, page: Page) -> Result<Vec<BatchRow>, Error> {
         batches::batches(&self.db, page).map_err(|e| self.faults.of(e))
+    }
+
+    fn batch_of_key(&mut self, uid: u32, key: &str) -> Result<Option<BatchRow>, Error> {
+        batches::batch_of_key(&self.db, uid, key).map_err(|e| self.faults.of(e))
     }
 
     fn open_batches(&mut self) -> Result<Vec<BatchRow>, Error> {
