@@ -5,8 +5,8 @@ use woolly::queue::batch::{
     BatchId, BatchRow, BatchState, FileId, FileRow, Lines, NewBatch, NewFile, NewLine, Refused,
 };
 use woolly::queue::{
-    Applied, BatchChange, Change, Error, Finished, FlowChange, JobStore, Limits, NewJob, Page,
-    Purged, Reached, Retention, Times,
+    Applied, BatchChange, Change, Error, Finished, FlowChange, JobStore, LINES_BYTES, Limits,
+    NewJob, Page, Purged, Reached, Retention, Times,
 };
 
 use crate::support::conformance::{Disk, conformance};
@@ -16,6 +16,7 @@ conformance! {
     files_are_kept_listed_and_removed
     a_batch_goes_from_file_to_files
     lines_become_jobs_once
+    a_page_of_lines_ends_when_its_results_are_large
     equal_beginnings_run_one_after_the_other
     a_batch_that_cannot_be_used_fails
     a_cancelled_batch_cancels_its_jobs_in_chunks
@@ -352,6 +353,37 @@ fn lines_become_jobs_once(disk: &dyn Disk) {
             ..Lines::default()
         }
     );
+}
+
+fn a_page_of_lines_ends_when_its_results_are_large(disk: &dyn Disk) {
+    let mut store = disk.open();
+    let id = store.begin("in", 5);
+    let jobs = store
+        .expand(id, 0, &["a", "b", "c", "d", "e"].map(line))
+        .unwrap();
+    let half = "x".repeat(LINES_BYTES / 2);
+    let texts = [
+        half.clone(),
+        half.clone(),
+        half,
+        "y".repeat(2 * LINES_BYTES),
+    ];
+    for (job, text) in jobs.iter().zip(&texts) {
+        store.claim(5).unwrap();
+        assert!(store.finish(*job, completed(text), 6));
+    }
+    let mut reader = store.reader().unwrap();
+    let mut page = |from, limit| {
+        let ends = reader.lines(id, from, limit).unwrap();
+        ends.iter().map(|end| end.line).collect::<Vec<_>>()
+    };
+    assert_eq!(page(0, 9), [0, 1]);
+    assert_eq!(page(1, 9), [1, 2]);
+    assert_eq!(page(2, 9), [2, 3]);
+    assert_eq!(page(3, 9), [3]);
+    assert_eq!(page(4, 9), [4]);
+    assert_eq!(page(0, 1), [0]);
+    assert_eq!(page(5, 9), Vec::<u64>::new());
 }
 
 fn equal_beginnings_run_one_after_the_other(disk: &dyn Disk) {

@@ -17,8 +17,11 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Sleep, sleep};
 
-/// Files that the daemon itself has open: the store and its readers, the model, the log, and some to spare.
-const OWN_FILES: u64 = 48;
+use crate::queue::batch::{FILES_AT_WORK, MOST_AT_WORK};
+
+/// Files that the daemon itself has open: those of batches, and the store and its readers, the model, the log, and some
+/// to spare.
+const OWN_FILES: u64 = (MOST_AT_WORK * FILES_AT_WORK) as u64 + 48;
 /// A connection is one, and may read or write another.
 const FILES_OF_ONE: u64 = 2;
 const FEWEST: u64 = 8;
@@ -138,7 +141,7 @@ mod tests {
 
     #[test]
     fn the_daemon_keeps_files_for_itself() {
-        assert_eq!(places(Some(1_024)), 488);
+        assert_eq!(places(Some(1_024)), 464);
         assert_eq!(places(Some(16)), 8);
         assert_eq!(places(None), 1 << 16);
     }

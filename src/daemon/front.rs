@@ -87,13 +87,12 @@ impl Front {
             .build()
             .map_err(failed)?;
 
-        let batches = batches::start(queue.clone(), control.clone());
+        let longest_line = batches::longest_line(config.api.max_body_bytes);
+        let batches = batches::start(queue.clone(), longest_line, control.clone());
         let batches =
             batches.map_err(|error| Failure::io(format!("cannot start a thread: {error}")))?;
         let spool = config.spool.dir.as_deref();
-        let max_file_bytes = config.api.max_file_bytes;
-        let spool =
-            spool.map(|dir| Spool::start(dir, max_file_bytes, queue.clone(), control.clone()));
+        let spool = spool.map(|dir| Spool::start(dir, &config.api, queue.clone(), control.clone()));
         let spool = spool.transpose()?;
         let slot = ModelSlot::default();
         let lifecycle = Lifecycle::new();

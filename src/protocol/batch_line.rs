@@ -87,25 +87,25 @@ fn request(fields: &mut Fields) -> Result<JobRequest, RequestError> {
     }
 }
 
-/// One line of a batch's output.
+/// One line of a batch's output, with the body of its answer as this.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct OutputLine {
+pub struct OutputLine<B = Value> {
     pub id: String,
     pub custom_id: String,
     /// Null when there is no answer.
-    pub response: Option<LineResponse>,
+    pub response: Option<LineResponse<B>>,
     /// Null when there is a response.
     pub error: Option<LineError>,
 }
 
 /// What the endpoint answered, error bodies included.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct LineResponse {
+pub struct LineResponse<B = Value> {
     pub status_code: u16,
     /// The job's id; where there is no job, another name of the request that no other request has. Never
     /// null: OpenAI's clients read a string.
     pub request_id: String,
-    pub body: Value,
+    pub body: B,
 }
 
 /// Why there is no answer: `batch_expired`, `job_failed`, ...
@@ -115,9 +115,9 @@ pub struct LineError {
     pub message: String,
 }
 
-impl OutputLine {
+impl<B> OutputLine<B> {
     /// The line of a request that was answered, with whatever status.
-    pub fn answered(custom_id: &str, request_id: &str, status_code: u16, body: Value) -> Self {
+    pub fn answered(custom_id: &str, request_id: &str, status_code: u16, body: B) -> Self {
         OutputLine {
             id: format!("batch_req_{request_id}"),
             custom_id: custom_id.to_owned(),
@@ -129,7 +129,16 @@ impl OutputLine {
             error: None,
         }
     }
+}
 
+impl<B: Serialize> OutputLine<B> {
+    /// The line without its line break.
+    pub fn to_json(&self) -> String {
+        json(self)
+    }
+}
+
+impl OutputLine {
     /// The line of a request that cannot run: [`BatchLine::request`] said why.
     pub fn refused(custom_id: &str, request_id: &str, error: RequestError) -> Self {
         let body = serde_json::json!({ "error": ErrorBody::from(error).error });
@@ -148,10 +157,5 @@ impl OutputLine {
                 message: message.to_owned(),
             }),
         }
-    }
-
-    /// The line without its line break.
-    pub fn to_json(&self) -> String {
-        json(self)
     }
 }

@@ -3,6 +3,7 @@
 //! ```text
 //! validating -> failed | in_progress -> finalizing -> completed | expired
 //! validating | in_progress -> cancelling -> cancelled
+//! validating -> expired (only where its input cannot be read)
 //! ```
 //!
 //! Invariant: a batch that has ended never changes. Knows no lines, only how many there are.
@@ -13,6 +14,10 @@ use std::str::FromStr;
 use crate::job::{Endpoint, JobId, State};
 
 use super::NewJob;
+
+/// Batches whose files are open at once, and how many each has open at most: its input, its answers and its errors.
+pub const MOST_AT_WORK: usize = 16;
+pub const FILES_AT_WORK: usize = 3;
 
 /// A file's number, printed as `file-<number>`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -195,6 +200,13 @@ pub struct BatchRow {
     pub lines: Lines,
 }
 
+impl BatchRow {
+    /// Whether its window is over.
+    pub fn is_late(&self, now_ms: i64) -> bool {
+        now_ms >= self.batch.deadline_ms
+    }
+}
+
 /// A batch that came through the spool directory.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Spooled {
@@ -283,7 +295,7 @@ pub fn next_step(batch: &BatchRow, now_ms: i64) -> Step {
         ended,
         ..
     } = batch.lines;
-    let late = now_ms >= batch.batch.deadline_ms;
+    let late = batch.is_late(now_ms);
     let all_ended = ended == expanded;
     match batch.state {
         BatchState::Validating => Step::Validate,

@@ -49,7 +49,7 @@ pub use row::{
 pub use sqlite::SqliteStore;
 pub use state::{Blame, Retention};
 pub use store::{
-    Admission, Applied, BatchChange, Cancelled, Change, Finished, JobReader, JobStore, Purged,
-    Woken,
+    Admission, Applied, BatchChange, Cancelled, Change, Finished, JobReader, JobStore, LINES_BYTES,
+    Purged, Woken,
 };
 pub use uploads::Upload;

@@ -20,6 +20,10 @@ use super::{
     Transcript,
 };
 
+/// Bytes of results with which a page of [`JobReader::lines`] ends: one result may be large, and fifty of them are not in
+/// memory at once.
+pub const LINES_BYTES: usize = 4 << 20;
+
 /// One request to change the store.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Change {
@@ -275,7 +279,8 @@ pub trait JobReader: Send {
     /// Spooled batches whose results were not delivered, oldest first.
     fn undelivered(&mut self) -> Result<Vec<Spooled>, Error>;
 
-    /// The requests of a batch that are jobs, from this line on, in their order.
+    /// The requests of a batch that are jobs, from this line on, in their order: at most `limit`, and none behind the
+    /// one with which their results come to [`LINES_BYTES`]. None at all only when there is none.
     fn lines(&mut self, id: BatchId, from: u64, limit: usize) -> Result<Vec<LineEnd>, Error>;
 }
 

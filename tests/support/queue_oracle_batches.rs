@@ -5,7 +5,7 @@ use woolly::queue::batch::{
     BatchId, BatchRow, BatchState, FileId, FileRow, LineEnd, Lines, NewBatch, NewFile, NewLine,
     Refused, prefix_order,
 };
-use woolly::queue::{Applied, BatchChange, Error, JobRow, Limits, Page, Share};
+use woolly::queue::{Applied, BatchChange, Error, JobRow, LINES_BYTES, Limits, Page, Share};
 
 use super::queue_oracle::Disk;
 
@@ -202,7 +202,7 @@ impl Disk {
         let before = key.map(|key| self.batch_of_key(batch.uid, key));
         if let Some(before) = before.transpose()?.flatten() {
             return match before.batch.is_same_request(batch) {
-                true => self.batch(before.id),
+                true => Ok(before),
                 false => Err(Error::IdempotencyConflict),
             };
         }
@@ -391,7 +391,10 @@ impl Disk {
             })
             .collect();
         ends.sort_by_key(|end| end.line);
-        ends.truncate(limit);
+        let bytes = |end: &LineEnd| end.result.as_ref().map_or(0, Vec::len);
+        let fits = |count: &usize| ends[..*count].iter().map(bytes).sum::<usize>() < LINES_BYTES;
+        let count = (0..ends.len().min(limit)).take_while(fits).count();
+        ends.truncate(count);
         ends
     }
 

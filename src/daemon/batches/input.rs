@@ -8,10 +8,15 @@ use crate::protocol::batch_line::BatchLine;
 use crate::queue::batch::BatchRow;
 use crate::queue::{Error, Queue};
 
-use super::trouble::Trouble;
+use super::trouble::{Trouble, read};
 
-/// The longest line: more than a prompt that any model here could read.
-pub(in crate::daemon) const LONGEST_LINE: u64 = 16 << 20;
+/// Bytes of a line around its body: `custom_id`, `method`, `url`.
+const AROUND: u64 = 8 << 10;
+
+/// The longest line of a file, whose bodies are no longer than those of other requests.
+pub(in crate::daemon) fn longest_line(max_body_bytes: usize) -> u64 {
+    max_body_bytes as u64 + AROUND
+}
 
 const BYTE_ORDER_MARK: &[u8] = "\u{feff}".as_bytes();
 
@@ -19,6 +24,8 @@ const BYTE_ORDER_MARK: &[u8] = "\u{feff}".as_bytes();
 pub(super) struct Input {
     reader: BufReader<File>,
     path: String,
+    /// Longer lines are passed over.
+    longest: u64,
     /// Of the line that was read last, from 1.
     number: u64,
     /// Read so far.
@@ -33,17 +40,24 @@ pub(super) struct Line {
 }
 
 impl Input {
-    pub(super) fn open(queue: &Queue, batch: &BatchRow) -> Result<Self, Trouble> {
+    /// That of a batch, whose lines have at most `longest` bytes.
+    pub(super) fn open(queue: &Queue, batch: &BatchRow, longest: u64) -> Result<Self, Trouble> {
         let id = batch.batch.input_file;
-        let stored = queue.read_blocking(move |reader| reader.file(id));
-        let file = stored.and_then(|stored| queue.files().read(&stored.file.stored_as));
+        let gone = || Trouble::Input(format!("{id} was deleted"));
+        let stored =
+            read(queue, move |reader| reader.file(id)).map_err(|trouble| match trouble {
+                Trouble::Queue(Error::NotFound) => gone(),
+                other => other,
+            })?;
+        let file = queue.files().read(&stored.file.stored_as);
         let file = file.map_err(|error| match error {
-            Error::NotFound => Trouble::Input(format!("{id} was deleted")),
-            other => other.into(),
+            Error::NotFound => gone(),
+            other => Trouble::Unreadable(other),
         })?;
         Ok(Input {
             reader: BufReader::new(file),
             path: id.to_string(),
+            longest,
             number: 0,
             bytes: 0,
         })
@@ -60,24 +74,28 @@ impl Input {
     }
 
     /// The next line that is not blank, as text, or what is wrong with it.
-    pub(super) fn text(&mut self) -> Result<Option<Result<String, &'static str>>, Error> {
+    pub(super) fn text(&mut self) -> Result<Option<Result<String, String>>, Trouble> {
         loop {
             let mut bytes = vec![];
-            let read = (&mut self.reader)
-                .take(LONGEST_LINE + 1)
+            let count = (&mut self.reader)
+                .take(self.longest + 1)
                 .read_until(b'\n', &mut bytes);
-            let read = read.map_err(|error| self.fault(&error))?;
-            if read == 0 {
+            let count = count.map_err(|error| self.fault(&error))? as u64;
+            if count == 0 {
                 return Ok(None);
             }
             self.number += 1;
-            self.bytes += read as u64;
-            if read as u64 > LONGEST_LINE {
+            self.bytes += count;
+            if count > self.longest {
                 if bytes.last() != Some(&b'\n') {
                     let rest = self.reader.skip_until(b'\n');
                     self.bytes += rest.map_err(|error| self.fault(&error))? as u64;
                 }
-                return Ok(Some(Err("the line is longer than 16 MiB")));
+                let problem = format!(
+                    "the line is longer than {} bytes ([api] max_body_bytes, and {AROUND} around a body)",
+                    self.longest
+                );
+                return Ok(Some(Err(problem)));
             }
             // Some editors begin a file of text with this mark.
             if self.number == 1 && bytes.starts_with(BYTE_ORDER_MARK) {
@@ -86,7 +104,7 @@ impl Input {
             match String::from_utf8(bytes) {
                 Ok(text) if text.trim().is_empty() => {}
                 Ok(text) => return Ok(Some(Ok(text))),
-                Err(_) => return Ok(Some(Err("the line is not UTF-8 text"))),
+                Err(_) => return Ok(Some(Err("the line is not UTF-8 text".to_owned()))),
             }
         }
     }
@@ -96,7 +114,7 @@ impl Input {
         let text = match self.text()? {
             None => return Err(self.changed("it ends earlier")),
             Some(Ok(text)) => text,
-            Some(Err(problem)) => return Err(self.changed(problem)),
+            Some(Err(problem)) => return Err(self.changed(&problem)),
         };
         let line = BatchLine::openai(&text).map_err(|error| self.changed(&error.to_string()))?;
         Ok(Line {
@@ -120,10 +138,10 @@ impl Input {
         ))
     }
 
-    fn fault(&self, error: &io::Error) -> Error {
-        Error::File {
+    fn fault(&self, error: &io::Error) -> Trouble {
+        Trouble::Unreadable(Error::File {
             path: self.path.clone(),
             problem: error.to_string(),
-        }
+        })
     }
 }

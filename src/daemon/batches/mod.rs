@@ -8,12 +8,14 @@
 //!
 //! Invariant: all that is known of a batch is in the store, so a daemon that dies in between goes on, and makes no job
 //! twice: the store takes lines only from where the batch stands. A step is a short one, so that a long file holds up
-//! no other. Memory does not grow with a file, but for 16 bytes for each line while it is looked through.
+//! no other. Memory does not grow with a file, but for 16 bytes for each line while it is looked through: two at once.
 
 mod expansion;
 mod input;
 mod output;
 mod rounds;
+#[cfg(test)]
+mod tests;
 mod trouble;
 mod validation;
 
@@ -27,22 +29,26 @@ use super::control::Control;
 use super::failure::Failure;
 use rounds::{Round, Rounds};
 
-pub(super) use input::LONGEST_LINE;
+pub(super) use input::longest_line;
 
 /// The thread; it ends when the queue is closed or has failed. A panic there is told to the daemon, which ends.
-pub(super) fn start(queue: Queue, control: SyncSender<Control>) -> std::io::Result<JoinHandle<()>> {
+pub(super) fn start(
+    queue: Queue,
+    longest_line: u64,
+    control: SyncSender<Control>,
+) -> std::io::Result<JoinHandle<()>> {
     let builder = std::thread::Builder::new().name("woolly-batches".to_owned());
     builder.spawn(move || {
-        if catch_unwind(AssertUnwindSafe(|| run(&queue))).is_err() {
+        if catch_unwind(AssertUnwindSafe(|| run(&queue, longest_line))).is_err() {
             let failure = Failure::io("the thread of batches panicked".to_owned());
             let _ = control.try_send(Control::Failed(failure));
         }
     })
 }
 
-fn run(queue: &Queue) {
+fn run(queue: &Queue, longest_line: u64) {
     let bell = queue.batch_bell();
-    let mut rounds = Rounds::new(queue);
+    let mut rounds = Rounds::new(queue, longest_line);
     loop {
         match rounds.next() {
             // Something changed: there may be a next step at once.

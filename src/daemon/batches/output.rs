@@ -1,7 +1,8 @@
 //! The files of a batch at its end: one line for each request, in the order of the input. Answers stand in one file, all
 //! else in the other.
 
-use serde_json::{Value, json};
+use serde_json::json;
+use serde_json::value::RawValue;
 
 use crate::job::State;
 use crate::protocol::batch_line::OutputLine;
@@ -11,12 +12,14 @@ use crate::queue::batch::{BatchRow, BatchState, LineEnd, NewFile};
 use crate::queue::{Error, NewStored, Queue, WholeFile};
 
 use super::input::Input;
-use super::trouble::Trouble;
+use super::trouble::{Trouble, read};
 
-/// Requests read from the store at once: their answers are in memory together.
+/// Requests read from the store at once, as far as their answers may be in memory together.
 const PAGE: usize = 50;
 /// Of these in one step.
 const PAGES_OF_STEP: usize = 10;
+/// Bytes written in one step, or read of lines that never became jobs. One page may come to more, by one answer.
+const BYTES_OF_STEP: u64 = 8 << 20;
 /// Lines in one step that never became jobs.
 const LINES_OF_STEP: usize = 2_000;
 
@@ -29,6 +32,8 @@ enum Which {
 /// The files of a batch that are being written.
 pub(super) struct Output {
     state: BatchState,
+    /// Bytes of a line of the input at most.
+    longest: u64,
     answers: NewStored,
     errors: NewStored,
     /// The line that is read next from the store, until all of those are written.
@@ -42,9 +47,10 @@ pub(super) type Whole = (NewFile, WholeFile);
 
 impl Output {
     /// For a batch that ends in `state`.
-    pub(super) fn begin(queue: &Queue, state: BatchState) -> Result<Self, Error> {
+    pub(super) fn begin(queue: &Queue, state: BatchState, longest: u64) -> Result<Self, Error> {
         Ok(Output {
             state,
+            longest,
             answers: queue.files().create()?,
             errors: queue.files().create()?,
             next: Some(0),
@@ -58,11 +64,15 @@ impl Output {
 
     /// Writes the next lines. Whether there are more.
     pub(super) fn go_on(&mut self, queue: &Queue, batch: &BatchRow) -> Result<bool, Trouble> {
+        let before = self.bytes();
         for _ in 0..PAGES_OF_STEP {
             let (id, Some(next)) = (batch.id, self.next) else {
                 break;
             };
-            let page = queue.read_blocking(move |reader| reader.lines(id, next, PAGE))?;
+            if self.bytes() - before >= BYTES_OF_STEP {
+                break;
+            }
+            let page = read(queue, move |reader| reader.lines(id, next, PAGE))?;
             self.next = page.last().map(|last| last.line + 1);
             for end in page {
                 let (which, line) = line(end, self.state);
@@ -72,15 +82,15 @@ impl Output {
         if self.next.is_some() {
             return Ok(true);
         }
-        let written = self.write_unrun(queue, batch);
-        match written {
-            // What was asked for is that it ends. The ids of these lines are lost with their file.
-            Err(Trouble::Input(problem)) if self.state == BatchState::Cancelled => {
-                tracing::warn!(batch = %batch.id, "the lines that did not run cannot be told: {problem}");
-                Ok(false)
-            }
-            written => written,
-        }
+        // What was asked for is that it ends, or that it ends by now. The ids of lines that never became jobs are lost
+        // with their file.
+        let problem = match self.write_unrun(queue, batch) {
+            Err(Trouble::Input(problem)) => problem,
+            Err(Trouble::Unreadable(error)) => error.to_string(),
+            written => return written,
+        };
+        tracing::warn!(batch = %batch.id, "the lines that did not run cannot be told: {problem}");
+        Ok(false)
     }
 
     /// The next ones of those that never became jobs. Whether there are more.
@@ -91,12 +101,16 @@ impl Output {
         }
         let (mut input, mut number) = match self.unrun.take() {
             Some(unrun) => unrun,
-            None => (Input::open(queue, batch)?, 0),
+            None => (Input::open(queue, batch, self.longest)?, 0),
         };
         let (code, message) = never_run(self.state);
+        let begun = input.bytes();
         for _ in 0..LINES_OF_STEP {
             if number == total {
                 return Ok(false);
+            }
+            if input.bytes() - begun >= BYTES_OF_STEP {
+                break;
             }
             if number < expanded {
                 input.skip()?;
@@ -104,7 +118,7 @@ impl Output {
                 let id = input.next()?.custom_id;
                 let request = format!("{}_{number}", batch.id);
                 let line = OutputLine::unanswered(&id, &request, code, message);
-                self.put(Which::Errors, &line)?;
+                self.put(Which::Errors, &line.to_json())?;
             }
             number += 1;
         }
@@ -112,12 +126,19 @@ impl Output {
         Ok(true)
     }
 
-    fn put(&mut self, which: Which, line: &OutputLine) -> Result<(), Error> {
-        let text = line.to_json() + "\n";
-        match which {
-            Which::Output => self.answers.write(text.as_bytes()),
-            Which::Errors => self.errors.write(text.as_bytes()),
-        }
+    /// A line without its line break.
+    fn put(&mut self, which: Which, line: &str) -> Result<(), Error> {
+        let file = match which {
+            Which::Output => &mut self.answers,
+            Which::Errors => &mut self.errors,
+        };
+        file.write(line.as_bytes())?;
+        file.write(b"\n")
+    }
+
+    /// Written so far.
+    fn bytes(&self) -> u64 {
+        self.answers.bytes() + self.errors.bytes()
     }
 
     /// The files of answers and of errors, on disk; none where there is no line for it.
@@ -146,45 +167,49 @@ fn stored(batch: &BatchRow, file: NewStored, what: &str) -> Result<Option<Whole>
     Ok(Some((file, whole)))
 }
 
-fn line(end: LineEnd, state: BatchState) -> (Which, OutputLine) {
+fn line(mut end: LineEnd, state: BatchState) -> (Which, String) {
     let (id, job) = (&end.custom_id, end.job.to_string());
-    let result = end.result.as_deref().map(serde_json::from_slice::<Value>);
-    match (end.state, result) {
-        (State::Completed, Some(Ok(body))) => {
-            (Which::Output, OutputLine::answered(id, &job, 200, body))
-        }
-        (State::Expired, _) => {
+    if end.state == State::Completed
+        && let Some(body) = end.result.take().and_then(as_it_is)
+    {
+        let line = OutputLine::answered(id, &job, 200, body);
+        return (Which::Output, line.to_json());
+    }
+    let line = match end.state {
+        State::Expired => {
             let (code, message) = never_run(BatchState::Expired);
-            (
-                Which::Errors,
-                OutputLine::unanswered(id, &job, code, message),
-            )
+            OutputLine::unanswered(id, &job, code, message)
         }
-        (State::Cancelled, _) => {
+        State::Cancelled => {
             let (code, message) = match state {
                 BatchState::Cancelled => never_run(BatchState::Cancelled),
                 _ => ("job_cancelled", "the request was cancelled by itself"),
             };
-            (
-                Which::Errors,
-                OutputLine::unanswered(id, &job, code, message),
-            )
+            OutputLine::unanswered(id, &job, code, message)
         }
         _ => {
             let message = end
                 .error
                 .unwrap_or_else(|| "the job has no result".to_owned());
-            let line = if end.refused {
+            if end.refused {
                 let param = end.param;
                 OutputLine::refused(id, &job, RequestError { message, param })
             } else {
                 let kind = ErrorKind::Internal;
                 let body = json!({ "error": ErrorBody::new(kind, message).error });
                 OutputLine::answered(id, &job, kind.status(), body)
-            };
-            (Which::Errors, line)
+            }
         }
-    }
+    };
+    (Which::Errors, line.to_json())
+}
+
+/// A stored answer as part of a line, byte by byte: a tree of values would take many times its memory. `None`: it is no
+/// JSON of one line.
+fn as_it_is(result: Vec<u8>) -> Option<Box<RawValue>> {
+    let text = String::from_utf8(result).ok()?;
+    let is_line = !text.contains(['\n', '\r']);
+    is_line.then(|| RawValue::from_string(text).ok()).flatten()
 }
 
 /// Why a request of a batch that ended in `state` has no answer.
@@ -198,5 +223,42 @@ fn never_run(state: BatchState) -> (&'static str, &'static str) {
             "batch_expired",
             "this request was not done before the batch expired",
         ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::job::JobId;
+
+    use super::*;
+
+    fn written(result: &str) -> (bool, String) {
+        let end = LineEnd {
+            line: 0,
+            custom_id: "a".to_owned(),
+            job: JobId(4),
+            state: State::Completed,
+            result: Some(result.as_bytes().to_vec()),
+            error: None,
+            refused: false,
+            param: None,
+        };
+        let (which, line) = line(end, BatchState::Completed);
+        (matches!(which, Which::Output), line)
+    }
+
+    #[test]
+    fn a_stored_answer_is_copied_byte_by_byte() {
+        // A number that no tree of values would keep as it is.
+        let body = r#"{"text":"\u00e9","logprob":-0.10000000000000000000001}"#;
+        let line = format!(
+            r#"{{"id":"batch_req_job_4","custom_id":"a","response":{{"status_code":200,"request_id":"job_4","body":{body}}},"error":null}}"#
+        );
+        assert_eq!(written(body), (true, line));
+        for broken in ["{", "", "{\n}"] {
+            let (is_answer, line) = written(broken);
+            assert!(!is_answer && !line.contains('\n'), "{line}");
+            assert!(line.contains("the job has no result"), "{line}");
+        }
     }
 }

@@ -5,19 +5,18 @@ use std::time::{Duration, Instant};
 
 use crate::api::now_ms;
 use crate::protocol::batches::LineErrors;
-use crate::queue::batch::{BatchId, BatchRow, BatchState, Step, next_step};
+use crate::queue::batch::{BatchId, BatchRow, BatchState, MOST_AT_WORK, Step, next_step};
 use crate::queue::{Applied, BatchChange, Error, Queue};
 
 use super::expansion::Expansion;
 use super::output::Output;
-use super::trouble::{Trouble, Verdict};
+use super::trouble::{Trouble, Verdict, read};
 use super::validation::{Validation, of_file};
 
 /// Jobs cancelled in one transaction.
 const CANCEL_CHUNK: usize = 1_000;
-/// Batches whose files are open; the next one has its turn when one of them is through. Each has up to three files, and
-/// the hashes of its ids.
-const MOST_AT_WORK: usize = 16;
+/// Of the batches at work, those that are looked through: each holds the hashes of all its ids until it is through.
+const MOST_VALIDATING: usize = 2;
 /// Nothing tells when passing trouble has passed, so a step that met it is tried again after this.
 const PAUSE: Duration = Duration::from_secs(1);
 /// Of what is told of a batch that failed.
@@ -42,25 +41,28 @@ enum Work {
 
 pub(super) struct Rounds<'a> {
     queue: &'a Queue,
+    /// Bytes of a line at most.
+    longest_line: u64,
     at_work: BTreeMap<BatchId, Work>,
     /// Those that met passing trouble, and when they are tried again.
     troubled: BTreeMap<BatchId, Instant>,
 }
 
 impl<'a> Rounds<'a> {
-    pub(super) fn new(queue: &'a Queue) -> Self {
+    pub(super) fn new(queue: &'a Queue, longest_line: u64) -> Self {
         Rounds {
             queue,
+            longest_line,
             at_work: BTreeMap::new(),
             troubled: BTreeMap::new(),
         }
     }
 
     pub(super) fn next(&mut self) -> Round {
-        let open = match self.queue.read_blocking(|reader| reader.open_batches()) {
+        let open = match read(self.queue, |reader| reader.open_batches()) {
             Ok(open) => open,
-            Err(error) => {
-                let problem = match Trouble::from(error).verdict(self.queue) {
+            Err(trouble) => {
+                let problem = match trouble.verdict(self.has_failed()) {
                     Verdict::Over => return Round::Over,
                     Verdict::Passing(problem) | Verdict::Final(problem) => problem,
                 };
@@ -97,22 +99,37 @@ impl<'a> Rounds<'a> {
     fn take(&mut self, batch: &BatchRow, step: Step) -> Result<bool, Trouble> {
         let work = self.at_work.remove(&batch.id);
         let needs_files = !matches!(step, Step::Wait | Step::CancelJobs);
-        if needs_files && work.is_none() && self.at_work.len() == MOST_AT_WORK {
-            return Ok(false);
+        if needs_files && work.is_none() {
+            let at_work = self.at_work.values();
+            let validating = at_work.filter(|work| matches!(work, Work::Validation(_)));
+            if !may_begin(step, self.at_work.len(), validating.count()) {
+                return Ok(false);
+            }
         }
-        let queue = self.queue;
+        let (queue, longest) = (self.queue, self.longest_line);
         let rest = match (step, work) {
             (Step::Wait, _) => return Ok(false),
             (Step::CancelJobs, _) => {
                 self.cancel_jobs(batch)?;
                 None
             }
-            (Step::Validate, Some(Work::Validation(begun))) => self.validate(batch, begun)?,
-            (Step::Validate, _) => self.validate(batch, Validation::begin(queue, batch)?)?,
+            (Step::Validate, work) => {
+                let begun = match work {
+                    Some(Work::Validation(begun)) => Ok(begun),
+                    _ => Validation::begin(queue, batch, longest),
+                };
+                match begun.and_then(|begun| self.validate(batch, begun)) {
+                    Err(Trouble::Unreadable(error)) if batch.is_late(now_ms()) => {
+                        self.expire_unread(batch, &error)?;
+                        None
+                    }
+                    validated => validated?,
+                }
+            }
             (Step::Expand { from }, work) => {
                 let mut expansion = match work {
                     Some(Work::Expansion(begun)) => begun,
-                    _ => Expansion::begin(queue, batch)?,
+                    _ => Expansion::begin(queue, batch, longest)?,
                 };
                 let more = expansion.go_on(queue, batch, from)?;
                 more.then_some(Work::Expansion(expansion))
@@ -122,7 +139,7 @@ impl<'a> Rounds<'a> {
             }
             (Step::Finalize(state), _) => {
                 queue.change_batch_blocking(BatchChange::Finalizing(batch.id))?;
-                Some(Work::Output(Output::begin(queue, state)?))
+                Some(Work::Output(Output::begin(queue, state, longest)?))
             }
         };
         if let Some(work) = rest {
@@ -152,6 +169,18 @@ impl<'a> Rounds<'a> {
             return Err(error.into());
         }
         Ok(None)
+    }
+
+    /// Ends a batch whose time is over before its input could be read.
+    fn expire_unread(&self, batch: &BatchRow, error: &Error) -> Result<(), Error> {
+        tracing::warn!(batch = %batch.id, "batch expired before its lines were looked through: {error}");
+        let end = BatchChange::End {
+            id: batch.id,
+            state: BatchState::Expired,
+            output: None,
+            errors: None,
+        };
+        self.queue.change_batch_blocking(end).map(|_| ())
     }
 
     fn finalize(&self, batch: &BatchRow, mut output: Output) -> Result<Option<Work>, Trouble> {
@@ -191,14 +220,14 @@ impl<'a> Rounds<'a> {
 
     /// Whether the batch has changed by what keeps it from its step.
     fn meet(&mut self, batch: &BatchRow, trouble: Trouble) -> Result<bool, Over> {
-        let problem = match trouble.verdict(self.queue) {
+        let problem = match trouble.verdict(self.has_failed()) {
             Verdict::Over => return Err(Over),
             Verdict::Passing(problem) => problem,
             Verdict::Final(problem) => {
                 tracing::error!(batch = %batch.id, "batch failed: {problem}");
                 match self.give_up(batch, &problem) {
                     Ok(()) => return Ok(true),
-                    Err(error) => match Trouble::from(error).verdict(self.queue) {
+                    Err(error) => match Trouble::from(error).verdict(self.has_failed()) {
                         Verdict::Over => return Err(Over),
                         Verdict::Passing(problem) | Verdict::Final(problem) => problem,
                     },
@@ -230,6 +259,10 @@ impl<'a> Rounds<'a> {
         Ok(())
     }
 
+    fn has_failed(&self) -> bool {
+        self.queue.failure().is_some()
+    }
+
     /// Whether there were any.
     fn cancel_jobs(&self, batch: &BatchRow) -> Result<bool, Error> {
         let (id, limit) = (batch.id, CANCEL_CHUNK);
@@ -240,5 +273,31 @@ impl<'a> Rounds<'a> {
     }
 }
 
+/// Whether a batch may open its files for this step, beside so many that have theirs open, and so many of them to look
+/// through. If not, it has its turn when one of these is through.
+fn may_begin(step: Step, at_work: usize, validating: usize) -> bool {
+    at_work < MOST_AT_WORK && (step != Step::Validate || validating < MOST_VALIDATING)
+}
+
 /// The queue is closed or has failed.
 struct Over;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn few_batches_are_looked_through_at_once() {
+        let others = [
+            Step::Expand { from: 0 },
+            Step::Finalize(BatchState::Expired),
+        ];
+        assert!(may_begin(Step::Validate, 15, 1));
+        assert!(!may_begin(Step::Validate, 2, 2));
+        for step in others {
+            assert!(may_begin(step, 15, 2));
+            assert!(!may_begin(step, 16, 0));
+        }
+        assert!(!may_begin(Step::Validate, 16, 0));
+    }
+}

@@ -6,8 +6,8 @@ use crate::job::Endpoint;
 use crate::protocol::RequestError;
 use crate::protocol::batch_line::BatchLine;
 use crate::protocol::batches::BadLine;
+use crate::queue::Queue;
 use crate::queue::batch::BatchRow;
-use crate::queue::{Error, Queue};
 
 use super::input::Input;
 use super::trouble::Trouble;
@@ -37,9 +37,9 @@ pub(super) struct Validation {
 pub(super) type Found = Result<u64, Vec<BadLine>>;
 
 impl Validation {
-    pub(super) fn begin(queue: &Queue, batch: &BatchRow) -> Result<Self, Trouble> {
+    pub(super) fn begin(queue: &Queue, batch: &BatchRow, longest: u64) -> Result<Self, Trouble> {
         Ok(Validation {
-            input: Input::open(queue, batch)?,
+            input: Input::open(queue, batch, longest)?,
             endpoint: batch.batch.endpoint,
             seen: HashSet::new(),
             total: 0,
@@ -49,7 +49,7 @@ impl Validation {
     }
 
     /// Looks at the next lines. What was found, once there are no more; then it may be asked for again.
-    pub(super) fn go_on(&mut self) -> Result<Option<Found>, Error> {
+    pub(super) fn go_on(&mut self) -> Result<Option<Found>, Trouble> {
         let (number, bytes) = (self.input.number(), self.input.bytes());
         while !self.ended
             && self.input.number() - number < LINES_OF_STEP
@@ -67,10 +67,10 @@ impl Validation {
         Ok(self.ended.then(found))
     }
 
-    fn look_at(&mut self, text: Result<String, &'static str>) {
+    fn look_at(&mut self, text: Result<String, String>) {
         self.total += 1;
         match text.map(|text| BatchLine::openai(&text)) {
-            Err(problem) => self.tell("invalid_json_line", problem.to_owned(), None),
+            Err(problem) => self.tell("invalid_json_line", problem, None),
             Ok(Err(error)) => self.refuse(&error),
             Ok(Ok(line)) => self.look_into(&line),
         }

@@ -40,6 +40,8 @@ pub(super) struct Intake<'a> {
     pub(super) queue: &'a Queue,
     /// Larger ones are refused.
     pub(super) max_bytes: u64,
+    /// Longer lines say nothing of the endpoint.
+    pub(super) longest_line: u64,
     pub(super) ending: Ending<'a>,
 }
 
@@ -122,7 +124,7 @@ impl Intake<'_> {
         self.check_size(path, before.size())?;
         let of_queue = || queue_trouble(path);
         let mut stored = self.queue.files().create().map_err(of_queue())?;
-        let (mut hasher, mut search) = (blake3::Hasher::new(), Search::default());
+        let (mut hasher, mut search) = (blake3::Hasher::new(), Search::new(self.longest_line));
         let (mut reading, mut chunk) = (self.ending.reads(&file), vec![0; CHUNK]);
         loop {
             let count = match reading.read(&mut chunk) {

@@ -2,7 +2,6 @@
 
 use serde::Deserialize;
 
-use crate::daemon::batches::LONGEST_LINE;
 use crate::job::Endpoint;
 
 /// Of a line: what else is wrong with it is told when the batch is validated.
@@ -12,8 +11,9 @@ struct Line {
 }
 
 /// Looks for the first line with a known `url`.
-#[derive(Default)]
 pub(super) struct Search {
+    /// Bytes of a line at most.
+    longest: u64,
     line: Vec<u8>,
     found: Option<Endpoint>,
     /// At a line that is too long: the validation goes no further either.
@@ -21,12 +21,21 @@ pub(super) struct Search {
 }
 
 impl Search {
+    pub(super) fn new(longest: u64) -> Self {
+        Search {
+            longest,
+            line: vec![],
+            found: None,
+            given_up: false,
+        }
+    }
+
     pub(super) fn look_at(&mut self, mut bytes: &[u8]) {
         while self.found.is_none() && !self.given_up && !bytes.is_empty() {
             let end = bytes.iter().position(|&byte| byte == b'\n');
             let (of_line, rest) = bytes.split_at(end.map_or(bytes.len(), |end| end + 1));
             bytes = rest;
-            self.given_up = (self.line.len() + of_line.len()) as u64 > LONGEST_LINE;
+            self.given_up = (self.line.len() + of_line.len()) as u64 > self.longest;
             if !self.given_up {
                 self.line.extend_from_slice(of_line);
             }
@@ -59,8 +68,10 @@ impl Search {
 mod tests {
     use super::*;
 
+    const LONGEST: u64 = 100;
+
     fn endpoint(text: &str, chunk: usize) -> Endpoint {
-        let mut search = Search::default();
+        let mut search = Search::new(LONGEST);
         for bytes in text.as_bytes().chunks(chunk) {
             search.look_at(bytes);
         }
@@ -89,7 +100,7 @@ mod tests {
 
     #[test]
     fn lines_are_as_long_as_those_of_a_batch() {
-        let most = usize::try_from(LONGEST_LINE).unwrap();
+        let most = usize::try_from(LONGEST).unwrap();
         let mut line = r#"{"url": "/v1/chat/completions"}"#.to_owned();
         line += &" ".repeat(most - line.len() - 1);
         assert_eq!(

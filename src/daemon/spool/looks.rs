@@ -26,6 +26,7 @@ pub(super) struct Watched {
     pub(super) directory: PathBuf,
     pub(super) queue: Queue,
     pub(super) max_file_bytes: u64,
+    pub(super) longest_line: u64,
 }
 
 /// One look after the other.
@@ -82,6 +83,7 @@ impl Looks {
             directory: &watched.directory,
             queue: &watched.queue,
             max_bytes: watched.max_file_bytes,
+            longest_line: watched.longest_line,
             ending,
         };
         let now = Instant::now();

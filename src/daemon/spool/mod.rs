@@ -50,8 +50,10 @@ use std::thread::JoinHandle;
 
 use rustix::fs::Access;
 
+use crate::config::Api;
 use crate::queue::{Error, Queue};
 
+use super::batches::longest_line;
 use super::control::Control;
 use super::failure::Failure;
 use looks::{Looks, Watched};
@@ -115,7 +117,7 @@ pub(super) fn check(directory: &Path) -> Result<(), Failure> {
 impl Spool {
     pub(super) fn start(
         directory: &Path,
-        max_file_bytes: u64,
+        limits: &Api,
         queue: Queue,
         control: SyncSender<Control>,
     ) -> Result<Self, Failure> {
@@ -124,7 +126,8 @@ impl Spool {
         let mut looks = Looks::new(Watched {
             directory: directory.to_owned(),
             queue,
-            max_file_bytes,
+            max_file_bytes: limits.max_file_bytes,
+            longest_line: longest_line(limits.max_body_bytes),
         });
         let builder = std::thread::Builder::new().name("woolly-spool".to_owned());
         let thread = builder.spawn(move || {

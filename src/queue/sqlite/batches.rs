@@ -11,7 +11,7 @@ use crate::queue::batch::{
     prefix_order,
 };
 use crate::queue::state::{self, Cause};
-use crate::queue::store::{Applied, BatchChange};
+use crate::queue::store::{Applied, BatchChange, LINES_BYTES};
 use crate::queue::{Error, Limits, Page, Share};
 
 use super::changes::{Changes, Refusal};
@@ -274,20 +274,25 @@ pub(super) fn open_batches(db: &Connection) -> Result<Vec<BatchRow>, rusqlite::E
         .collect()
 }
 
-/// The requests of a batch from line `from` on, at most `limit`, in their order.
+/// The requests of a batch from line `from` on, in their order: at most `limit`, and none behind the one with which
+/// their results come to [`LINES_BYTES`].
 pub(super) fn lines(
     db: &Connection,
     id: BatchId,
     from: u64,
     limit: usize,
 ) -> Result<Vec<LineEnd>, rusqlite::Error> {
-    db.prepare_cached(
+    let mut statement = db.prepare_cached(
         "SELECT line, custom_id, id, state, body, error, refused, error_param
          FROM job INDEXED BY job_line LEFT JOIN result ON job_id = id
          WHERE batch = ?1 AND batch IS NOT NULL AND line >= ?2 ORDER BY line LIMIT ?3",
-    )?
-    .query_map(params![id.0, integer(from), integer(limit as u64)], |row| {
-        Ok(LineEnd {
+    )?;
+    let mut rows = statement.query(params![id.0, integer(from), integer(limit as u64)])?;
+    let (mut page, mut bytes) = (vec![], 0);
+    while bytes < LINES_BYTES
+        && let Some(row) = rows.next()?
+    {
+        let end = LineEnd {
             line: row.get::<_, i64>(0)?.unsigned_abs(),
             custom_id: row.get(1)?,
             job: JobId(row.get(2)?),
@@ -296,9 +301,11 @@ pub(super) fn lines(
             error: row.get(5)?,
             refused: row.get(6)?,
             param: row.get(7)?,
-        })
-    })?
-    .collect()
+        };
+        bytes += end.result.as_ref().map_or(0, Vec::len);
+        page.push(end);
+    }
+    Ok(page)
 }
 
 /// As SQLite counts.
