@@ -4,14 +4,12 @@
 //! Administrators are root, the daemon's own user, and those of the configuration. Everyone else sees and
 //! cancels only jobs of their own; a foreign job looks like one that does not exist.
 
-use axum::extract::connect_info::Connected;
 use axum::extract::{ConnectInfo, FromRequestParts};
 use axum::http::request::Parts;
-use axum::serve::IncomingStream;
+use tokio::net::UnixStream;
 
 use crate::config::OVERFLOW_UID;
 
-use super::connections::Limited;
 use super::refusal::Refusal;
 use super::server::Shared;
 
@@ -21,12 +19,10 @@ pub(super) struct Peer {
     pub(super) uid: u32,
 }
 
-impl Connected<IncomingStream<'_, Limited>> for Peer {
-    fn connect_info(stream: IncomingStream<'_, Limited>) -> Self {
+impl Peer {
+    pub(super) fn of(stream: &UnixStream) -> Self {
         // A peer that cannot be asked for gets no more rights than an unknown user.
         let uid = stream
-            .io()
-            .stream()
             .peer_cred()
             .map_or(OVERFLOW_UID, |credentials| credentials.uid());
         Peer { uid }
@@ -48,7 +44,7 @@ impl Rights {
         }
     }
 
-    fn is_admin(&self, uid: u32) -> bool {
+    pub(super) fn is_admin(&self, uid: u32) -> bool {
         uid != OVERFLOW_UID && (uid == 0 || uid == self.own_uid || self.admin_uids.contains(&uid))
     }
 

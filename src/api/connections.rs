@@ -1,23 +1,20 @@
-//! How many connections are let in at once, and how long one may say nothing at first.
+//! How many connections are let in at once, and how many of them one user may have.
 //!
 //! Files are what a process runs out of first, and the store and the model need some too: clients must not be able to
-//! take them all.
+//! take them all, nor one user all that there are for clients.
 
+use std::collections::HashMap;
 use std::io;
-use std::pin::Pin;
-use std::sync::Arc;
-use std::task::{Context, Poll};
-use std::time::Duration;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use axum::serve::Listener;
 use rustix::process::{Resource, getrlimit};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::unix::SocketAddr;
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::time::{Sleep, sleep};
 
 use crate::queue::batch::{FILES_AT_WORK, MOST_AT_WORK};
+
+use super::access::{Peer, Rights};
 
 /// Files that the daemon itself has open: those of batches, and the store and its readers, the model, the log, and some
 /// to spare.
@@ -27,21 +24,72 @@ const FILES_OF_ONE: u64 = 2;
 const FEWEST: u64 = 8;
 const MOST: u64 = 1 << 16;
 
-/// After this a connection is closed that has not said a word.
-const SILENT_FOR: Duration = Duration::from_secs(30);
+/// Told to a user who has as many connections as he may.
+const TOO_MANY: &str = concat!(
+    "HTTP/1.1 429 Too Many Requests\r\nretry-after: 1\r\nconnection: close\r\n",
+    "content-type: application/json\r\ncontent-length: 134\r\n\r\n",
+    r#"{"error":{"message":"this user has as many connections as one user may","type":"rate_limit_error","code":"connections","param":null}}"#,
+    "\n"
+);
 
 /// A listener with a place for each connection. Without a free one clients wait in the backlog.
 pub(super) struct Limited {
     listener: UnixListener,
     places: Arc<Semaphore>,
+    /// Whether a user may have all of them.
+    is_exempt: Box<dyn Fn(u32) -> bool + Send>,
+    of_user: OfUser,
+}
+
+/// The place of one connection. Dropped, it is free again.
+pub(super) struct Place {
+    _permit: Option<OwnedSemaphorePermit>,
+    _of_user: Option<Counted>,
 }
 
 impl Limited {
-    pub(super) fn new(listener: UnixListener) -> Self {
-        let limit = getrlimit(Resource::Nofile).current;
+    /// With as many places as the process has files for; administrators may have all of them.
+    pub(super) fn new(listener: UnixListener, rights: Rights) -> Self {
+        let places = places(getrlimit(Resource::Nofile).current);
+        Self::with_places(listener, places, move |uid| rights.is_admin(uid))
+    }
+
+    fn with_places(
+        listener: UnixListener,
+        places: usize,
+        is_exempt: impl Fn(u32) -> bool + Send + 'static,
+    ) -> Self {
         Limited {
             listener,
-            places: Arc::new(Semaphore::new(places(limit))),
+            places: Arc::new(Semaphore::new(places)),
+            is_exempt: Box::new(is_exempt),
+            of_user: OfUser::new(places / 2),
+        }
+    }
+
+    /// The next client that has a place. Should the process run out of files all the same, this pauses for a second and
+    /// goes on.
+    pub(super) async fn accept(&mut self) -> (UnixStream, Peer, Place) {
+        // Nobody closes the semaphore.
+        let permit = self.places.clone().acquire_owned().await.ok();
+        loop {
+            let (stream, _) = Listener::accept(&mut self.listener).await;
+            let peer = Peer::of(&stream);
+            let of_user = match (self.is_exempt)(peer.uid) {
+                true => None,
+                false => match self.of_user.enter(peer.uid) {
+                    Some(counted) => Some(counted),
+                    None => {
+                        refuse(&stream);
+                        continue;
+                    }
+                },
+            };
+            let place = Place {
+                _permit: permit,
+                _of_user: of_user,
+            };
+            return (stream, peer, place);
         }
     }
 }
@@ -52,91 +100,64 @@ fn places(files: Option<u64>) -> usize {
     (files / FILES_OF_ONE).clamp(FEWEST, MOST) as usize
 }
 
-impl Listener for Limited {
-    type Io = Connection;
-    type Addr = SocketAddr;
-
-    async fn accept(&mut self) -> (Connection, SocketAddr) {
-        // Nobody closes the semaphore.
-        let place = self.places.clone().acquire_owned().await.ok();
-        let (stream, address) = Listener::accept(&mut self.listener).await;
-        let connection = Connection {
-            stream,
-            silence: Some(Box::pin(sleep(SILENT_FOR))),
-            _place: place,
-        };
-        (connection, address)
-    }
-
-    fn local_addr(&self) -> io::Result<SocketAddr> {
-        self.listener.local_addr()
-    }
+/// Whoever does not hear it finds the connection closed.
+fn refuse(stream: &UnixStream) {
+    let _: io::Result<usize> = stream.try_write(TOO_MANY.as_bytes());
 }
 
-/// One client.
-pub(super) struct Connection {
-    stream: UnixStream,
-    /// Until the first byte has come.
-    silence: Option<Pin<Box<Sleep>>>,
-    _place: Option<OwnedSemaphorePermit>,
+/// The connections of each user that has some.
+#[derive(Clone)]
+struct OfUser {
+    most: usize,
+    counts: Arc<Mutex<HashMap<u32, usize>>>,
 }
 
-impl Connection {
-    pub(super) fn stream(&self) -> &UnixStream {
-        &self.stream
+/// One connection of a user, until it is dropped.
+struct Counted {
+    of_user: OfUser,
+    uid: u32,
+}
+
+impl OfUser {
+    fn new(most: usize) -> Self {
+        let counts = Arc::default();
+        OfUser { most, counts }
     }
-}
 
-impl AsyncRead for Connection {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        let read = Pin::new(&mut self.stream).poll_read(context, buffer);
-        if read.is_ready() {
-            self.silence = None;
-        } else if let Some(silence) = &mut self.silence
-            && silence.as_mut().poll(context).is_ready()
-        {
-            return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+    fn counts(&self) -> MutexGuard<'_, HashMap<u32, usize>> {
+        // Numbers only; the worst are wrong ones.
+        self.counts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// `None`: this user has as many as he may.
+    fn enter(&self, uid: u32) -> Option<Counted> {
+        let mut counts = self.counts();
+        let count = counts.entry(uid).or_insert(0);
+        if *count >= self.most {
+            return None;
         }
-        read
+        *count += 1;
+        let of_user = self.clone();
+        Some(Counted { of_user, uid })
     }
 }
 
-impl AsyncWrite for Connection {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(context, bytes)
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(context)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(context)
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        slices: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(context, slices)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
+impl Drop for Counted {
+    fn drop(&mut self) {
+        let mut counts = self.of_user.counts();
+        if let Some(count) = counts.get_mut(&self.uid) {
+            *count -= 1;
+            if *count == 0 {
+                counts.remove(&self.uid);
+            }
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::io::Read;
+
     use super::*;
 
     #[test]
@@ -144,5 +165,62 @@ mod tests {
         assert_eq!(places(Some(1_024)), 464);
         assert_eq!(places(Some(16)), 8);
         assert_eq!(places(None), 1 << 16);
+    }
+
+    #[test]
+    fn one_user_has_no_more_than_his_part() {
+        let of_user = OfUser::new(2);
+        let first = of_user.enter(7);
+        let second = of_user.enter(7);
+        assert!(first.is_some() && second.is_some());
+        assert!(of_user.enter(7).is_none());
+        assert!(of_user.enter(8).is_some());
+        drop(first);
+        let third = of_user.enter(7);
+        assert!(third.is_some());
+        drop((second, third));
+        assert!(of_user.counts().is_empty());
+    }
+
+    #[test]
+    fn a_user_with_too_many_connections_is_told_and_others_are_let_in() {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap();
+        let root = tempfile::tempdir().unwrap();
+        let path = root.path().join("w.sock");
+        let own = rustix::process::getuid().as_raw();
+        runtime.block_on(async {
+            let listener = UnixListener::bind(&path).unwrap();
+            let connect = || std::os::unix::net::UnixStream::connect(&path).unwrap();
+            // Of four places nobody may have more than two.
+            let mut limited = Limited::with_places(listener, 4, |_| false);
+            let _clients = [connect(), connect()];
+            let first = limited.accept().await;
+            let second = limited.accept().await;
+            assert_eq!((first.1.uid, second.1.uid), (own, own));
+            let mut refused = connect();
+            let next = limited.accept();
+            let heard = tokio::task::spawn_blocking(move || {
+                let mut answer = String::new();
+                refused.read_to_string(&mut answer).unwrap();
+                answer
+            });
+            tokio::pin!(next);
+            let answer = tokio::select! {
+                _ = &mut next => panic!("a third one was let in"),
+                answer = heard => answer.unwrap(),
+            };
+            let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+            assert!(head.starts_with("HTTP/1.1 429 "), "{head}");
+            assert!(head.contains(&format!("content-length: {}", body.len())));
+            let body: serde_json::Value = serde_json::from_str(body).unwrap();
+            assert_eq!(body["error"]["code"], "connections");
+            // When one of his is gone he may come again.
+            drop(first);
+            let _client = connect();
+            next.await;
+        });
     }
 }

@@ -20,6 +20,7 @@ mod job_view;
 mod lifecycle;
 mod model_slot;
 mod pages;
+mod patient;
 mod refusal;
 mod routes;
 mod server;

@@ -232,7 +232,7 @@ pub struct Workers {
 /// How much work is accepted and how long it is kept.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Queue {
-    /// Waiting and running jobs at most; more are answered 429.
+    /// Waiting and running jobs, and open batches, at most; more are answered 429.
     pub max_jobs: u64,
     /// The same for each user.
     pub max_jobs_per_user: Option<u64>,
@@ -248,6 +248,21 @@ pub struct Queue {
     pub checkpoint_tokens: u32,
     /// Whether requests that say nothing about it may be answered with the result of an equal one.
     pub reuse: bool,
+}
+
+#[cfg(test)]
+impl Queue {
+    /// For tests beside the code: nothing in it that one could meet by chance.
+    pub(crate) const PLAIN: Queue = Queue {
+        max_jobs: 100,
+        max_jobs_per_user: None,
+        max_bytes: None,
+        max_bytes_per_user: None,
+        retention_s: 3_600,
+        poison_limit: 3,
+        checkpoint_tokens: 64,
+        reuse: false,
+    };
 }
 
 /// Files that become batches.

@@ -13,17 +13,6 @@ use crate::queue::{Applied, BatchChange, NewJob, Times};
 
 use super::*;
 
-const CONFIG: config::Queue = config::Queue {
-    max_jobs: 100,
-    max_jobs_per_user: None,
-    max_bytes: None,
-    max_bytes_per_user: None,
-    retention_s: 3_600,
-    poison_limit: 3,
-    checkpoint_tokens: 64,
-    reuse: false,
-};
-
 const LINES: [&str; 3] = ["a", "b", "c"];
 
 struct Test {
@@ -34,7 +23,7 @@ struct Test {
 impl Test {
     fn new() -> Self {
         let root = tempfile::tempdir().unwrap();
-        let queue = Queue::open(root.path(), &CONFIG).unwrap();
+        let queue = Queue::open(root.path(), &config::Queue::PLAIN).unwrap();
         Test { root, queue }
     }
 
