@@ -3,10 +3,11 @@
 
 use woolly::job::State;
 use woolly::queue::batch::{
-    BatchRow, BatchState, FileId, NewBatch, NewFile, Refused, Step, next_step,
+    BatchId, BatchRow, BatchState, FileId, NewBatch, NewFile, Refused, Step, next_step,
 };
 use woolly::queue::{
     Applied, BatchChange, Change, Completion, Error, JobStore, Limits, Page, Reached, Share,
+    SqliteStore,
 };
 
 use crate::queue_batches::{Batches, add, file, line, new_batch, stored};
@@ -243,5 +244,44 @@ fn the_field_of_a_job_that_fails_is_kept() {
     assert_eq!(
         (ends[0].refused, ends[0].param.as_deref()),
         (true, Some("stop"))
+    );
+}
+
+/// The share of a user is kept by triggers, which older versions had without the batch itself.
+#[test]
+fn an_open_batch_of_an_older_version_counts_as_a_job_too() {
+    let root = tempfile::tempdir().unwrap();
+    let db = rusqlite::Connection::open(root.path().join("queue.db")).unwrap();
+    let steps = [
+        include_str!("fixtures/queue-1.sql"),
+        include_str!("../src/queue/sqlite/schema/2.sql"),
+        include_str!("../src/queue/sqlite/schema/3.sql"),
+        include_str!("../src/queue/sqlite/schema/4.sql"),
+        include_str!("../src/queue/sqlite/schema/5.sql"),
+        include_str!("../src/queue/sqlite/schema/6.sql"),
+        "PRAGMA user_version = 6;
+         INSERT INTO file(uid, purpose, name, stored_as, bytes, created_at_ms) VALUES (1000, 'batch', 'in', 'a', 5, 1);
+         INSERT INTO batch(uid, state, endpoint, input_file, completion_window, priority, created_at_ms, deadline_ms,
+                           input_bytes)
+         VALUES (1000, 'validating', '/v1/completions', 1, '1d', 0, 1, 99, 5),
+                (1000, 'validating', '/v1/completions', 1, '1d', 0, 1, 99, 5);
+         UPDATE batch SET state = 'failed', ended_at_ms = 2 WHERE id = 2",
+    ];
+    for step in steps {
+        db.execute_batch(step).unwrap();
+    }
+    drop(db);
+    let mut store = SqliteStore::open(root.path()).unwrap();
+    let jobs = |store: &SqliteStore| store.reader().unwrap().shares(1000).unwrap().1.jobs;
+    // Two jobs wait or run.
+    assert_eq!(jobs(&store), 3);
+    let (id, errors) = (BatchId(1), "[]".to_owned());
+    store.batch(BatchChange::Refuse { id, errors }, 3);
+    assert_eq!(jobs(&store), 2);
+    drop(store);
+    let problems = woolly::queue::check(root.path()).unwrap();
+    assert!(
+        !problems.iter().any(|problem| problem.contains("share")),
+        "{problems:?}"
     );
 }

@@ -22,6 +22,8 @@ conformance! {
     a_cancelled_batch_cancels_its_jobs_in_chunks
     lines_do_not_fill_the_queue_and_outlive_retention
     a_spooled_file_becomes_one_batch
+    what_is_delivered_stays_while_another_batch_needs_it
+    an_open_batch_counts_as_one_job
     files_are_kept_for_their_time
 }
 
@@ -105,7 +107,7 @@ pub(crate) trait Batches: Single {
 impl<S: JobStore + ?Sized> Batches for S {}
 
 pub(crate) fn add(batch: NewBatch) -> BatchChange {
-    let limits = limits(1);
+    let limits = limits(9);
     BatchChange::Add { batch, limits }
 }
 
@@ -476,10 +478,11 @@ fn lines_do_not_fill_the_queue_and_outlive_retention(disk: &dyn Disk) {
     let jobs = store.expand(id, 0, &["a", "b", "c"].map(line)).unwrap();
     let submit = |name: &str| Change::Submit {
         job: detached(name),
-        admission: admission(1),
+        // The batch itself is one.
+        admission: admission(2),
     };
     assert!(store.one(submit("x"), 5).is_ok());
-    assert_eq!(store.one(submit("y"), 5), Err(full(1)));
+    assert_eq!(store.one(submit("y"), 5), Err(full(2)));
     for job in &jobs {
         store.cancel(*job, 6).unwrap();
     }
@@ -603,8 +606,25 @@ fn a_spooled_file_becomes_one_batch(disk: &dyn Disk) {
         names.collect::<Vec<_>>()
     };
     assert_eq!(names(&*store), [("a".to_owned(), 1), ("c".to_owned(), 2)]);
-    store.batch(BatchChange::SpoolDelivered(batch.id), 8);
+    let forgotten = |names: &[&str]| {
+        let names = names.iter().map(|&name| name.to_owned());
+        Ok(Applied::Forgotten(names.collect()))
+    };
+    let end = BatchChange::End {
+        id: batch.id,
+        state: BatchState::Completed,
+        output: Some(file("out")),
+        errors: Some(file("err")),
+    };
+    store.batch(end, 7);
+    let delivered = || BatchChange::SpoolDelivered(batch.id);
+    assert_eq!(
+        store.change(delivered(), 8),
+        forgotten(&["a", "out", "err"])
+    );
+    assert_eq!(store.change(delivered(), 8), forgotten(&[]));
     assert_eq!(names(&*store), [("c".to_owned(), 2)]);
+    assert_eq!(store.reader().unwrap().stored_names().unwrap(), ["c"]);
     // With its results delivered it was dropped again, wherever the daemon dies then.
     for existed in [false, true] {
         let Ok(Applied::Spooled { batch, existed: is }) = store.change(spool("e", "1", 90), 8)
@@ -619,4 +639,98 @@ fn a_spooled_file_becomes_one_batch(disk: &dyn Disk) {
     assert_eq!(names(&*store), both);
     store.one(Change::SetFlow(FlowChange::Drain), 9).unwrap();
     assert_eq!(store.change(spool("d", "3", 50), 9), Err(Error::Draining));
+}
+
+/// A file that another batch reads is not the daemon's own copy alone.
+fn what_is_delivered_stays_while_another_batch_needs_it(disk: &dyn Disk) {
+    let mut store = disk.open();
+    let spool = BatchChange::Spool {
+        name: "a".to_owned(),
+        identity: "1".to_owned(),
+        file: file("a"),
+        batch: new_batch(FileId(99)),
+        limits: limits(9),
+    };
+    let Ok(Applied::Spooled { batch, .. }) = store.change(spool, 5) else {
+        panic!()
+    };
+    let other = store.batch(add(new_batch(batch.batch.input_file)), 6).id;
+    let end = |id, output: &str| BatchChange::End {
+        id,
+        state: BatchState::Completed,
+        output: Some(file(output)),
+        errors: None,
+    };
+    store.batch(end(batch.id, "out"), 7);
+    let gone = store.change(BatchChange::SpoolDelivered(batch.id), 8);
+    assert_eq!(gone, Ok(Applied::Forgotten(vec!["out".to_owned()])));
+    // Of a batch that was never spooled nothing goes.
+    store.batch(end(other, "other"), 9);
+    let none = store.change(BatchChange::SpoolDelivered(other), 10);
+    assert_eq!(none, Ok(Applied::Forgotten(vec![])));
+    let names = store.reader().unwrap().stored_names().unwrap();
+    assert_eq!(names, ["a", "other"]);
+    let unknown = store.change(BatchChange::SpoolDelivered(BatchId(9)), 10);
+    assert_eq!(unknown, Err(Error::NotFound));
+}
+
+fn an_open_batch_counts_as_one_job(disk: &dyn Disk) {
+    let mut store = disk.open();
+    let input = store.add_file("in", 1).id;
+    let within = |limits| BatchChange::Add {
+        batch: new_batch(input),
+        limits,
+    };
+    let first = store.batch(within(limits(1)), 2).id;
+    assert_eq!(store.change(within(limits(1)), 2), Err(full(1)));
+    let of_user = Limits {
+        max_jobs_per_user: Some(1),
+        ..limits(9)
+    };
+    let refused = Err(Error::Full(Reached::JobsOfUser(1)));
+    assert_eq!(store.change(within(of_user), 2), refused);
+    let spool = |limits| BatchChange::Spool {
+        name: "a".to_owned(),
+        identity: "1".to_owned(),
+        file: file("a"),
+        batch: new_batch(FileId(99)),
+        limits,
+    };
+    assert_eq!(store.change(spool(of_user), 2), refused);
+    let submit = |most| Change::Submit {
+        job: detached("x"),
+        admission: admission(most),
+    };
+    assert_eq!(store.one(submit(1), 2), Err(full(1)));
+    // Its lines count no more than it does, and it counts until its end.
+    store.batch(
+        BatchChange::Begin {
+            id: first,
+            total: 2,
+        },
+        3,
+    );
+    store.expand(first, 0, &["a", "b"].map(line)).unwrap();
+    assert!(store.one(submit(2), 3).is_ok());
+    drop(store);
+    let mut store = disk.open();
+    assert_eq!(store.change(within(of_user), 4), refused);
+    store.batch(BatchChange::Cancel(first), 5);
+    store
+        .change(
+            BatchChange::CancelJobs {
+                id: first,
+                limit: 9,
+            },
+            5,
+        )
+        .unwrap();
+    let end = BatchChange::End {
+        id: first,
+        state: BatchState::Cancelled,
+        output: None,
+        errors: None,
+    };
+    store.batch(end, 6);
+    store.batch(within(of_user), 7);
 }

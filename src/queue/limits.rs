@@ -1,7 +1,7 @@
 //! How much the queue takes in: pure.
 //!
-//! Invariant: requests of batches count as none of the jobs here. Their bytes are those of the batch's input, which count
-//! once more until the batch ends.
+//! Invariant: requests of batches count as none of the jobs here. Until it ends a batch counts as one job, whose bytes
+//! are those of its input, once more.
 
 use std::fmt;
 
@@ -10,7 +10,7 @@ use super::Error;
 /// The most that may be in the queue. `None`: as much as the disk holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
-    /// Jobs that wait or run.
+    /// Jobs that wait or run, and open batches.
     pub max_jobs: u64,
     /// Bytes of their request bodies, of files, and once more of the inputs of open batches.
     pub max_bytes: Option<u64>,
@@ -24,6 +24,16 @@ pub struct Limits {
 pub struct Share {
     pub jobs: u64,
     pub bytes: u64,
+}
+
+impl Share {
+    /// A file of so many bytes with its batch, which come together: what has no room for both never has.
+    pub(super) fn of_spooled(bytes: u64) -> Self {
+        Share {
+            jobs: 1,
+            bytes: bytes.saturating_mul(2),
+        }
+    }
 }
 
 /// A limit that was reached.

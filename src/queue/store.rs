@@ -99,12 +99,14 @@ pub enum BatchChange {
         batch: NewBatch,
         limits: Limits,
     },
-    /// The results of such a batch are in the directory.
+    /// The results of such a batch are in the directory: the queue's own copies of them and of its input go, but none
+    /// that an open batch needs.
     SpoolDelivered(BatchId),
     /// [`Error::FileInUse`] while a batch needs it. Its bytes go with it.
     RemoveFile(FileId),
     /// [`Error::NotFound`] when there is no such file, [`Error::Draining`] while the queue is drained, and refused when
-    /// a limit is reached: until its end a batch has the bytes of its input, its jobs, once more. A batch with an
+    /// a limit is reached: until its end a batch counts as one job, and has the bytes of its input, its jobs, once more.
+    /// A batch with an
     /// idempotency key that its user used before is found again instead, as in [`Change::Submit`].
     Add {
         batch: NewBatch,
@@ -168,6 +170,8 @@ pub enum Applied {
     },
     /// Jobs that are queued now; `None`: the batch does not stand there.
     Expanded(Option<Vec<JobId>>),
+    /// The names in their directory of files that are not known any more.
+    Forgotten(Vec<String>),
     /// Jobs that ended, and their states before.
     Ended(Vec<(JobId, State)>),
     /// Whether the job was deleted.

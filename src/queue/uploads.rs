@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::limits::{Limits, Share};
-use super::{Error, Queue};
+use super::{Error, JobReader, Queue};
 
 /// Bytes on their way, by user.
 #[derive(Default)]
@@ -27,7 +27,7 @@ impl Uploads {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Counts `bytes` of a user instead of `before`, if they have room beside what is in the queue (`all`, and of this
+    /// Counts the bytes of `more` of a user instead of `before`, if all of it has room beside what is in the queue (`all`, and of this
     /// user) and what else is on its way.
     fn admit(
         &self,
@@ -35,15 +35,15 @@ impl Uploads {
         (mut all, mut of_user): (Share, Share),
         uid: u32,
         before: u64,
-        bytes: u64,
+        more: Share,
     ) -> Result<(), Error> {
         let mut by_user = self.by_user();
         let own = by_user.get(&uid).copied().unwrap_or(0);
         let others = by_user.values().sum::<u64>().saturating_sub(before);
         all.bytes = all.bytes.saturating_add(others);
         of_user.bytes = of_user.bytes.saturating_add(own.saturating_sub(before));
-        limits.admit(all, of_user, Share { jobs: 0, bytes })?;
-        by_user.insert(uid, own.saturating_sub(before).saturating_add(bytes));
+        limits.admit(all, of_user, more)?;
+        by_user.insert(uid, own.saturating_sub(before).saturating_add(more.bytes));
         Ok(())
     }
 
@@ -67,11 +67,27 @@ impl Upload {
     /// Refuses a file of so many bytes as [`Queue::add_file_blocking`] would by now, if everything else that is on its
     /// way were there. From here on it counts as one of so many.
     pub async fn admit(&mut self, bytes: u64) -> Result<(), Error> {
-        let (uid, bytes) = (self.uid, bytes.max(self.bytes));
+        let uid = self.uid;
         let shares = self.queue.read(move |reader| reader.shares(uid)).await?;
+        let bytes = bytes.max(self.bytes);
+        self.count(shares, Share { jobs: 0, bytes })
+    }
+
+    /// The same for a file that comes together with its batch, as [`Queue::spool_blocking`] takes them in.
+    pub fn admit_batch_blocking(&mut self, bytes: u64) -> Result<(), Error> {
+        let uid = self.uid;
+        let read = move |reader: &mut dyn JobReader| Ok((reader.flow()?, reader.shares(uid)?));
+        let (flow, shares) = self.queue.read_blocking(read)?;
+        if flow.draining {
+            return Err(Error::Draining);
+        }
+        self.count(shares, Share::of_spooled(bytes))
+    }
+
+    fn count(&mut self, shares: (Share, Share), more: Share) -> Result<(), Error> {
         let (uploads, limits) = (self.queue.uploads(), self.queue.limits());
-        uploads.admit(limits, shares, uid, self.bytes, bytes)?;
-        self.bytes = bytes;
+        uploads.admit(limits, shares, self.uid, self.bytes, more)?;
+        self.bytes = more.bytes;
         Ok(())
     }
 }
@@ -98,7 +114,8 @@ mod tests {
         let share = |bytes| Share { jobs: 0, bytes };
         let there = |all, of_user| (share(all), share(of_user));
         let uploads = Uploads::default();
-        let admit = |there, uid, before, bytes| uploads.admit(&limits, there, uid, before, bytes);
+        let admit =
+            |there, uid, before, bytes| uploads.admit(&limits, there, uid, before, share(bytes));
         assert_eq!(admit(there(20, 20), 1, 0, 30), Ok(()));
         // A second one of this user, which the limit leaves ten for.
         let full = Err(Error::Full(Reached::BytesOfUser(60)));

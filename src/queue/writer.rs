@@ -277,6 +277,7 @@ impl Writer {
                 self.shared.batch_bell.ring();
             }
             Ok(Applied::Batch(_) | Applied::Spooled { .. }) => self.shared.batch_bell.ring(),
+            Ok(Applied::Forgotten(names)) => self.remove(names),
             Ok(Applied::File(row)) => {
                 // Here and not by who asked for it, who may not wait for the answer.
                 if let Change::Batch(BatchChange::RemoveFile(_)) = change {

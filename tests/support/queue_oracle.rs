@@ -295,8 +295,8 @@ impl Disk {
         }
     }
 
-    /// Unfinished jobs that are no requests of batches, and the bytes of their requests, of all files, and of the inputs of
-    /// open batches once more.
+    /// Unfinished jobs that are no requests of batches, and open batches; the bytes of their requests, of all files, and of
+    /// the inputs of open batches once more.
     fn share(&self, uid: Option<u32>) -> Share {
         let is_of = |owner: u32| uid.is_none_or(|uid| uid == owner);
         let jobs: Vec<_> = self
@@ -304,14 +304,15 @@ impl Disk {
             .filter(|job| is_of(job.row.uid) && !self.lines.contains_key(&job.row.id.0))
             .collect();
         let files = self.files.values().filter(|row| is_of(row.file.uid));
+        let open = self.open_share(uid);
         Share {
-            jobs: jobs.len() as u64,
+            jobs: jobs.len() as u64 + open.jobs,
             bytes: jobs
                 .iter()
                 .map(|job| job.job.body.len() as u64)
                 .sum::<u64>()
                 + files.map(|row| row.file.bytes).sum::<u64>()
-                + self.open_inputs(uid),
+                + open.bytes,
         }
     }
 

@@ -47,7 +47,7 @@ impl Disk {
                     return Err(Error::Draining);
                 }
                 let more = Share {
-                    jobs: 0,
+                    jobs: 1,
                     bytes: 2 * file.bytes,
                 };
                 self.admit(limits, file.uid, more)?;
@@ -64,10 +64,21 @@ impl Disk {
                 Ok(Applied::Spooled { batch, existed })
             }
             BatchChange::SpoolDelivered(id) => {
-                for (.., batch, delivered) in &mut self.spooled {
-                    *delivered |= batch == id;
-                }
-                self.batch(*id).map(Applied::Batch)
+                let row = self.batch(*id)?;
+                let mut spooled = self.spooled.iter_mut();
+                let Some((.., delivered)) = spooled.find(|(.., of, done)| of == id && !*done)
+                else {
+                    return Ok(Applied::Forgotten(vec![]));
+                };
+                *delivered = true;
+                let files = [Some(row.batch.input_file), row.output_file, row.error_file];
+                let removed = files.into_iter().flatten().filter_map(|file| {
+                    match self.apply_batch(&BatchChange::RemoveFile(file), now_ms) {
+                        Ok(Applied::File(row)) => Some(row.file.stored_as),
+                        _ => None,
+                    }
+                });
+                Ok(Applied::Forgotten(removed.collect()))
             }
             BatchChange::RemoveFile(id) => {
                 let wanted =
@@ -211,18 +222,20 @@ impl Disk {
         }
         let input = self.files.get(&batch.input_file.0);
         let bytes = input.ok_or(Error::NotFound)?.file.bytes;
-        self.admit(limits, batch.uid, Share { jobs: 0, bytes })?;
+        self.admit(limits, batch.uid, Share { jobs: 1, bytes })?;
         Ok(self.insert_batch(batch, now_ms))
     }
 
-    /// Bytes of the inputs of open batches.
-    pub(crate) fn open_inputs(&self, uid: Option<u32>) -> u64 {
+    /// Open batches, and the bytes of their inputs.
+    pub(crate) fn open_share(&self, uid: Option<u32>) -> Share {
         let open = self
             .batches
             .values()
             .filter(|row| row.ended_at_ms.is_none() && uid.is_none_or(|uid| row.batch.uid == uid));
-        open.map(|row| self.files[&row.batch.input_file.0].file.bytes)
-            .sum()
+        open.fold(Share::default(), |share, row| Share {
+            jobs: share.jobs + 1,
+            bytes: share.bytes + self.files[&row.batch.input_file.0].file.bytes,
+        })
     }
 
     /// Before a job is cancelled.

@@ -10,7 +10,7 @@ use crate::config::OVERFLOW_UID;
 use crate::job::Endpoint;
 use crate::protocol::batches::PURPOSE_BATCH;
 use crate::queue::batch::{FileId, NewBatch, NewFile, Spooled};
-use crate::queue::{Queue, WholeFile};
+use crate::queue::{Queue, Upload, WholeFile};
 
 use super::ending::Ending;
 use super::endpoint::Search;
@@ -32,6 +32,8 @@ struct Copied {
     whole: WholeFile,
     hash: blake3::Hash,
     endpoint: Endpoint,
+    /// It counts as on its way until the queue has it.
+    _upload: Upload,
 }
 
 /// Takes files in.
@@ -49,7 +51,7 @@ impl Intake<'_> {
     /// Takes the file `NAME.jsonl` in, and adds its batch to those whose results are to be delivered.
     pub(super) fn accept(&self, name: &str, undelivered: &mut Vec<Spooled>) -> Result<(), Trouble> {
         let path = self.directory.join(names::dropped_file(name));
-        let Some(copied) = self.copy(&path)? else {
+        let Some(copied) = self.copy(&path, undelivered)? else {
             return Ok(());
         };
         let is_there = place::is_at(&path, &copied.metadata);
@@ -106,7 +108,7 @@ impl Intake<'_> {
     }
 
     /// `None`: it was taken away.
-    fn copy(&self, path: &Path) -> Result<Option<Copied>, Trouble> {
+    fn copy(&self, path: &Path, undelivered: &[Spooled]) -> Result<Option<Copied>, Trouble> {
         let unreadable = || file_trouble(path, "cannot be read");
         let file = match place::open(path) {
             Ok(file) => file,
@@ -123,6 +125,13 @@ impl Intake<'_> {
         }
         self.check_size(path, before.size())?;
         let of_queue = || queue_trouble(path);
+        // Before a large file is copied for nothing. One that the queue knows needs no room: it waits for its name.
+        let may_be_known = |known: &Spooled| place::may_be(&known.identity, &before);
+        let mut upload = self.queue.upload(before.uid());
+        if !undelivered.iter().any(may_be_known) {
+            let asked = upload.admit_batch_blocking(before.size());
+            asked.map_err(of_queue())?;
+        }
         let mut stored = self.queue.files().create().map_err(of_queue())?;
         let (mut hasher, mut search) = (blake3::Hasher::new(), Search::new(self.longest_line));
         let (mut reading, mut chunk) = (self.ending.reads(&file), vec![0; CHUNK]);
@@ -151,6 +160,7 @@ impl Intake<'_> {
             whole: stored.finish().map_err(of_queue())?,
             hash: hasher.finalize(),
             endpoint: search.end(),
+            _upload: upload,
         }))
     }
 
@@ -163,5 +173,83 @@ impl Intake<'_> {
             }
             false => Ok(()),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::sync::mpsc::sync_channel;
+
+    use crate::config;
+    use crate::queue::Error;
+
+    use super::*;
+
+    #[test]
+    fn limits_are_asked_before_anything_is_copied() {
+        let root = tempfile::tempdir().unwrap();
+        let config = config::Queue {
+            max_bytes: Some(100),
+            ..config::Queue::PLAIN
+        };
+        let queue = Queue::open(&root.path().join("state"), &config).unwrap();
+        for (name, bytes) in [("a.jsonl", 51), ("b.jsonl", 50)] {
+            fs::write(root.path().join(name), vec![b'x'; bytes]).unwrap();
+        }
+        // At the end of the daemon no byte of a file can be read.
+        let (alive, ended) = sync_channel(0);
+        drop(alive);
+        let intake = Intake {
+            directory: root.path(),
+            queue: &queue,
+            max_bytes: 1_000,
+            longest_line: 1_000,
+            ending: Ending(&ended),
+        };
+        // With its jobs it has twice its bytes.
+        let refused = intake.accept("a", &mut vec![]);
+        let too_large = matches!(
+            refused,
+            Err(Trouble::Queue {
+                problem: Error::TooLarge(_),
+                ..
+            })
+        );
+        assert!(too_large, "{refused:?}");
+        let unread = intake.accept("b", &mut vec![]);
+        assert!(matches!(unread, Err(Trouble::File { .. })), "{unread:?}");
+        // One that may be in the queue already only waits for its name.
+        let metadata = fs::metadata(root.path().join("a.jsonl")).unwrap();
+        let identity = place::identity(&metadata, &blake3::hash(b"x"));
+        let of_queue = NewFile {
+            uid: 7,
+            purpose: PURPOSE_BATCH.to_owned(),
+            name: "a.jsonl".to_owned(),
+            stored_as: "a".to_owned(),
+            bytes: 1,
+            kept_s: None,
+        };
+        let batch = NewBatch {
+            uid: 7,
+            endpoint: Endpoint::Completions,
+            input_file: FileId(0),
+            completion_window: WINDOW.to_owned(),
+            deadline_ms: i64::MAX,
+            priority: 0,
+            metadata: None,
+            output_kept_s: None,
+            idempotency_key: None,
+        };
+        let name = "a".to_owned();
+        let taken = queue.spool_blocking((name.clone(), identity.clone()), of_queue, batch);
+        let (batch, _) = taken.unwrap();
+        let known = Spooled {
+            name,
+            identity,
+            batch,
+        };
+        let unread = intake.accept("a", &mut vec![known]);
+        assert!(matches!(unread, Err(Trouble::File { .. })), "{unread:?}");
     }
 }

@@ -36,7 +36,7 @@ impl Changes<'_> {
                 batch,
                 limits,
             } => self.spool((name, identity), file, batch, limits),
-            BatchChange::SpoolDelivered(id) => self.spool_delivered(*id),
+            BatchChange::SpoolDelivered(id) => self.spool_delivered(*id).map(Applied::Forgotten),
             BatchChange::RemoveFile(id) => self.remove_file(*id).map(Applied::File),
             BatchChange::Add { batch, limits } => self.add_batch(batch, limits).map(Applied::Batch),
             BatchChange::Refuse { id, errors } => {
@@ -100,7 +100,7 @@ impl Changes<'_> {
         self.takes_work()?;
         let input = file(self.db, batch.input_file)?.ok_or(Refusal::Answer(Error::NotFound))?;
         let more = Share {
-            jobs: 0,
+            jobs: 1,
             bytes: input.file.bytes,
         };
         self.admit(limits, batch.uid, more)?;

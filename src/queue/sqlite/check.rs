@@ -24,7 +24,7 @@ const RULES: [(&str, &str); 12] = [
         "WITH found AS (SELECT uid, sum(jobs) AS jobs, sum(bytes) AS bytes FROM (
            SELECT uid, 1 AS jobs, bytes FROM job WHERE finished_at_ms IS NULL AND batch IS NULL
            UNION ALL SELECT uid, 0, bytes FROM file
-           UNION ALL SELECT uid, 0, input_bytes FROM batch WHERE ended_at_ms IS NULL) GROUP BY uid)
+           UNION ALL SELECT uid, 1, input_bytes FROM batch WHERE ended_at_ms IS NULL) GROUP BY uid)
          SELECT 'user ' || uid FROM (
            SELECT share.uid AS uid, share.jobs AS jobs, share.bytes AS bytes,
                   coalesce(found.jobs, 0) AS found_jobs, coalesce(found.bytes, 0) AS found_bytes

@@ -33,12 +33,7 @@ impl Changes<'_> {
             });
         }
         self.takes_work()?;
-        // The file and its jobs are taken in together: what has no room for both never has.
-        let more = Share {
-            jobs: 0,
-            bytes: file.bytes.saturating_mul(2),
-        };
-        self.admit(limits, file.uid, more)?;
+        self.admit(limits, file.uid, Share::of_spooled(file.bytes))?;
         let input_file = self.add_file(file)?.id;
         let batch = self.insert_batch(&NewBatch {
             input_file,
@@ -56,14 +51,31 @@ impl Changes<'_> {
         })
     }
 
-    pub(super) fn spool_delivered(&self, id: BatchId) -> Result<Applied, Refusal> {
-        self.db
-            .prepare_cached("UPDATE spooled SET delivered = 1 WHERE batch = ?1")?
+    /// The names of the files that went.
+    pub(super) fn spool_delivered(&self, id: BatchId) -> Result<Vec<String>, Refusal> {
+        let batch = batches::batch(self.db, id)?.ok_or(Refusal::Answer(Error::NotFound))?;
+        let noted = self
+            .db
+            .prepare_cached("UPDATE spooled SET delivered = 1 WHERE batch = ?1 AND delivered = 0")?
             .execute([id.0])?;
-        let batch = batches::batch(self.db, id)?;
-        Ok(Applied::Batch(
-            batch.ok_or(Refusal::Answer(Error::NotFound))?,
-        ))
+        let mut forgotten = vec![];
+        if noted == 0 {
+            return Ok(forgotten);
+        }
+        let files = [
+            Some(batch.batch.input_file),
+            batch.output_file,
+            batch.error_file,
+        ];
+        for file in files.into_iter().flatten() {
+            match self.remove_file(file) {
+                Ok(row) => forgotten.push(row.file.stored_as),
+                // Somebody was faster, or makes another batch of it.
+                Err(Refusal::Answer(Error::NotFound | Error::FileInUse)) => {}
+                Err(other) => return Err(other),
+            }
+        }
+        Ok(forgotten)
     }
 }
 
