@@ -3,8 +3,12 @@
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
+
+/// No daemon is silent for so long; a test that waits for ever tells nobody why.
+const PATIENCE: Duration = Duration::from_secs(180);
 
 /// Talks to the daemon at one socket, one connection per request.
 #[derive(Debug, Clone)]
@@ -122,6 +126,7 @@ impl Client {
         body: &[u8],
     ) -> io::Result<UnixStream> {
         let mut connection = UnixStream::connect(&self.socket)?;
+        connection.set_read_timeout(Some(PATIENCE))?;
         let mut text = format!("{method} {path} HTTP/1.1\r\nhost: test\r\nconnection: close\r\n");
         if !body.is_empty() {
             text += &format!("content-length: {}\r\n", body.len());
@@ -202,9 +207,11 @@ impl Iterator for Stream {
     type Item = String;
 
     fn next(&mut self) -> Option<String> {
+        let deadline = Instant::now() + PATIENCE;
         loop {
             let mut line = String::new();
-            if self.lines.read_line(&mut line).ok()? == 0 {
+            // Signs of life between events do not count.
+            if self.lines.read_line(&mut line).ok()? == 0 || Instant::now() > deadline {
                 return None;
             }
             if let Some(data) = line.trim_end().strip_prefix("data: ") {

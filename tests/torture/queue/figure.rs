@@ -1,5 +1,9 @@
 //! One figure: trials, what was accepted in them, and everything that went wrong.
 
+use crate::torture::{Scale, scale};
+
+use super::bounds::{Bound, missed};
+
 /// Sentences, by what they mean for who trusted the queue.
 #[derive(Debug, Default)]
 pub(super) struct Faults {
@@ -74,16 +78,27 @@ impl Figure {
         self.notes.push(sentence);
     }
 
-    /// Prints the line of the table, and fails if anything went wrong or if there were fewer than `least` trials.
+    /// Times and sizes that have to keep to bounds. They are said; only the long form, which has the machine to itself,
+    /// fails when one is missed.
+    pub fn hold(&mut self, bounds: &[Bound]) {
+        let said: Vec<String> = bounds.iter().map(Bound::to_string).collect();
+        self.note(said.join("; "));
+        if scale() == Scale::Long {
+            self.faults.wrong.extend(missed(bounds));
+        }
+    }
+
+    /// Prints the line of the table, and fails if anything went wrong, or if there were fewer than `least` trials or
+    /// fewer than `least_accepted` jobs were accepted in them.
     #[track_caller]
-    pub fn finish(self, least: usize) {
+    pub fn finish(self, least: usize, least_accepted: usize) {
         let Figure {
             id,
             what,
             trials,
             accepted,
-            faults,
-            notes,
+            ref faults,
+            ..
         } = self;
         println!(
             "\nqueue|{id}|{what}|{trials}|{accepted}|{}|{}|{}|{}|{}",
@@ -93,19 +108,45 @@ impl Figure {
             faults.leftover.len(),
             faults.wrong.len()
         );
-        for note in notes {
+        for note in &self.notes {
             println!("note: {id}: {note}");
         }
-        let seed = super::seed();
-        let first: Vec<&String> = faults.all().take(10).collect();
-        assert!(
-            first.is_empty(),
-            "{id}, WOOLLY_TORTURE_SEED={seed}: {} faults: {first:#?}",
-            faults.count()
-        );
-        assert!(
-            trials >= least,
-            "{id}: {trials} trials, expected at least {least}"
-        );
+        if let Err(sentence) = self.verdict(least, least_accepted) {
+            panic!("{sentence}");
+        }
+    }
+
+    /// Why the figure fails, if it does.
+    pub fn verdict(&self, least: usize, least_accepted: usize) -> Result<(), String> {
+        let (id, seed) = (self.id, super::seed());
+        let count = self.faults.count();
+        let first: Vec<&String> = self.faults.all().take(10).collect();
+        let Figure {
+            trials, accepted, ..
+        } = *self;
+        let problem = if count > 0 {
+            format!("{count} faults: {first:#?}")
+        } else if trials < least || accepted < least_accepted {
+            format!(
+                "{trials} trials with {accepted} accepted jobs, expected at least {least} with {least_accepted}"
+            )
+        } else {
+            return Ok(());
+        };
+        Err(format!("{id}, WOOLLY_TORTURE_SEED={seed}: {problem}"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn too_few_trials_or_too_few_accepted_jobs_fail() {
+        let mut figure = Figure::new("R0", "counted");
+        (figure.trials, figure.accepted) = (3, 50);
+        assert_eq!(figure.verdict(3, 50), Ok(()));
+        assert!(figure.verdict(4, 50).is_err());
+        assert!(figure.verdict(3, 51).unwrap_err().contains("SEED="));
     }
 }

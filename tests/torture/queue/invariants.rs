@@ -112,7 +112,11 @@ pub(super) fn tidy(home: &Path, faults: &mut Faults) {
     let mut known = db.prepare("SELECT stored_as FROM file").unwrap();
     let known = known.query_map([], |row| row.get(0)).unwrap();
     let known: Vec<String> = known.collect::<Result<_, _>>().unwrap();
-    for name in names(&state.join("files")) {
+    let stored = names(&state.join("files"));
+    for name in known.iter().filter(|name| !stored.contains(name)) {
+        faults.lost.push(format!("file {name} that a row knows"));
+    }
+    for name in stored {
         if !known.contains(&name) {
             faults
                 .leftover

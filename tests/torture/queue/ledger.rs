@@ -1,6 +1,7 @@
 //! What clients sent and what they were told: kept by the test, so no fault of the daemon can touch it.
 
 use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -65,15 +66,34 @@ pub(super) struct Book {
 
 /// Shared by all clients of a test.
 #[derive(Debug, Default)]
-pub(super) struct Ledger(Mutex<Book>);
+pub(super) struct Ledger {
+    book: Mutex<Book>,
+    /// The daemon is about to go, or has gone.
+    is_ending: AtomicBool,
+}
 
 impl Ledger {
     pub fn with(book: Book) -> Self {
-        Ledger(Mutex::new(book))
+        Ledger {
+            book: Mutex::new(book),
+            is_ending: AtomicBool::new(false),
+        }
     }
 
     pub fn book(&self) -> MutexGuard<'_, Book> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.book.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Before clients set out, and before the daemon is killed or stopped: in between no connection may break.
+    pub fn ends(&self, is_ending: bool) {
+        self.is_ending.store(is_ending, Ordering::SeqCst);
+    }
+
+    /// A connection broke.
+    pub fn broke(&self, how: &str) {
+        if !self.is_ending.load(Ordering::SeqCst) {
+            self.wrong(format!("a connection broke, and the daemon lived: {how}"));
+        }
     }
 
     /// Before it goes out: the mark of a new job.
@@ -167,6 +187,14 @@ impl Book {
             }
         }
         book
+    }
+
+    /// Jobs and batches of which the client was told after a moment, in seconds since 1970.
+    pub fn accepted_after(&self, moment_s: f64) -> usize {
+        let jobs = self.sent.iter().map(|sent| sent.accepted_at);
+        let batches = self.batches.iter().map(|batch| batch.accepted_at);
+        let after = |at: &Option<f64>| at.is_some_and(|at| at > moment_s);
+        jobs.chain(batches).filter(after).count()
     }
 
     /// The jobs that the daemon has accepted.

@@ -6,17 +6,20 @@
 //! - `invariants`: I1 to I7, rows and answers held against the ledger
 //! - `stage`: a daemon's directory with the three above, over many lives of the daemon
 //! - `submitters`: clients of every kind, at work until the daemon goes
-//! - `traced`: a daemon whose system calls fail on purpose
+//! - `traced`: a daemon whose system calls fail on purpose; `threads`: some of its threads; `calls`: what strace saw
 //! - `traced_files`, `disk_image`: what a daemon does to its files, and what a power loss leaves of it
 //! - `random_changes`: what a store is asked for, at random
 //! - `broken`: every invariant, broken on purpose
+//! - `bounds`: what times and memory have to keep to
 //! - `figure`: the counts, one line of the table
 //!
 //! I1 an accepted job exists. I2 after a drain it is at its end, and completed unless the test says otherwise.
 //! I3 it has one result, which never changes. I4 the result is that of an undisturbed run. I5 what was sent once and
 //! not answered exists at most once. I6 the file is sound. I7 nothing is left behind. I8 a fault names its seed.
 
+mod bounds;
 mod broken;
+mod calls;
 mod disk_image;
 mod figure;
 mod invariants;
@@ -41,6 +44,7 @@ mod random_changes;
 mod stage;
 mod store_file;
 mod submitters;
+mod threads;
 mod traced;
 mod traced_files;
 mod work;

@@ -4,6 +4,7 @@ use std::fmt;
 use std::time::Duration;
 
 /// The median and the 99th percentile.
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct Percentiles {
     pub half: Duration,
     pub most: Duration,

@@ -5,7 +5,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::torture::{Scale, pick, random, scale};
 
@@ -13,6 +13,7 @@ use super::figure::Figure;
 use super::ledger::Way;
 use super::seed;
 use super::stage::Stage;
+use super::store_file::{Row, StoreFile};
 use super::submitters::{Kind, submitter};
 use super::work::CONFIG;
 
@@ -43,6 +44,7 @@ fn r18_the_clock_of_a_daemon_jumps() {
     let mut random = random(seed());
     let trials = pick(2, 10, 200);
     let jumps = AtomicUsize::new(0);
+    let mut years_away = 0;
     while figure.trials < trials {
         let mut stage =
             Stage::new(&CONFIG.replace("[queue]\n", "[queue]\nretention = \"90000d\"\n"));
@@ -55,14 +57,29 @@ fn r18_the_clock_of_a_daemon_jumps() {
             stage.look();
             figure.trials += 1;
         }
+        let file = StoreFile::copied(&stage.home.path().join("state"));
+        years_away += file.rows.iter().filter(|row| is_years_away(row)).count();
         // With the true time.
         let (accepted, faults) = stage.finish();
         figure.accepted += accepted;
         figure.faults.add("afterwards", faults);
     }
     let jumps = jumps.into_inner();
-    figure.note(format!("{jumps} jumps of the clock in {trials} lives"));
-    figure.finish(trials);
+    figure.note(format!(
+        "{jumps} jumps of the clock in {trials} lives; {years_away} jobs were taken in years away"
+    ));
+    if years_away == 0 {
+        let sentence = "no job was taken in years away: the clock was not set";
+        figure.faults.wrong.push(sentence.to_owned());
+    }
+    figure.finish(trials, 20 * trials);
+}
+
+/// By the true time.
+fn is_years_away(row: &Row) -> bool {
+    const YEAR_MS: u64 = 365 * 24 * 3_600_000;
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+    row.created_at_ms.abs_diff(now.as_millis() as i64) > YEAR_MS
 }
 
 /// Ends with `kill -9` or with SIGTERM; what the daemon wrote.
@@ -94,11 +111,13 @@ fn live(
             }
         });
         let log = if daemon.wait_for("READY=1") {
+            stage.ledger.ends(false);
             for way in WAYS {
                 let submitter = submitter(stage, daemon.client(), &budget, random(u64::MAX));
                 threads.spawn(move || submitter.run(Kind::Jobs(way)));
             }
             thread::sleep(Duration::from_micros(100_000 + random(400_000)));
+            stage.ledger.ends(true);
             if is_killed {
                 daemon.kill();
                 String::new()

@@ -84,10 +84,10 @@ fn r23_the_thread_of_the_store_panics() {
         drop(queue);
 
         let queue = Queue::open(root.path(), &config).unwrap();
-        let mut again = Vec::new();
+        let mut rest = 0;
         for (number, told) in told.iter().enumerate() {
             let submitted = block_on(queue.submit(job(number))).unwrap();
-            again.push(submitted.job.id);
+            rest += usize::from(told.is_none());
             if told.is_some_and(|told| told != submitted.job.id || !submitted.existed) {
                 figure
                     .faults
@@ -107,7 +107,7 @@ fn r23_the_thread_of_the_store_panics() {
                 .push(format!("trial {trial}: {} rows", rows.len()));
         }
         figure.trials += 1;
-        figure.accepted += JOBS;
+        figure.accepted += accepted + rest;
     }
-    figure.finish(trials);
+    figure.finish(trials, JOBS * trials);
 }

@@ -10,6 +10,7 @@ use std::time::Instant;
 use crate::support::cli::{ctl, say};
 use crate::torture::{pick, random};
 
+use super::bounds::beside_backup;
 use super::figure::Figure;
 use super::ledger::Way;
 use super::percentiles::Percentiles;
@@ -99,6 +100,7 @@ fn r30_backups_under_load() {
         figure.note(format!(
             "a submit takes {with} while a backup is made, {without} otherwise"
         ));
+        figure.hold(&beside_backup(&without, &with));
     }
-    figure.finish(pick(2, 8, 20));
+    figure.finish(pick(2, 8, 20), pick(10, 50, 200));
 }

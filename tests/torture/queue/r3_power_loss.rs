@@ -50,15 +50,15 @@ fn r3_the_power_goes() {
         figure.trials
     ));
     assert!(images > 0, "no image had lost anything");
-    figure.finish(pick(6, 40, 400));
+    figure.finish(pick(6, 40, 400), pick(20, 300, 4_000));
 }
 
 /// A daemon's whole life with the script, and everything it did to its state directory.
 fn recorded() -> (Stage, Vec<Timed>) {
     let stage = Stage::new(CONFIG);
-    let options = ["-xx", "-s", LONGEST_WRITE, "-e", CALLS];
+    let options = ["-f", "-xx", "-s", LONGEST_WRITE, "-e", CALLS];
     let (status, said, log) = under_strace(&stage.home, &options, |client| {
-        script(&stage, client, &mut 0).unwrap();
+        assert_eq!(script(&stage, client).unwrap(), 0);
     });
     assert_eq!(status.code(), Some(0), "{said}");
     // strace shows paths without links in them.

@@ -1,12 +1,17 @@
 //! R4: a sync fails. What was not synced is not known to be on disk, so the daemon answers nobody any more and ends.
 
-use crate::torture::{pick, strace};
+use std::collections::BTreeSet;
 
+use crate::support::http::Client;
+use crate::torture::{Scale, pick, scale, strace};
+
+use super::calls::{STORED, STORED_IN, missing};
 use super::figure::{Faults, Figure};
 use super::ledger::Way;
 use super::stage::Stage;
 use super::submitters::fixed;
-use super::traced::{Traced, trial, under_strace};
+use super::threads::API;
+use super::traced::{Place, Point, Traced, recorded, trial, trial_with, under_strace};
 use super::work::CONFIG;
 
 /// Jobs of this size fill the log of the database, which is then copied.
@@ -17,6 +22,7 @@ const MOST_LARGE: usize = 1_000;
 const GONE_IN_S: f64 = 5.0;
 /// Of one thread; the script makes fewer.
 const MOST: usize = 500;
+const SYNCS: [&str; 2] = ["fsync", "fdatasync"];
 
 #[test]
 fn r4_a_sync_that_fails() {
@@ -25,44 +31,150 @@ fn r4_a_sync_that_fails() {
     }
     let mut figure = Figure::new("R4", "EIO at every sync");
     let mut slowest: f64 = 0.0;
-    for call in ["fsync", "fdatasync"] {
-        for nth in (1..=MOST).step_by(pick(30, 4, 1)) {
-            let took = std::cell::Cell::new(0.0);
-            let judge = |traced: &Traced, stage: &Stage, faults: &mut Faults| {
-                // Nobody is told that a job was accepted any more; I1 to I7 hold what was said against the file.
-                stage.forgive(|sentence| {
-                    sentence.contains(r#""code":"store""#) || sentence.contains("draining")
-                });
-                took.set(traced.gone_after_s.unwrap_or(f64::INFINITY));
-                // A new database turns into one with a log. SQLite tries that again, and nothing is promised yet.
-                let is_tried_again = traced
-                    .failing
-                    .as_ref()
-                    .is_some_and(|call| call.contains("queue.db-journal"));
-                if traced.code == Some(0) && is_tried_again {
-                    return;
-                }
-                if traced.code != Some(74) || took.get() > GONE_IN_S {
-                    let sentence = format!(
-                        "{:?}: ended with {:?} after {:.1} s: {}",
-                        traced.failing,
-                        traced.code,
-                        took.get(),
-                        traced.log
-                    );
-                    faults.wrong.push(sentence);
-                }
-            };
-            if !trial(&mut figure, call, "error=EIO", nth, nth, judge) {
-                break;
+    let (mut met, mut to_meet) = (BTreeSet::new(), BTreeSet::new());
+    let places = [
+        (Place::FirstMain, pick(MOST, 3, 1)),
+        (Place::Next, pick(MOST, 5, 1)),
+        (Place::Thread("woolly-queue"), pick(MOST, 12, 1)),
+        (Place::Thread("woolly-batches"), pick(MOST, 1, 1)),
+        (Place::Uploads, pick(MOST, 1, 1)),
+    ];
+    for (place, step) in places {
+        let made = recorded(place);
+        for call in SYNCS {
+            if !made.iter().any(|kind| kind.call == call) {
+                continue;
             }
-            slowest = slowest.max(took.get());
+            for nth in (1..=MOST).step_by(step) {
+                let point = Point {
+                    place,
+                    call,
+                    action: "error=EIO",
+                    nth,
+                    until: nth,
+                };
+                let judge = |traced: &Traced, stage: &Stage, faults: &mut Faults| {
+                    if !is_passing(traced) {
+                        slowest = slowest.max(traced.gone_after_s);
+                    }
+                    judge(traced, stage, faults);
+                    met.extend(traced.met.clone());
+                };
+                if !trial(&mut figure, point, judge) {
+                    break;
+                }
+            }
+        }
+        to_meet.extend(made);
+    }
+    if scale() != Scale::Smoke {
+        to_meet.extend(recorded(Place::First));
+    }
+    to_meet.retain(|kind| SYNCS.contains(&&*kind.call));
+    let missing = missing(&to_meet, &met);
+    figure.note(format!(
+        "{} of {} kinds of syncs by threads and files failed; gone with 74 at most {slowest:.2} s after one of the store",
+        to_meet.len() - missing.len(),
+        to_meet.len()
+    ));
+    println!("{missing:#?}");
+    if scale() == Scale::Long {
+        figure.faults.wrong.extend(missing);
+    }
+    figure.finish(pick(4, 15, 60), pick(40, 150, 1_000));
+}
+
+/// The file of an upload or of a batch's answers did not get to the disk: the client is told, or the batch tries again.
+/// The store does not know of it yet.
+fn is_passing(traced: &Traced) -> bool {
+    let file = traced.met.as_ref().map(|kind| kind.file);
+    file.is_some_and(|file| [STORED, STORED_IN].contains(&file))
+}
+
+fn judge(traced: &Traced, stage: &Stage, faults: &mut Faults) {
+    let Traced { code, met, .. } = traced;
+    if is_passing(traced) {
+        let by_client = met.as_ref().is_some_and(|kind| kind.thread == API);
+        let told = stage.forgive(|sentence| sentence.contains("was answered 500"));
+        if *code != Some(0) || told != usize::from(by_client) {
+            let sentence = format!("{met:?}: ended with {code:?}, {told} told: {}", traced.log);
+            faults.wrong.push(sentence);
+        }
+        return;
+    }
+    stage.forgive(|sentence| {
+        sentence.contains(r#""code":"store""#) || sentence.contains("draining")
+    });
+    // A new database turns into one with a log. SQLite tries that again, and nothing is promised yet.
+    let is_tried_again = met.as_ref().is_some_and(|kind| kind.file == "its journal");
+    if *code == Some(0) && is_tried_again {
+        return;
+    }
+    if *code != Some(74) || traced.gone_after_s > GONE_IN_S {
+        let sentence = format!(
+            "{met:?}: ended with {code:?} after {:.1} s: {}",
+            traced.gone_after_s, traced.log
+        );
+        faults.wrong.push(sentence);
+    }
+    // Of one client that waits for every answer, one can be on its way. What a process wrote stays when it goes, so
+    // the next daemon would have a job that was never on disk.
+    let late = stage.ledger.book().accepted_after(traced.met_at_s);
+    if late > 1 {
+        let sentence = format!("{met:?}: {late} jobs were accepted after it");
+        faults.wrong.push(sentence);
+    }
+}
+
+/// While the queue is paused, nothing is written but what a client asks for; so nothing is accepted after the failure.
+#[test]
+fn r4_nobody_hears_yes_after_a_failed_sync() {
+    if !strace::is_there() {
+        return;
+    }
+    let mut figure = Figure::new("R4", "EIO at a submit's sync, and no yes behind it");
+    let trials = pick(1, 4, 20);
+    for nth in 1..=trials {
+        let point = Point {
+            place: Place::Thread("woolly-queue"),
+            call: "fsync",
+            action: "error=EIO",
+            nth: 1 + nth,
+            until: 1 + nth,
+        };
+        let mut accepted = 0;
+        let work = |stage: &Stage, client: &Client| -> std::io::Result<usize> {
+            client.send("POST", "/v1/queue/pause", &[], b"").expect(200);
+            let mut submitter = fixed(stage, client);
+            for request in 0..2 * trials {
+                let mark = stage
+                    .ledger
+                    .send(request % stage.work.len(), Way::Detached { keyed: true });
+                // Whoever is told no tries again, and may be told no again.
+                let _ = submitter.submit(mark, true)?;
+            }
+            Ok(0)
+        };
+        let judge = |traced: &Traced, stage: &Stage, faults: &mut Faults| {
+            stage.forgive(|sentence| {
+                sentence.contains(r#""code":"store""#) || sentence.contains("draining")
+            });
+            let book = stage.ledger.book();
+            accepted = book.accepted();
+            let late = book.accepted_after(traced.met_at_s);
+            if traced.code != Some(74) || late > 0 || accepted != nth - 1 {
+                let sentence = format!(
+                    "sync {nth}: ended with {:?}, {accepted} accepted, {late} of them after it: {}",
+                    traced.code, traced.log
+                );
+                faults.wrong.push(sentence);
+            }
+        };
+        if !trial_with(&mut figure, point, work, judge) {
+            return;
         }
     }
-    figure.note(format!(
-        "gone with 74 at most {slowest:.2} s after the failure"
-    ));
-    figure.finish(pick(2, 15, 60));
+    figure.finish(trials, trials - 1);
 }
 
 /// The commit has succeeded, and still the disk is not to be trusted any more.
@@ -80,6 +192,7 @@ fn r4_a_sync_of_the_database_behind_a_commit() {
         let database = stage.home.path().join("state").join("queue.db");
         let database = database.canonicalize().unwrap();
         let options = [
+            "-f",
             "-P",
             database.to_str().unwrap(),
             "-e",
@@ -120,5 +233,5 @@ fn r4_a_sync_of_the_database_behind_a_commit() {
         figure.accepted += accepted;
         figure.faults.add("afterwards", found);
     }
-    figure.finish(trials);
+    figure.finish(trials, trials);
 }

@@ -14,13 +14,13 @@ use std::time::Duration;
 use rustix::process::Signal;
 
 use crate::torture::small_disk::SmallDisk;
-use crate::torture::{pick, random, strace};
+use crate::torture::{Scale, pick, random, scale, strace};
 
 use super::figure::{Faults, Figure};
 use super::seed;
 use super::stage::Stage;
 use super::submitters::crowd;
-use super::traced::{Traced, script, trial};
+use super::traced::{Place, Point, Traced, script, trial};
 use super::work::CONFIG;
 
 /// Of one kind in one thread; the script makes fewer.
@@ -39,29 +39,43 @@ fn r5_a_full_disk_is_waited_for() {
     }
     let mut figure = Figure::new("R5", "ENOSPC at writes, and room again");
     let mut refused = 0;
-    for call in ["pwrite64", "ftruncate", "fallocate"] {
-        for nth in (1..=MOST).step_by(pick(80, 24, 8)) {
-            let refusals = std::cell::Cell::new(0);
-            let judge = |traced: &Traced, _: &Stage, faults: &mut Faults| {
-                refusals.set(traced.refused);
-                // Before it serves, a daemon that cannot write ends.
-                let serves = traced.log.is_empty();
-                if traced.code != Some(0) && (serves || traced.code != Some(74)) {
-                    let sentence = format!("ended with {:?}: {}", traced.code, traced.log);
-                    faults.wrong.push(sentence);
+    let places = [
+        (Place::First, pick(500, 48, 12)),
+        (Place::Thread("woolly-queue"), pick(900, 96, 24)),
+    ];
+    for (place, step) in places {
+        for call in ["pwrite64", "ftruncate", "fallocate"] {
+            for nth in (1..=MOST).step_by(step) {
+                let point = Point {
+                    place,
+                    call,
+                    action: "error=ENOSPC",
+                    nth,
+                    until: nth + FULL_FOR - 1,
+                };
+                let judge = |traced: &Traced, _: &Stage, faults: &mut Faults| {
+                    refused += traced.refused;
+                    // Before it serves, a daemon that cannot write ends.
+                    let serves = place != Place::First || traced.log.is_empty();
+                    if traced.code != Some(0) && (serves || traced.code != Some(74)) {
+                        let sentence = format!("ended with {:?}: {}", traced.code, traced.log);
+                        faults.wrong.push(sentence);
+                    }
+                };
+                if !trial(&mut figure, point, judge) {
+                    break;
                 }
-            };
-            let until = nth + FULL_FOR - 1;
-            if !trial(&mut figure, call, "error=ENOSPC", nth, until, judge) {
-                break;
             }
-            refused += refusals.get();
         }
     }
     figure.note(format!(
         "{refused} requests were refused for lack of space, and accepted later"
     ));
-    figure.finish(pick(3, 15, 60));
+    if scale() != Scale::Smoke && refused == 0 {
+        let sentence = "nobody was told of the full disk";
+        figure.faults.wrong.push(sentence.to_owned());
+    }
+    figure.finish(pick(3, 15, 60), pick(50, 300, 1_500));
 }
 
 #[test]
@@ -72,6 +86,7 @@ fn r5_a_disk_that_is_really_full() {
     let (mut refused, mut fillings) = (0, 0);
     for number in 0..trials {
         let Some((mut stage, disk)) = small() else {
+            assert_eq!(scale(), Scale::Smoke, "mounting a file system needs root");
             return println!("skipped: mounting a file system needs root");
         };
         let daemon = stage.home.start();
@@ -80,10 +95,9 @@ fn r5_a_disk_that_is_really_full() {
         let mut faults = Faults::default();
         thread::scope(|threads| {
             let worker = threads.spawn(|| {
-                let mut refused = 0;
-                let done = script(&stage, &client, &mut refused);
+                let done = script(&stage, &client);
                 is_over.store(true, Ordering::Relaxed);
-                done.map(|()| refused)
+                done
             });
             let ballast = disk.path.join("ballast");
             while !is_over.load(Ordering::Relaxed) {
@@ -122,7 +136,11 @@ fn r5_a_disk_that_is_really_full() {
     figure.note(format!(
         "{fillings} times a disk was filled; {refused} requests were refused for lack of space, and accepted later"
     ));
-    figure.finish(trials);
+    if scale() != Scale::Smoke && refused == 0 {
+        let sentence = "nobody was told of the full disk";
+        figure.faults.wrong.push(sentence.to_owned());
+    }
+    figure.finish(trials, 30 * trials);
 }
 
 #[test]
@@ -132,6 +150,7 @@ fn r5_a_start_on_a_full_disk() {
     let mut random = random(seed());
     for number in 0..trials {
         let Some((mut stage, disk)) = small() else {
+            assert_eq!(scale(), Scale::Smoke, "mounting a file system needs root");
             return println!("skipped: mounting a file system needs root");
         };
         let daemon = stage.home.start();
@@ -142,6 +161,7 @@ fn r5_a_start_on_a_full_disk() {
             crowd(threads, &stage, &daemon, &budget, &mut random);
             // The moment is the mischief.
             thread::sleep(Duration::from_micros(20_000 + random(200_000)));
+            stage.ledger.ends(true);
             if is_killed {
                 daemon.kill();
             } else {
@@ -169,7 +189,7 @@ fn r5_a_start_on_a_full_disk() {
         figure.faults.add(&case, faults);
         figure.faults.add(&case, found);
     }
-    figure.finish(trials);
+    figure.finish(trials, 10 * trials);
 }
 
 /// A stage whose state directory is a small disk, where mounting one is allowed. The disk goes before the directory that

@@ -1,5 +1,7 @@
 //! A daemon's directory over many lives of the daemon, with the ledger of what its clients were told.
 
+use std::time::{Duration, Instant};
+
 use serde_json::Value;
 
 use crate::support::daemon::{Daemon, Home};
@@ -12,6 +14,8 @@ use super::store_file::StoreFile;
 use super::work::{Work, work};
 
 const PAGE: usize = 100;
+/// For everything that waits; a thousand jobs of a slow build take half a minute.
+const PATIENCE: Duration = Duration::from_secs(600);
 
 pub(super) struct Stage {
     pub home: Home,
@@ -95,18 +99,24 @@ impl Stage {
         std::mem::take(&mut self.faults)
     }
 
-    /// Returns when every job and every batch is at its end.
+    /// Returns when every job and every batch is at its end, whatever that is.
     pub fn drain(&self, daemon: &Daemon) {
         let client = daemon.client();
+        let deadline = Instant::now() + PATIENCE;
         loop {
+            let seed = super::seed();
+            assert!(
+                Instant::now() < deadline,
+                "WOOLLY_TORTURE_SEED={seed}: not done after {PATIENCE:?}: {}",
+                client.get("/health").json()
+            );
             if let Some(job) = unfinished(&client) {
                 let events = client.stream("GET", &format!("/v1/jobs/{job}/events"), b"");
                 events.for_each(drop);
                 continue;
             }
             let batches = client.get(&format!("/v1/batches?limit={PAGE}")).expect(200);
-            let open = |batch: &&Value| batch["completed_at"].is_null();
-            if !list(&batches).iter().any(|batch| open(&batch)) {
+            if !list(&batches).iter().any(is_open) {
                 return;
             }
             // Batches have no events; this request waited for one.
@@ -194,6 +204,12 @@ fn lines(
             _ => faults.doubled.push(format!("{name}: line {mark}")),
         }
     }
+}
+
+/// Whether a batch is on its way to another status.
+fn is_open(batch: &Value) -> bool {
+    let status = batch["status"].as_str().unwrap_or_default();
+    !["completed", "failed", "expired", "cancelled"].contains(&status)
 }
 
 /// A job that waits or runs, the newest first.

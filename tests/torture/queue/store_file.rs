@@ -13,6 +13,7 @@ pub(super) struct Row {
     pub result: Option<Vec<u8>>,
     pub attempts: i64,
     pub crashes: i64,
+    pub created_at_ms: i64,
 }
 
 impl Row {
@@ -77,7 +78,8 @@ impl StoreFile {
         }
         let mut rows = db
             .prepare(
-                "SELECT job.id, state, request.body, result.body, attempts, crashes
+                "SELECT job.id, state, request.body, result.body, attempts, crashes,
+                        created_at_ms
                  FROM job LEFT JOIN request ON request.job_id = job.id LEFT JOIN result ON result.job_id = job.id
                  ORDER BY job.id",
             )
@@ -91,6 +93,7 @@ impl StoreFile {
                 result: row.get(3)?,
                 attempts: row.get(4)?,
                 crashes: row.get(5)?,
+                created_at_ms: row.get(6)?,
             })
         });
         let rows = rows.unwrap().collect::<Result<_, _>>().unwrap();

@@ -51,6 +51,7 @@ pub(super) fn crowd<'scope, 'env>(
     budget: &'env AtomicI64,
     random: &mut impl FnMut(u64) -> u64,
 ) {
+    stage.ledger.ends(false);
     for kind in KINDS {
         let submitter = submitter(stage, daemon.client(), budget, random(u64::MAX));
         threads.spawn(move || submitter.run(kind));
@@ -85,7 +86,12 @@ pub(super) fn submitter<'a>(
 impl<R: FnMut(u64) -> u64> Submitter<'_, R> {
     /// Returns when there are no new jobs to send any more.
     pub fn run_while_new(mut self, way: Way) {
-        while self.budget.load(Ordering::Relaxed) > 0 && self.job(way).unwrap_or(false) {}
+        while self.budget.load(Ordering::Relaxed) > 0 {
+            let step = self.job(way);
+            if !self.goes_on(step) {
+                return;
+            }
+        }
     }
 
     /// Returns when the daemon is gone, or has refused something.
@@ -96,10 +102,18 @@ impl<R: FnMut(u64) -> u64> Submitter<'_, R> {
                 Kind::Batches if turn == 0 => self.batch(),
                 Kind::Batches => self.look("/v1/batches?limit=5"),
             };
-            if !step.unwrap_or(false) {
+            if !self.goes_on(step) {
                 return;
             }
         }
+    }
+
+    /// After an answer of the kind that was hoped for.
+    fn goes_on(&self, step: io::Result<bool>) -> bool {
+        step.unwrap_or_else(|error| {
+            self.ledger.broke(&error.to_string());
+            false
+        })
     }
 
     fn may_send(&self, jobs: i64) -> bool {
@@ -180,13 +194,13 @@ impl<R: FnMut(u64) -> u64> Submitter<'_, R> {
         let mut texts = vec![String::new(); expected.len()];
         loop {
             let Some(data) = events.next() else {
-                return Ok(false);
+                return Err(io::ErrorKind::UnexpectedEof.into());
             };
             if data == "[DONE]" {
                 break;
             }
             let Ok(chunk) = serde_json::from_str::<Value>(&data) else {
-                return Ok(false);
+                return Err(io::ErrorKind::InvalidData.into());
             };
             match chunk["id"].as_str().and_then(job_id) {
                 Some(id) => self.ledger.accepted(mark, id),
