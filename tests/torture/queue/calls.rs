@@ -110,6 +110,14 @@ pub(super) fn met<'a>(calls: &'a [Call], name: &str, nth: usize) -> Option<&'a C
     })
 }
 
+/// What the same thread called before that, of what was traced.
+pub(super) fn before<'a>(calls: &'a [Call], met: &Call) -> Option<&'a Call> {
+    let earlier = calls
+        .iter()
+        .filter(|call| call.thread == met.thread && call.began < met.began);
+    earlier.last()
+}
+
 impl Call {
     /// `None` for one that changes nothing below the directory. `alone` is the thread that strace does not name.
     pub fn kind(&self, home: &Path, alone: &str) -> Option<Kind> {
@@ -144,8 +152,10 @@ fn file(inside: &str) -> &'static str {
         "state/queue.lock" => "the lock",
         "state/files" => STORED_IN,
         "state/reserve" => "the reserve",
+        "state/running" => "the sign of life",
         stored if stored.starts_with("state/files/") => STORED,
         socket if socket.starts_with("w.sock") => "the socket",
+        cache if cache.starts_with("cache") => "the cache",
         _ => "another file",
     }
 }
@@ -221,6 +231,7 @@ mod tests {
             ]
         );
         let failed = met(&calls, "fsync", 2).unwrap();
+        assert_eq!(before(&calls, failed).map(|call| call.began), Some(10.4));
         assert_eq!((failed.began, failed.end), (10.5, End::Injected));
         let recorded = kinds(&calls, Path::new("/h"), "main");
         let mut all_but_one = recorded.clone();

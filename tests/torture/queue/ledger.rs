@@ -210,3 +210,36 @@ fn now_s() -> f64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
     since.as_secs_f64()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_accepted_after_a_moment_is_counted_job_by_job() {
+        let ledger = Ledger::default();
+        let marks = [0, 1, 2].map(|request| ledger.send(request, Way::Attached));
+        let (batch, _) = ledger.send_batch(vec![]);
+        ledger.accepted(marks[0], 1);
+        ledger.accepted(marks[1], 2);
+        ledger.accepted_batch(batch, "batch_1");
+        let mut book = ledger.book();
+        for (mark, at) in [(0, 10.0), (1, 12.0)] {
+            book.sent[mark].accepted_at = Some(at);
+        }
+        book.batches[0].accepted_at = Some(13.0);
+        let after = [9.0, 10.0, 12.5, 13.0].map(|moment| book.accepted_after(moment));
+        assert_eq!(after, [3, 2, 1, 0]);
+    }
+
+    #[test]
+    fn a_connection_may_break_only_when_the_daemon_goes() {
+        let ledger = Ledger::default();
+        ledger.ends(true);
+        ledger.broke("reset");
+        assert_eq!(ledger.book().faults.count(), 0);
+        ledger.ends(false);
+        ledger.broke("reset");
+        assert_eq!(ledger.book().faults.wrong.len(), 1);
+    }
+}

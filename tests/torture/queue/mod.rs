@@ -6,7 +6,8 @@
 //! - `invariants`: I1 to I7, rows and answers held against the ledger
 //! - `stage`: a daemon's directory with the three above, over many lives of the daemon
 //! - `submitters`: clients of every kind, at work until the daemon goes
-//! - `traced`: a daemon whose system calls fail on purpose; `threads`: some of its threads; `calls`: what strace saw
+//! - `traced`: a daemon whose system calls fail on purpose; `threads`: some of its threads; `calls`: what strace saw;
+//!   `sweep`: all calls of a kind
 //! - `traced_files`, `disk_image`: what a daemon does to its files, and what a power loss leaves of it
 //! - `random_changes`: what a store is asked for, at random
 //! - `broken`: every invariant, broken on purpose
@@ -44,6 +45,7 @@ mod random_changes;
 mod stage;
 mod store_file;
 mod submitters;
+mod sweep;
 mod threads;
 mod traced;
 mod traced_files;

@@ -53,7 +53,7 @@ fn r16_sigterm_while_clients_submit() {
     ));
     figure.hold(&drained(over));
     assert!(told > 0 && requeued > 0, "nothing was met while draining");
-    figure.finish(cycles, 15 * cycles);
+    figure.finish(cycles, 8 * cycles);
 }
 
 /// One life of a daemon; how long its end took.

@@ -72,7 +72,7 @@ fn r18_the_clock_of_a_daemon_jumps() {
         let sentence = "no job was taken in years away: the clock was not set";
         figure.faults.wrong.push(sentence.to_owned());
     }
-    figure.finish(trials, 20 * trials);
+    figure.finish(trials, 8 * trials);
 }
 
 /// By the true time.

@@ -69,7 +69,7 @@ fn r1_kill_9_at_random_points() {
         "a daemon is ready after {}, with what the one before has left",
         Percentiles::of(starts)
     ));
-    figure.finish(trials, pick(100, 1_500, 50_000));
+    figure.finish(trials, pick(40, 600, 50_000));
 }
 
 /// One life of a daemon. One in eight is killed while it starts, the others 5 to 300 ms after they serve: after how

@@ -102,5 +102,5 @@ fn r30_backups_under_load() {
         ));
         figure.hold(&beside_backup(&without, &with));
     }
-    figure.finish(pick(2, 8, 20), pick(10, 50, 200));
+    figure.finish(pick(2, 8, 20), pick(4, 40, 200));
 }

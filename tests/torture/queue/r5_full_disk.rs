@@ -189,7 +189,7 @@ fn r5_a_start_on_a_full_disk() {
         figure.faults.add(&case, faults);
         figure.faults.add(&case, found);
     }
-    figure.finish(trials, 10 * trials);
+    figure.finish(trials, 2 * trials);
 }
 
 /// A stage whose state directory is a small disk, where mounting one is allowed. The disk goes before the directory that

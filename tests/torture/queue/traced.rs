@@ -44,6 +44,8 @@ pub(super) struct Traced {
     pub broke: bool,
     /// The first failing call, or the last of all; `None` for one that changes no file.
     pub met: Option<Kind>,
+    /// The one before of the same thread.
+    pub before: Option<Kind>,
     /// When it was made, in seconds since 1970.
     pub met_at_s: f64,
     /// From there to the end.
@@ -77,7 +79,28 @@ pub(super) struct Point {
     pub until: usize,
 }
 
+impl Place {
+    /// Whether a thread of that name is met there.
+    pub fn is_of(self, thread: &str) -> bool {
+        match self {
+            Place::First | Place::Next => true,
+            Place::FirstMain => thread == MAIN,
+            Place::Thread(name) => thread == name,
+            Place::Uploads => thread == API,
+        }
+    }
+}
+
 impl Point {
+    /// The same at that call alone.
+    pub fn at(self, nth: usize) -> Self {
+        Point {
+            nth,
+            until: nth,
+            ..self
+        }
+    }
+
     fn when(self) -> String {
         if self.until > self.nth {
             format!("{}..{}", self.nth, self.until)
@@ -181,6 +204,9 @@ fn run(
         refused: *answered.as_ref().unwrap_or(&0),
         broke: answered.is_err(),
         met: met.and_then(|call| call.kind(&home, alone)),
+        before: met
+            .and_then(|call| calls::before(&calls, call))
+            .and_then(|call| call.kind(&home, alone)),
         met_at_s: met.map_or(0.0, |call| call.began),
         gone_after_s: gone_after_s(&life.calls, met),
     })

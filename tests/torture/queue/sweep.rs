@@ -1,0 +1,98 @@
+//! Every call of one kind at one place, and what they were: what an undisturbed daemon was seen to do to its files must
+//! all have met what is injected.
+
+use std::collections::BTreeSet;
+
+use crate::torture::{Scale, pick, scale};
+
+use super::calls::{Kind, missing};
+use super::figure::{Faults, Figure};
+use super::stage::Stage;
+use super::traced::{Place, Point, Traced, recorded, trial};
+
+/// Of one kind in one thread; the script makes fewer.
+pub(super) const MOST: usize = 2_000;
+/// What is written of an upload are few calls of one thread; which of several takes it is luck.
+const UPLOADS: usize = 3;
+/// The number of calls varies from run to run: the last ones are looked for around the end.
+const AROUND: usize = 12;
+
+/// Over all places of one figure.
+#[derive(Default)]
+pub(super) struct Sweep {
+    to_meet: BTreeSet<Kind>,
+    met: BTreeSet<Kind>,
+}
+
+impl Sweep {
+    /// The calls of these that are made at a place.
+    pub fn calls(&mut self, place: Place, calls: &[&'static str]) -> Vec<&'static str> {
+        let mut made = recorded(place);
+        made.retain(|kind| calls.contains(&&*kind.call));
+        let is_made = |call: &&&str| made.iter().any(|kind| kind.call == **call);
+        let calls = calls.iter().filter(is_made).copied().collect();
+        self.to_meet.extend(made);
+        calls
+    }
+
+    /// Every so many calls, from the first; how many there were.
+    pub fn over(
+        &mut self,
+        figure: &mut Figure,
+        first: Point,
+        step: usize,
+        judge: impl Fn(&Traced, &Stage, &mut Faults),
+    ) -> usize {
+        if first.place == Place::Uploads {
+            let rounds = (0..pick(1, 1, 4)).flat_map(|_| 1..=pick(1, 2, UPLOADS));
+            return rounds
+                .filter(|&nth| self.visit(figure, first.at(nth), &judge))
+                .count();
+        }
+        let every = (1..=first.until).step_by(step);
+        let visited = every
+            .take_while(|&nth| self.visit(figure, first.at(nth), &judge))
+            .count();
+        if scale() == Scale::Long {
+            for back in (0..AROUND).cycle().take(2 * AROUND) {
+                let end = visited.saturating_sub(back);
+                if end == 0 || !self.lacks(first) {
+                    break;
+                }
+                self.visit(figure, first.at(end), &judge);
+            }
+        }
+        visited
+    }
+
+    fn visit(
+        &mut self,
+        figure: &mut Figure,
+        point: Point,
+        judge: impl Fn(&Traced, &Stage, &mut Faults),
+    ) -> bool {
+        trial(figure, point, |traced, stage, faults| {
+            judge(traced, stage, faults);
+            self.met.extend(traced.met.clone());
+        })
+    }
+
+    /// Whether something is left to be met in that thread.
+    fn lacks(&self, point: Point) -> bool {
+        let mut left = self.to_meet.difference(&self.met);
+        left.any(|kind| kind.call == point.call && point.place.is_of(&kind.thread))
+    }
+
+    /// Says what was met. The long form, which leaves nothing out, fails over the rest.
+    pub fn end(self, figure: &mut Figure) {
+        let missing = missing(&self.to_meet, &self.met);
+        figure.note(format!(
+            "{} of {} kinds of calls, by threads and files, were met",
+            self.to_meet.len() - missing.len(),
+            self.to_meet.len()
+        ));
+        if scale() == Scale::Long {
+            figure.faults.wrong.extend(missing);
+        }
+    }
+}
