@@ -14,7 +14,11 @@ use crate::support::queue_oracle::Oracle;
 
 const CONFIG: config::Queue = queue_config(1_000_000, 3_600);
 
-type Group = Vec<(Change, Result<Applied, Error>)>;
+/// By the clock of the day.
+struct Group {
+    now_ms: i64,
+    changes: Vec<(Change, Result<Applied, Error>)>,
+}
 
 /// A store that tells every group, and has no room for a deletion of more than so many.
 struct Watched {
@@ -39,7 +43,10 @@ impl JobStore for Watched {
             });
         }
         let told = group.iter().cloned().zip(applied.iter().cloned());
-        let _ = self.groups.send(told.collect());
+        let _ = self.groups.send(Group {
+            now_ms: now,
+            changes: told.collect(),
+        });
         Ok(applied)
     }
 
@@ -103,9 +110,10 @@ fn while_many_expire_nothing_is_claimed() {
     drop(watch.queue);
     let (mut expired, mut more) = (0, false);
     for group in watch.groups {
-        let claims = group.iter().any(|(change, _)| *change == Change::Claim);
+        let changes = group.changes;
+        let claims = changes.iter().any(|(change, _)| *change == Change::Claim);
         assert!(!(more && claims), "a claim among jobs that are late");
-        for (_, applied) in group {
+        for (_, applied) in changes {
             if let Ok(Applied::Woken(Woken { expired: late, .. })) = applied {
                 expired += late.len();
                 more = late.len() == 1_000;
@@ -121,18 +129,20 @@ fn what_a_full_disk_does_not_let_be_deleted_is_tried_again_later_and_in_smaller_
     store.apply(&[submit(detached("old"))], 0).unwrap();
     store.apply(&[Change::Cancel(JobId(1))], 0).unwrap();
     let watch = watch(store, 300);
-    let mut tries = vec![];
+    let (mut tries, mut times) = (vec![], vec![]);
     let mut between = 0;
     while tries.last() != Some(&250) {
         let group = watch.groups.recv().unwrap();
-        let limit = group.iter().find_map(|(change, _)| match change {
+        let limit = group.changes.iter().find_map(|(change, _)| match change {
             Change::Purge { limit, .. } => Some(*limit),
             _ => None,
         });
         between += usize::from(limit.is_none());
+        times.extend(limit.map(|_| group.now_ms));
         tries.extend(limit);
     }
     assert_eq!(tries, [1_000, 500, 250]);
+    assert!(times.is_sorted_by(|a, b| b - a >= 1_000), "{times:?}");
     // Nobody asks for anything, so nothing else is to be done.
     assert!(between <= 1, "{between} groups without a try");
     assert!(block_on(watch.queue.get(JobId(1))).is_err());
