@@ -149,7 +149,8 @@ mod tests {
     #[test]
     fn every_bound_of_a_deep_queue_is_missed_by_one_bad_value() {
         assert_eq!(missed(&deep(&good())), Vec::<String>::new());
-        let bad: [(&str, fn(&mut Deep)); 5] = [
+        type Break = fn(&mut Deep);
+        let bad: [(&str, Break); 5] = [
             ("half of the submits", |deep| deep.submit.half = 2 * MS),
             ("99 % of the submits", |deep| deep.submit.most = 11 * MS),
             ("memory", |deep| deep.resident_mib = 171),

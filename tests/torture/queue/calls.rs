@@ -112,10 +112,10 @@ pub(super) fn met<'a>(calls: &'a [Call], name: &str, nth: usize) -> Option<&'a C
 
 /// What the same thread called before that, of what was traced.
 pub(super) fn before<'a>(calls: &'a [Call], met: &Call) -> Option<&'a Call> {
-    let earlier = calls
+    let mut earlier = calls
         .iter()
         .filter(|call| call.thread == met.thread && call.began < met.began);
-    earlier.last()
+    earlier.next_back()
 }
 
 impl Call {

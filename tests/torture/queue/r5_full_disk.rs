@@ -40,11 +40,20 @@ fn r5_a_full_disk_is_waited_for() {
     let mut figure = Figure::new("R5", "ENOSPC at writes, and room again");
     let mut refused = 0;
     let places = [
-        (Place::First, pick(500, 48, 12)),
-        (Place::Thread("woolly-queue"), pick(900, 96, 24)),
+        (
+            Place::First,
+            pick(500, 48, 12),
+            &["pwrite64", "ftruncate", "fallocate"][..],
+        ),
+        // What it cuts gets shorter, which needs no room.
+        (
+            Place::Thread("woolly-queue"),
+            pick(900, 96, 24),
+            &["pwrite64"],
+        ),
     ];
-    for (place, step) in places {
-        for call in ["pwrite64", "ftruncate", "fallocate"] {
+    for (place, step, calls) in places {
+        for call in calls {
             for nth in (1..=MOST).step_by(step) {
                 let point = Point {
                     place,
