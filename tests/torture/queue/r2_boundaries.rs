@@ -75,6 +75,7 @@ fn killed_at(place: Place, call: &'static str, until: usize) -> Point {
         action: "signal=KILL",
         nth: 1,
         until,
+        only: None,
     }
 }
 

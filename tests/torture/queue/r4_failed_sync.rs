@@ -46,6 +46,7 @@ fn r4_a_sync_that_fails() {
                 action: "error=EIO",
                 nth: 1,
                 until: MOST,
+                only: None,
             };
             sweep.over(&mut figure, point, step, |traced, stage, faults| {
                 if traced.code == Some(74) {
@@ -138,6 +139,7 @@ fn r4_nobody_hears_yes_after_a_failed_sync() {
             action: "error=EIO",
             nth: 1 + nth,
             until: 1 + nth,
+            only: None,
         };
         let mut accepted = 0;
         let work = |stage: &Stage, client: &Client| -> std::io::Result<usize> {

@@ -61,6 +61,7 @@ fn r5_a_full_disk_is_waited_for() {
                     action: "error=ENOSPC",
                     nth,
                     until: nth + FULL_FOR - 1,
+                    only: None,
                 };
                 let judge = |traced: &Traced, _: &Stage, faults: &mut Faults| {
                     refused += traced.refused;

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::io;
+use std::path::Path;
 use std::process::ExitStatus;
 use std::time::{Duration, Instant};
 
@@ -77,6 +78,8 @@ pub(super) struct Point {
     pub nth: usize,
     /// The same or a later one.
     pub until: usize,
+    /// Only calls on this file count, a path in the home of the daemon.
+    pub only: Option<&'static str>,
 }
 
 impl Place {
@@ -189,14 +192,17 @@ fn run(
     let Point { call, action, .. } = point;
     let trace = format!("trace={call}");
     let inject = format!("inject={call}:{action}:when={}", point.when());
-    let options = ["-e", &trace, "-e", &inject];
+    // strace shows and knows paths without links in them.
+    let home = stage.home.path().canonicalize().unwrap();
+    let only = point.only.map(|path| home.join(path));
+    let only = only.as_deref().and_then(Path::to_str);
+    let mut options = vec!["-e", &trace, "-e", &inject];
+    options.extend(only.into_iter().flat_map(|path| ["-P", path]));
     let mut answered = Ok(0);
     let work = |client: &Client| answered = work(stage, client);
     let (life, alone) = live(&stage.home, point.place, &options, work)?;
     let calls = calls::read(&life.calls);
     let met = calls::met(&calls, call, point.nth);
-    // strace shows paths without links in them.
-    let home = stage.home.path().canonicalize().unwrap();
     Some(Traced {
         injected: met.is_some(),
         code: life.status.code(),
