@@ -58,6 +58,15 @@ impl StateDir {
     pub fn path(&self) -> &Path {
         &self.path
     }
+
+    /// Makes the names of the files in it last.
+    pub(super) fn sync_names(&self) -> Result<(), Error> {
+        let synced = File::open(&self.path).and_then(|directory| directory.sync_all());
+        synced.map_err(|error| Error::Store {
+            path: self.path.display().to_string(),
+            problem: format!("cannot sync the names of its files: {error}"),
+        })
+    }
 }
 
 impl Drop for StateDir {

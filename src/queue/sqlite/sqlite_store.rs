@@ -28,7 +28,7 @@ pub struct SqliteStore {
     file: PathBuf,
     faults: Faults,
     epoch: i64,
-    _dir: StateDir,
+    dir: StateDir,
 }
 
 impl SqliteStore {
@@ -52,7 +52,7 @@ impl SqliteStore {
             file,
             faults,
             epoch: 0,
-            _dir: dir,
+            dir,
         })
     }
 
@@ -128,6 +128,9 @@ impl JobStore for SqliteStore {
         let recovered = recovery::recover(&self.db, now_ms, blame, poison_limit);
         let (epoch, queued) = recovered.map_err(|error| self.faults.of(error))?;
         self.epoch = epoch;
+        // SQLite does so, too, when it has made its log, and does not look at what comes of it: commits into a log without
+        // a name would be gone with the power.
+        self.dir.sync_names()?;
         Ok(queued)
     }
 
@@ -167,7 +170,10 @@ impl JobStore for SqliteStore {
 
     fn close(self: Box<Self>) -> Result<(), Error> {
         let SqliteStore {
-            db, faults, _dir, ..
+            db,
+            faults,
+            dir: _dir,
+            ..
         } = *self;
         // The last connection to go would copy the log into the database as well, and say nothing when it cannot.
         let copied = db.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()));
