@@ -65,6 +65,9 @@ fn a_drained_queue_takes_nothing_in_and_runs_what_it_has() {
     let daemon = home.start();
     let client = daemon.client();
     let running = client.submit(&endless());
+    let mut tomorrow = job("tomorrow");
+    tomorrow["not_before"] = (unix_now() + 86_400).into();
+    let waits = client.submit(&tomorrow);
     let socket = home.socket();
     let drained = say(ctl(&socket, &["queue", "drain"])).ends_with(0);
     assert_eq!(drained.out, "no new jobs are taken in\n");
@@ -95,6 +98,11 @@ fn a_drained_queue_takes_nothing_in_and_runs_what_it_has() {
         (&both["paused"], &both["draining"]),
         (&json!(true), &json!(true))
     );
+    // Where nothing waits there is nothing to wait for.
+    client
+        .send("POST", &format!("/v1/jobs/{waits}/cancel"), &[], b"")
+        .expect(200);
+    say(ctl(&socket, &["queue", "drain", "--wait"])).ends_with(0);
     say(ctl(&socket, &["queue", "resume"])).ends_with(0);
     let waited = say(ctl(&socket, &["queue", "drain", "--wait", "--json"])).ends_with(0);
     let answer: Value = serde_json::from_str(&waited.out).unwrap();

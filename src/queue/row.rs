@@ -109,7 +109,7 @@ pub struct JobRow {
     pub result: Option<Vec<u8>>,
     /// One sentence. Only of failed jobs.
     pub error: Option<String>,
-    /// Queued jobs that run before this one: exact up to 1,000, and no less than that beyond. Only from `get` and
+    /// Queued jobs that run before this one: exact up to 1,000, and more than that beyond. Only from `get` and
     /// `list`, and not while the job waits for its time.
     pub position: Option<u64>,
     /// The batch that it is a request of.

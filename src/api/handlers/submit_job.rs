@@ -11,8 +11,9 @@ use crate::api::job_view::view;
 use crate::api::refusal::Refusal;
 use crate::api::server::Shared;
 use crate::api::submission;
+use crate::job::JobId;
 use crate::protocol::JobRequest;
-use crate::queue::{NewJob, Times};
+use crate::queue::{Filter, NewJob, Times};
 
 pub(in crate::api) async fn handle(
     State(shared): State<Shared>,
@@ -46,8 +47,16 @@ pub(in crate::api) async fn handle(
         None => shared.queue.submit(job).await?.job,
     };
     // It is accepted, whatever comes of this: its place and its times are looked up for who reads the answer.
-    let there = shared.queue.get(row.id).await;
-    row.position = there.ok().and_then(|there| there.position);
+    let newest = Filter {
+        before: Some(JobId(row.id.0.saturating_add(1))),
+        limit: 1,
+        ..Filter::default()
+    };
+    let there = shared.queue.list(newest).await.unwrap_or_default();
+    row.position = there
+        .first()
+        .filter(|there| there.id == row.id)
+        .and_then(|there| there.position);
     let outlook = shared.queue.outlook().await.ok();
     let estimate = outlook.and_then(|outlook| outlook.of(&row));
     Ok(json_response(

@@ -9,7 +9,7 @@ use crate::queue::store::Admission;
 use crate::queue::{Error, JobRow, NewJob, Submitted, state};
 
 use super::changes::{Changes, Refusal};
-use super::reads;
+use super::{position, reads};
 
 impl Changes<'_> {
     pub(super) fn submit(&self, job: &NewJob, admission: &Admission) -> Result<Submitted, Refusal> {
@@ -30,7 +30,7 @@ impl Changes<'_> {
         if job.refuse_late
             && let (Some(pace), Some(deadline_ms)) = (admission.pace, job.times.deadline_ms)
         {
-            let ahead = reads::position(self.db, &row)?.unwrap_or(0);
+            let ahead = position::of(self.db, &row, position::COUNTED)?.unwrap_or(0);
             let running = reads::count(self.db, State::Running)?;
             let estimate = pace.of_waiting(ahead, running, job.times, self.now_ms);
             let late_ms = estimate.finish_ms.saturating_sub(deadline_ms);

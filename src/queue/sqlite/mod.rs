@@ -15,6 +15,7 @@ mod connection;
 mod fault;
 mod files;
 mod log;
+mod position;
 mod reads;
 mod recovery;
 mod schema;

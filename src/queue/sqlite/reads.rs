@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use rusqlite::types::Type;
-use rusqlite::{Connection, OptionalExtension, Row, named_params, params};
+use rusqlite::{Connection, OptionalExtension, Row, named_params};
 
 use crate::job::{Endpoint, JobId, State, Usage};
 
@@ -13,10 +13,7 @@ use super::super::batch::{BatchId, BatchRow, FileId, FileRow, LineEnd, Spooled};
 use super::super::store::JobReader;
 use super::super::{Error, Filter, Flow, JobRow, Page, Share, Times, Transcript};
 use super::fault::Faults;
-use super::{admission, backup, batches, files, spool, transcripts};
-
-/// Jobs that are counted for a position, before an estimate takes the place of counting: 2 ms.
-const COUNTED: u64 = 50_000;
+use super::{admission, backup, batches, files, position, spool, transcripts};
 
 /// The columns that [`job_row`] reads, in its order.
 const COLUMNS: &str = "id, state, endpoint, priority, seed, uid, attached, metadata, attempts, \
@@ -147,7 +144,7 @@ fn get(db: &Connection, id: JobId) -> Result<Option<JobRow>, rusqlite::Error> {
             .optional()?;
     }
     if row.state == State::Queued {
-        row.position = position(&view, &row)?;
+        row.position = position::of(&view, &row, position::COUNTED)?;
     }
     Ok(Some(row))
 }
@@ -158,34 +155,6 @@ fn outline(db: &Connection, id: JobId) -> Result<Option<Vec<u8>>, rusqlite::Erro
         .query_row([id.0], |row| row.get(0))
         .optional()?;
     Ok(found.flatten())
-}
-
-/// Queued jobs before this one, unless it waits for its time. Two ranges of one index, each read no further than
-/// needed; beyond [`COUNTED`] all queued jobs stand for those before it.
-pub(super) fn position(db: &Connection, job: &JobRow) -> Result<Option<u64>, rusqlite::Error> {
-    let delayed: bool = db
-        .prepare_cached("SELECT delayed FROM job WHERE id = ?1")?
-        .query_row([job.id.0], |row| row.get(0))?;
-    if delayed {
-        return Ok(None);
-    }
-    let before: i64 = db
-        .prepare_cached(
-            "SELECT
-               (SELECT count(*) FROM (SELECT 1 FROM job INDEXED BY job_ready
-                 WHERE state = 'queued' AND delayed = 0 AND priority > ?1 LIMIT ?3))
-             + (SELECT count(*) FROM (SELECT 1 FROM job INDEXED BY job_ready
-                 WHERE state = 'queued' AND delayed = 0 AND priority = ?1 AND id < ?2 LIMIT ?3))",
-        )?
-        .query_row(params![job.priority, job.id.0, COUNTED as i64 + 1], |row| {
-            row.get(0)
-        })?;
-    let before = before.unsigned_abs();
-    if before <= COUNTED {
-        return Ok(Some(before));
-    }
-    let queued = count(db, State::Queued)?;
-    Ok(Some(queued.max(COUNTED + 2) - 1))
 }
 
 fn list(db: &Connection, filter: &Filter) -> Result<Vec<JobRow>, rusqlite::Error> {
@@ -222,7 +191,7 @@ fn list(db: &Connection, filter: &Filter) -> Result<Vec<JobRow>, rusqlite::Error
         )?
         .collect::<Result<_, _>>()?;
     for row in rows.iter_mut().filter(|row| row.state == State::Queued) {
-        row.position = position(&view, row)?;
+        row.position = position::of(&view, row, position::COUNTED_IN_LISTS)?;
     }
     Ok(rows)
 }
