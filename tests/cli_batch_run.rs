@@ -47,7 +47,9 @@ fn a_signal_that_was_ignored_at_the_start_stays_so() {
 fn nobody_reads_the_summary_and_the_exit_code_is_the_same() {
     let daemon = FakeDaemon::start();
     let files = Files::new(&daemon, &requests(&["one", "fail me"]));
-    say(unread(files.run(&daemon, &["--json"]))).ends_with(1);
+    // One after the other, so that the first job is the one that is answered.
+    let run = files.run(&daemon, &["--json", "--outstanding", "1"]);
+    say(unread(run)).ends_with(1);
     assert_eq!(files.answers().len(), 2);
     let wait = ["wait", "0", "1"];
     say(unread(ctl(&daemon.socket, &wait))).ends_with(1);
