@@ -1,15 +1,14 @@
 //! What the queue's writer puts into which group: what is late, what is old, and what a full disk puts off.
 
-use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::mpsc::{Receiver, channel};
 
 use woolly::config;
 use woolly::job::JobId;
-use woolly::queue::{
-    Applied, Blame, Change, Error, JobReader, JobStore, NewJob, Queue, Times, Woken,
-};
+use woolly::queue::{Applied, Blame, Change, Error, JobStore, NewJob, Queue, Times, Woken};
 
 use crate::support::block_on::block_on;
 use crate::support::queue::{Single, admission, detached, queue_config};
+use crate::support::queue_double::Double;
 use crate::support::queue_oracle::Oracle;
 
 const CONFIG: config::Queue = queue_config(1_000_000, 3_600);
@@ -20,59 +19,32 @@ struct Group {
     changes: Vec<(Change, Result<Applied, Error>)>,
 }
 
-/// A store that tells every group, and has no room for a deletion of more than so many.
-struct Watched {
-    store: Oracle,
-    groups: Sender<Group>,
-    most_deleted: usize,
-}
-
-impl JobStore for Watched {
-    fn recover(&mut self, now: i64, blame: Blame, limit: u32) -> Result<Vec<JobId>, Error> {
-        self.store.recover(now, blame, limit)
-    }
-
-    fn apply(&mut self, group: &[Change], now: i64) -> Result<Vec<Result<Applied, Error>>, Error> {
-        let mut applied = vec![];
-        for change in group {
-            applied.push(match change {
-                Change::Purge { limit, .. } if *limit > self.most_deleted => Err(Error::NoSpace {
-                    path: "queue.db".to_owned(),
-                }),
-                change => self.store.one(change.clone(), now),
-            });
-        }
-        let told = group.iter().cloned().zip(applied.iter().cloned());
-        let _ = self.groups.send(Group {
-            now_ms: now,
-            changes: told.collect(),
-        });
-        Ok(applied)
-    }
-
-    fn reader(&self) -> Result<Box<dyn JobReader>, Error> {
-        self.store.reader()
-    }
-
-    fn close(self: Box<Self>) -> Result<(), Error> {
-        Ok(())
-    }
-}
-
 struct Watch {
     queue: Queue,
     groups: Receiver<Group>,
     _scratch: tempfile::TempDir,
 }
 
+/// A queue that tells every group, and has no room for a deletion of more than so many.
 fn watch(store: Oracle, most_deleted: usize) -> Watch {
     let scratch = tempfile::tempdir().unwrap();
     let (sender, groups) = channel();
-    let store = Box::new(Watched {
-        store,
-        groups: sender,
-        most_deleted,
-    });
+    let apply = move |store: &mut Oracle, group: &[Change], now_ms: i64| {
+        let mut applied = vec![];
+        for change in group {
+            applied.push(match change {
+                Change::Purge { limit, .. } if *limit > most_deleted => Err(Error::NoSpace {
+                    path: "queue.db".to_owned(),
+                }),
+                change => store.one(change.clone(), now_ms),
+            });
+        }
+        let told = group.iter().cloned().zip(applied.iter().cloned());
+        let changes = told.collect();
+        let _ = sender.send(Group { now_ms, changes });
+        Ok(applied)
+    };
+    let store = Box::new(Double { store, apply });
     let queue = Queue::over(store, scratch.path(), &CONFIG, Blame::RunningJobs).unwrap();
     Watch {
         queue,

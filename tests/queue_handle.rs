@@ -9,12 +9,12 @@ use std::task::Poll;
 use woolly::config;
 use woolly::job::{Event, FinishReason, JobId, SequenceEvent, State, Token};
 use woolly::queue::{
-    Applied, Blame, Change, Error, Filter, Finished, JobReader, JobStore, LiveLog, NewJob, Queue,
-    SqliteStore,
+    Blame, Change, Error, Filter, Finished, JobStore, LiveLog, NewJob, Queue, SqliteStore,
 };
 
 use crate::support::block_on::{block_on, poll_once};
 use crate::support::queue::{admission, attached, completed, detached, full, keyed, queue_config};
+use crate::support::queue_double::Double;
 use crate::support::queue_oracle::Oracle;
 
 const CONFIG: config::Queue = queue_config(100, 3_600);
@@ -329,40 +329,7 @@ fn a_closed_queue_says_so() {
     assert!(failed.recv_blocking().is_err());
 }
 
-/// A store whose `apply` fails when it is told to.
-struct Faulty {
-    store: Oracle,
-    calls: Arc<AtomicUsize>,
-    fault: Arc<Mutex<Option<Error>>>,
-}
-
-impl JobStore for Faulty {
-    fn recover(
-        &mut self,
-        now_ms: i64,
-        blame: Blame,
-        poison_limit: u32,
-    ) -> Result<Vec<JobId>, Error> {
-        self.store.recover(now_ms, blame, poison_limit)
-    }
-
-    fn apply(&mut self, group: &[Change], now: i64) -> Result<Vec<Result<Applied, Error>>, Error> {
-        self.calls.fetch_add(1, Ordering::SeqCst);
-        match self.fault.lock().unwrap().clone() {
-            Some(fault) => Err(fault),
-            None => self.store.apply(group, now),
-        }
-    }
-
-    fn reader(&self) -> Result<Box<dyn JobReader>, Error> {
-        self.store.reader()
-    }
-
-    fn close(self: Box<Self>) -> Result<(), Error> {
-        Ok(())
-    }
-}
-
+/// A queue whose store fails when it is told to.
 struct Fault {
     queue: Queue,
     _scratch: tempfile::TempDir,
@@ -372,11 +339,19 @@ struct Fault {
 
 impl Fault {
     fn ready() -> Self {
-        let (calls, fault) = (Arc::default(), Arc::default());
-        let store = Faulty {
+        let calls = Arc::<AtomicUsize>::default();
+        let fault = Arc::<Mutex<Option<Error>>>::default();
+        let (called, told) = (Arc::clone(&calls), Arc::clone(&fault));
+        let apply = move |store: &mut Oracle, group: &[Change], now_ms: i64| {
+            called.fetch_add(1, Ordering::SeqCst);
+            match told.lock().unwrap().clone() {
+                Some(fault) => Err(fault),
+                None => store.apply(group, now_ms),
+            }
+        };
+        let store = Double {
             store: Oracle::default(),
-            calls: Arc::clone(&calls),
-            fault: Arc::clone(&fault),
+            apply,
         };
         let scratch = tempfile::tempdir().unwrap();
         Fault {
@@ -472,52 +447,47 @@ fn a_fault_of_the_store_ends_it() {
     assert_eq!(test.calls.load(Ordering::SeqCst), calls);
 }
 
-/// A store that waits inside `apply` until the test lets it go on, and tells the size of each group.
+/// A queue whose store waits inside `apply` until the test lets it go on, and tells the size of each group.
 struct Gated {
-    store: Oracle,
-    groups: async_channel::Sender<usize>,
-    go: async_channel::Receiver<()>,
+    queue: Queue,
+    groups: async_channel::Receiver<usize>,
+    go: async_channel::Sender<()>,
+    _scratch: tempfile::TempDir,
 }
 
-impl JobStore for Gated {
-    fn recover(
-        &mut self,
-        now_ms: i64,
-        blame: Blame,
-        poison_limit: u32,
-    ) -> Result<Vec<JobId>, Error> {
-        self.store.recover(now_ms, blame, poison_limit)
-    }
-
-    fn apply(&mut self, group: &[Change], now: i64) -> Result<Vec<Result<Applied, Error>>, Error> {
-        self.groups.send_blocking(group.len()).unwrap();
-        self.go.recv_blocking().unwrap();
-        self.store.apply(group, now)
-    }
-
-    fn reader(&self) -> Result<Box<dyn JobReader>, Error> {
-        self.store.reader()
-    }
-
-    fn close(self: Box<Self>) -> Result<(), Error> {
-        Ok(())
+impl Gated {
+    fn ready() -> Self {
+        let (groups_in, groups) = async_channel::bounded(9);
+        let (go, go_out) = async_channel::bounded(9);
+        let apply = move |store: &mut Oracle, group: &[Change], now_ms: i64| {
+            groups_in.send_blocking(group.len()).unwrap();
+            go_out.recv_blocking().unwrap();
+            store.apply(group, now_ms)
+        };
+        let store = Oracle::default();
+        let store = Box::new(Double { store, apply });
+        // The look for old jobs and deadlines at open.
+        go.send_blocking(()).unwrap();
+        let scratch = tempfile::tempdir().unwrap();
+        let queue = Queue::over(store, scratch.path(), &CONFIG, Blame::RunningJobs).unwrap();
+        assert_eq!(groups.recv_blocking(), Ok(2));
+        Gated {
+            queue,
+            groups,
+            go,
+            _scratch: scratch,
+        }
     }
 }
 
 #[test]
 fn what_arrives_during_a_commit_forms_the_next_group() {
-    let (groups_in, groups) = async_channel::bounded(9);
-    let (go, go_out) = async_channel::bounded(9);
-    let store = Gated {
-        store: Oracle::default(),
-        groups: groups_in,
-        go: go_out,
-    };
-    // The look for old jobs and deadlines at open.
-    go.send_blocking(()).unwrap();
-    let scratch = tempfile::tempdir().unwrap();
-    let queue = Queue::over(Box::new(store), scratch.path(), &CONFIG, Blame::RunningJobs).unwrap();
-    assert_eq!(groups.recv_blocking(), Ok(2));
+    let Gated {
+        queue,
+        groups,
+        go,
+        _scratch,
+    } = Gated::ready();
 
     let mut first = Box::pin(queue.submit(detached("a")));
     assert_eq!(poll_once(first.as_mut()), Poll::Pending);
@@ -543,17 +513,12 @@ fn what_arrives_during_a_commit_forms_the_next_group() {
 
 #[test]
 fn an_abandoned_submit_is_cancelled_without_waiting_for_other_work() {
-    let (groups_in, groups) = async_channel::bounded(9);
-    let (go, go_out) = async_channel::bounded(9);
-    let store = Gated {
-        store: Oracle::default(),
-        groups: groups_in,
-        go: go_out,
-    };
-    go.send_blocking(()).unwrap();
-    let scratch = tempfile::tempdir().unwrap();
-    let queue = Queue::over(Box::new(store), scratch.path(), &CONFIG, Blame::RunningJobs).unwrap();
-    assert_eq!(groups.recv_blocking(), Ok(2));
+    let Gated {
+        queue,
+        groups,
+        go,
+        _scratch,
+    } = Gated::ready();
     {
         let mut submit = Box::pin(queue.submit(attached("a")));
         assert_eq!(poll_once(submit.as_mut()), Poll::Pending);

@@ -13,6 +13,7 @@ pub mod meter;
 pub mod models;
 pub mod published;
 pub mod queue;
+pub mod queue_double;
 pub mod queue_oracle;
 pub mod queue_oracle_batches;
 pub mod runs;

@@ -2,48 +2,28 @@
 //! next daemon has all that was told. (Panics of workers: `engine_failures`; of requests: `daemon::dispatch`.)
 
 use woolly::job::JobId;
-use woolly::queue::{
-    Applied, Blame, Change, Error, Filter, JobReader, JobStore, Queue, SqliteStore,
-};
+use woolly::queue::{Blame, Change, Error, Filter, JobStore, Queue, SqliteStore};
 
 use crate::support::block_on::block_on;
 use crate::support::queue::{detached, keyed, queue_config};
+use crate::support::queue_double::Double;
 use crate::torture::pick;
 
 use super::figure::Figure;
 
 const JOBS: usize = 12;
 
-/// A store whose `apply` panics once.
-struct Panicking {
-    store: SqliteStore,
-    /// Calls before that.
-    left: usize,
-    /// After the commit, when nobody has heard of it yet.
-    behind: bool,
-}
-
-impl JobStore for Panicking {
-    fn recover(&mut self, now_ms: i64, blame: Blame, limit: u32) -> Result<Vec<JobId>, Error> {
-        self.store.recover(now_ms, blame, limit)
-    }
-
-    fn apply(&mut self, group: &[Change], now: i64) -> Result<Vec<Result<Applied, Error>>, Error> {
-        let due = self.left == 0;
-        self.left = self.left.saturating_sub(1);
-        assert!(!due || self.behind, "on purpose, before a commit");
-        let applied = self.store.apply(group, now);
+/// A store whose `apply` panics once, after `left` calls; `behind` the commit, when nobody has heard of it yet, or before.
+fn panicking(store: SqliteStore, mut left: usize, behind: bool) -> Box<dyn JobStore> {
+    let apply = move |store: &mut SqliteStore, group: &[Change], now_ms: i64| {
+        let due = left == 0;
+        left = left.saturating_sub(1);
+        assert!(!due || behind, "on purpose, before a commit");
+        let applied = store.apply(group, now_ms);
         assert!(!due, "on purpose, behind a commit");
         applied
-    }
-
-    fn reader(&self) -> Result<Box<dyn JobReader>, Error> {
-        self.store.reader()
-    }
-
-    fn close(self: Box<Self>) -> Result<(), Error> {
-        Box::new(self.store).close()
-    }
+    };
+    Box::new(Double { store, apply })
 }
 
 #[test]
@@ -53,13 +33,10 @@ fn r23_the_thread_of_the_store_panics() {
     let trials = pick(8, 24, 24);
     for trial in 0..trials {
         let root = tempfile::tempdir().unwrap();
-        let store = Panicking {
-            store: SqliteStore::open(root.path()).unwrap(),
-            // The first is the look for old jobs at open.
-            left: 1 + trial / 2,
-            behind: trial % 2 == 1,
-        };
-        let queue = Queue::over(Box::new(store), root.path(), &config, Blame::RunningJobs).unwrap();
+        let store = SqliteStore::open(root.path()).unwrap();
+        // The first is the look for old jobs at open.
+        let store = panicking(store, 1 + trial / 2, trial % 2 == 1);
+        let queue = Queue::over(store, root.path(), &config, Blame::RunningJobs).unwrap();
         let failed = queue.failed();
         let job = |number: usize| {
             let name = number.to_string();
