@@ -4,9 +4,9 @@
 
 use std::sync::Arc;
 
-use crate::job::{JobId, SequenceEvent, State};
+use crate::job::{SequenceEvent, State};
 use crate::protocol::{self, Retold};
-use crate::queue::{Origin, Queue, Subscription};
+use crate::queue::{JobRow, Origin, Queue, Subscription};
 
 use super::submission;
 
@@ -24,10 +24,11 @@ enum Source {
 }
 
 impl Cursor {
-    pub(super) async fn at_the_beginning(queue: &Queue, id: JobId) -> Self {
-        let subscription = queue.live().subscribe(id);
+    /// Of a job that was just read.
+    pub(super) async fn at_the_beginning(queue: &Queue, row: JobRow) -> Self {
+        let subscription = queue.live().subscribe(row.id);
         let retold = match subscription.is_void() {
-            true => of_result(queue, id).await,
+            true => of_result(queue, row).await,
             false => None,
         };
         let source = match retold {
@@ -93,8 +94,16 @@ impl From<Subscription> for Cursor {
 }
 
 /// `None` for a job that has not completed, or whose result tells nothing of its events.
-async fn of_result(queue: &Queue, id: JobId) -> Option<Retold> {
-    let read = queue.read(move |reader| Ok((reader.get(id)?, reader.outline(id)?)));
+async fn of_result(queue: &Queue, row: JobRow) -> Option<Retold> {
+    let id = row.id;
+    let read = queue.read(move |reader| {
+        let row = match row.state {
+            State::Completed => row,
+            // It may have ended since.
+            _ => reader.get(id)?,
+        };
+        Ok((row, reader.outline(id)?))
+    });
     let (row, outline) = read.await.ok()?;
     let is_completed = row.state == State::Completed;
     let result = row.result.filter(|_| is_completed)?;

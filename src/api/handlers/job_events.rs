@@ -10,8 +10,8 @@
 //! A client that comes back with `Last-Event-ID` gets what follows, and nothing twice; also after a crash of the daemon,
 //! because a job that runs again gives the same events. If the model or its settings have changed meanwhile it does not,
 //! nor behind a fault that showed in what it gave: then comes an event `restarted`, and everything from the beginning.
-//! Jobs that completed under a version of this
-//! program that kept no outline of their events have only a result: an event `gone` says so, and no `[DONE]` follows.
+//! Jobs that completed under a version of this program that kept no outline of their events have only a result: an event
+//! `gone` says so, and no `[DONE]` follows.
 
 use axum::extract::State;
 use axum::http::HeaderMap;
@@ -43,7 +43,8 @@ pub(in crate::api) async fn handle(
 ) -> Result<Response, Refusal> {
     let had = last_event_id(&headers)?;
     let row = visible_job(&shared, caller, id).await?;
-    let mut events = Cursor::at_the_beginning(&shared.queue, row.id).await;
+    let (id, endpoint) = (row.id, row.endpoint);
+    let mut events = Cursor::at_the_beginning(&shared.queue, row).await;
     Ok(sse::response(async move |writer: EventWriter| {
         let comes_back = had.is_some();
         let mut place = Place {
@@ -62,7 +63,7 @@ pub(in crate::api) async fn handle(
                 writer.named(RESTARTED, "{}").await?;
             }
             let is_new = place.pass(event.sequence);
-            if let Some(chunk) = chunk(row.endpoint, &event).filter(|_| is_new) {
+            if let Some(chunk) = chunk(endpoint, &event).filter(|_| is_new) {
                 let id = place.id(&events);
                 writer
                     .data_with_id(&chunk.to_string(), &id.to_string())
@@ -70,7 +71,7 @@ pub(in crate::api) async fn handle(
             }
         }
         let is_gone = comes_back && events.is_void();
-        end(&shared, row.id, is_gone, &writer).await
+        end(&shared, id, is_gone, &writer).await
     }))
 }
 

@@ -35,10 +35,12 @@ pub(in crate::api) async fn handle(
         uid: caller.list_filter(),
         ..page.clone()
     };
-    let mut rows = shared.queue.list(one_more).await?;
+    let listed = shared
+        .queue
+        .read_with_outlook(move |reader| reader.list(&one_more));
+    let (mut rows, outlook) = listed.await?;
     let has_more = rows.len() > page.limit;
     rows.truncate(page.limit);
-    let outlook = shared.queue.outlook().await?;
     let shown = rows
         .iter()
         .map(|row| view(row, outlook.of(row), Vec::new()));

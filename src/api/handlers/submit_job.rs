@@ -52,13 +52,14 @@ pub(in crate::api) async fn handle(
         limit: 1,
         ..Filter::default()
     };
-    let there = shared.queue.list(newest).await.unwrap_or_default();
-    row.position = there
-        .first()
-        .filter(|there| there.id == row.id)
-        .and_then(|there| there.position);
-    let outlook = shared.queue.outlook().await.ok();
-    let estimate = outlook.and_then(|outlook| outlook.of(&row));
+    let looked_up = shared
+        .queue
+        .read_with_outlook(move |reader| reader.list(&newest));
+    let estimate = looked_up.await.ok().and_then(|(there, outlook)| {
+        let there = there.first().filter(|there| there.id == row.id);
+        row.position = there.and_then(|there| there.position);
+        outlook.of(&row)
+    });
     Ok(json_response(
         StatusCode::ACCEPTED,
         &view(&row, estimate, warnings),

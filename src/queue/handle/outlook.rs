@@ -3,7 +3,7 @@
 use crate::job::State;
 use crate::queue::pace::{Estimate, Pace};
 use crate::queue::writer::now_ms;
-use crate::queue::{Error, JobRow};
+use crate::queue::{Error, JobReader, JobRow};
 
 use super::Queue;
 
@@ -15,18 +15,24 @@ impl Queue {
 
     /// What can be said of the times to come now.
     pub async fn outlook(&self) -> Result<Outlook, Error> {
-        let pace = self.pace();
-        let paused = match pace {
-            // Nothing can be said anyway.
-            None => false,
-            Some(_) => self.read(|reader| reader.flow()).await?.paused,
-        };
-        Ok(Outlook {
-            pace,
+        Ok(self.read_with_outlook(|_| Ok(())).await?.1)
+    }
+
+    /// [`Queue::read`], and what can be said of the times to come of what it gives: asked at once, because each question
+    /// goes to another thread and back.
+    pub async fn read_with_outlook<T: Send + 'static>(
+        &self,
+        read: impl FnOnce(&mut dyn JobReader) -> Result<T, Error> + Send + 'static,
+    ) -> Result<(T, Outlook), Error> {
+        let both = |reader: &mut dyn JobReader| Ok((read(reader)?, reader.flow()?));
+        let (found, flow) = self.read(both).await?;
+        let outlook = Outlook {
+            pace: self.pace(),
             running: self.inner.shared.meter().running(),
-            paused,
+            paused: flow.paused,
             now_ms: now_ms(),
-        })
+        };
+        Ok((found, outlook))
     }
 }
 
