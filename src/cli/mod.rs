@@ -8,6 +8,7 @@
 //! everything else (progress, warnings, errors) to standard error.
 
 mod batch;
+mod batch_columns;
 mod batch_fetch;
 mod batch_gate;
 mod batch_input;
