@@ -15,6 +15,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use crate::queue::batch::{FILES_AT_WORK, MOST_AT_WORK};
 
 use super::access::{Peer, Rights};
+use super::refusal::Refusal;
 
 /// Files that the daemon itself has open: those of batches, and the store and its readers, the model, the log, and some
 /// to spare.
@@ -23,14 +24,6 @@ const OWN_FILES: u64 = (MOST_AT_WORK * FILES_AT_WORK) as u64 + 48;
 const FILES_OF_ONE: u64 = 2;
 const FEWEST: u64 = 8;
 const MOST: u64 = 1 << 16;
-
-/// Told to a user who has as many connections as he may.
-const TOO_MANY: &str = concat!(
-    "HTTP/1.1 429 Too Many Requests\r\nretry-after: 1\r\nconnection: close\r\n",
-    "content-type: application/json\r\ncontent-length: 134\r\n\r\n",
-    r#"{"error":{"message":"this user has as many connections as one user may","type":"rate_limit_error","code":"connections","param":null}}"#,
-    "\n"
-);
 
 /// A listener with a place for each connection. Without a free one clients wait in the backlog.
 pub(super) struct Limited {
@@ -102,7 +95,8 @@ fn places(files: Option<u64>) -> usize {
 
 /// Whoever does not hear it finds the connection closed.
 fn refuse(stream: &UnixStream) {
-    let _: io::Result<usize> = stream.try_write(TOO_MANY.as_bytes());
+    let _: io::Result<usize> =
+        stream.try_write(Refusal::too_many_connections().as_last_words().as_bytes());
 }
 
 /// The connections of each user that has some.

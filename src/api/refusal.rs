@@ -9,6 +9,7 @@ use crate::queue;
 use super::body::json_response;
 
 /// Seconds after which a client may ask again. Clients of OpenAI's library give up above 120.
+const RETRY_CONNECTIONS_S: u32 = 1;
 const RETRY_WARMING_S: u32 = 2;
 const RETRY_DRAINING_S: u32 = 5;
 const RETRY_FULL_S: u32 = 10;
@@ -97,6 +98,14 @@ impl Refusal {
         Refusal::new(ErrorKind::TooLarge, message).code("request_too_large")
     }
 
+    /// One user has as many connections as he may.
+    pub(super) fn too_many_connections() -> Self {
+        let message = "this user has as many connections as one user may";
+        Refusal::new(ErrorKind::QueueFull, message)
+            .code("connections")
+            .retry(Retry::AfterSeconds(RETRY_CONNECTIONS_S))
+    }
+
     pub(super) fn warming() -> Self {
         Refusal::new(ErrorKind::Unavailable, "the model is being loaded")
             .code("warming")
@@ -129,6 +138,19 @@ impl Refusal {
     /// The body as JSON text, also used as an event of a stream that is already under way.
     pub(super) fn json(&self) -> String {
         serde_json::to_string(&self.body).unwrap_or_default()
+    }
+
+    /// The whole answer for a connection on which no request is read any more.
+    pub(super) fn as_last_words(&self) -> String {
+        let body = self.json();
+        let (head, _) = self.clone().into_response().into_parts();
+        let mut text = format!("HTTP/1.1 {}\r\n", head.status);
+        for (name, value) in &head.headers {
+            let value = value.to_str().unwrap_or_default();
+            text += &format!("{name}: {value}\r\n");
+        }
+        let length = body.len();
+        text + &format!("connection: close\r\ncontent-length: {length}\r\n\r\n{body}")
     }
 
     /// The field that is wrong.

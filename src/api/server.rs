@@ -140,8 +140,8 @@ mod tests {
     use std::os::unix::net::UnixStream as Client;
 
     use crate::config;
-    use crate::job::{Endpoint, JobId};
-    use crate::queue::{NewJob, Times};
+    use crate::job::JobId;
+    use crate::queue::NewJob;
 
     use super::*;
 
@@ -216,20 +216,7 @@ mod tests {
             body: SHORT,
         };
         with_server(patience, |send, queue| {
-            let job = NewJob {
-                endpoint: Endpoint::Completions,
-                body: b"{}".to_vec(),
-                seed: 0,
-                max_tokens: None,
-                priority: 0,
-                idempotency_key: None,
-                uid: 0,
-                attached: false,
-                metadata: None,
-                created_at_ms: 0,
-                times: Times::default(),
-                refuse_late: false,
-            };
+            let job = NewJob::plain("{}");
             let runtime = tokio::runtime::Builder::new_current_thread()
                 .build()
                 .unwrap();

@@ -7,13 +7,14 @@ use std::time::Duration;
 
 use clap::{Parser, Subcommand};
 
+use crate::api::raise_file_limit;
 use crate::bench;
 
 use super::client::Client;
 use super::reconnect::Link;
 use super::{
     Error, batch, batch_fetch, batch_remote, cache, cancel, error, follow, health, list, model,
-    open_files, queue, queue_check, render, settings, status, submit, wait,
+    queue, queue_check, render, settings, status, submit, wait,
 };
 
 /// How long a client waits for a daemon that went away while it was talking to it. Longer than a restart
@@ -105,7 +106,8 @@ impl Ctl {
             Verb::Model(verb) => return model::run(&verb, self.json),
             _ => {}
         }
-        open_files::raise_limit();
+        // Refused, the limit stays what it was, and running into it is told.
+        let _ = raise_file_limit();
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()

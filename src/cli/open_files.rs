@@ -1,21 +1,9 @@
-//! How many files this process may have open: a connection for each line of a batch that is waited for.
+//! Too many open files, which is not the same as a daemon that is not there: each line of a batch that is waited for has
+//! a connection.
 
 use std::io;
 
 use rustix::io::Errno;
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-
-/// Takes what the process may have. The usual limit is lower than that for the sake of programs that use `select`,
-/// which this one does not.
-pub(super) fn raise_limit() {
-    let limit = getrlimit(Resource::Nofile);
-    let raised = Rlimit {
-        current: limit.maximum,
-        ..limit
-    };
-    // Refused, the limit stays what it was, and running into it is told.
-    let _ = setrlimit(Resource::Nofile, raised);
-}
 
 /// Whether nothing can be opened because too much is open, here or in the whole system.
 pub(super) fn are_too_many(problem: &io::Error) -> bool {

@@ -19,7 +19,6 @@ mod control;
 mod dispatch;
 mod engine_room;
 mod failure;
-mod file_limit;
 mod fingerprint;
 mod front;
 mod gate;
@@ -40,6 +39,7 @@ pub use failure::{EXIT_CONFIGURATION, EXIT_FAILED, EXIT_IO, Failure};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
+use crate::api;
 use crate::config::{self, Config};
 use crate::model::LoadedModel;
 
@@ -51,7 +51,9 @@ use front::Front;
 pub fn run(config: &Config) -> Result<(), Failure> {
     let model = check::model_of(config)?;
     logging::start(&config.log)?;
-    file_limit::raise();
+    if let Err(error) = api::raise_file_limit() {
+        tracing::warn!("cannot raise the limit of open files: {error}");
+    }
     let (sender, control) = mpsc::sync_channel(MESSAGES);
     signals::watch(sender.clone())?;
     let front = Front::start(config, sender.clone())?;

@@ -6,6 +6,8 @@
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use super::waiting::wait;
+
 const LONGEST_WAIT: Duration = Duration::from_secs(30);
 
 #[derive(Default)]
@@ -42,8 +44,8 @@ impl Alarm {
         let mut state = self.lock();
         let mut seen_ms = i64::MIN;
         while !state.closed {
-            let wait = match state.due_ms {
-                None => Duration::MAX,
+            let most = match state.due_ms {
+                None => None,
                 Some(due_ms) => {
                     let now_ms = now_ms();
                     let is_set_back = now_ms < std::mem::replace(&mut seen_ms, now_ms);
@@ -55,21 +57,10 @@ impl Alarm {
                         state = self.lock();
                         continue;
                     }
-                    Duration::from_millis(left.unsigned_abs()).min(LONGEST_WAIT)
+                    Some(Duration::from_millis(left.unsigned_abs()).min(LONGEST_WAIT))
                 }
             };
-            state = match wait {
-                Duration::MAX => self.changed.wait(state),
-                wait => self
-                    .changed
-                    .wait_timeout(state, wait)
-                    .map(|(state, _)| state)
-                    .map_err(|error| {
-                        let (state, _) = error.into_inner();
-                        PoisonError::new(state)
-                    }),
-            }
-            .unwrap_or_else(PoisonError::into_inner);
+            state = wait(&self.changed, state, most);
         }
     }
 

@@ -5,6 +5,8 @@
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
+use super::waiting::wait;
+
 #[derive(Debug, Default)]
 pub struct Bell {
     state: Mutex<State>,
@@ -38,20 +40,11 @@ impl Bell {
             if state.closed {
                 return false;
             }
-            state = match until {
-                None => self.changed.wait(state),
-                Some(until) => {
-                    let left = until.saturating_duration_since(Instant::now());
-                    if left.is_zero() {
-                        return true;
-                    }
-                    let waited = self.changed.wait_timeout(state, left);
-                    waited
-                        .map(|(state, _)| state)
-                        .map_err(|error| PoisonError::new(error.into_inner().0))
-                }
+            let left = until.map(|until| until.saturating_duration_since(Instant::now()));
+            if left.is_some_and(|left| left.is_zero()) {
+                return true;
             }
-            .unwrap_or_else(PoisonError::into_inner);
+            state = wait(&self.changed, state, left);
         }
     }
 

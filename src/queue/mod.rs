@@ -32,6 +32,7 @@ mod sqlite;
 pub mod state;
 mod store;
 mod uploads;
+mod waiting;
 mod writer;
 
 pub use bell::Bell;

@@ -74,6 +74,25 @@ pub struct Times {
 }
 
 impl NewJob {
+    /// For tests beside the code: a completion that nobody waits for, with nothing asked of it.
+    #[cfg(test)]
+    pub(crate) fn plain(body: impl Into<Vec<u8>>) -> Self {
+        NewJob {
+            endpoint: Endpoint::Completions,
+            body: body.into(),
+            seed: 0,
+            max_tokens: None,
+            priority: 0,
+            idempotency_key: None,
+            uid: 0,
+            attached: false,
+            metadata: None,
+            created_at_ms: 0,
+            times: Times::default(),
+            refuse_late: false,
+        }
+    }
+
     /// Whether nobody could fetch its result once the connection is gone: there is no key to ask again with.
     pub(super) fn dies_with_its_connection(&self) -> bool {
         self.attached && self.idempotency_key.is_none()

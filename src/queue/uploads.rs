@@ -27,8 +27,8 @@ impl Uploads {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Counts the bytes of `more` of a user instead of `before`, if all of it has room beside what is in the queue (`all`, and of this
-    /// user) and what else is on its way.
+    /// Counts the bytes of `more` of a user instead of `before`, if all of it has room beside what is in the queue (`all`,
+    /// and of this user) and what else is on its way.
     fn admit(
         &self,
         limits: &Limits,

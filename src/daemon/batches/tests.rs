@@ -85,21 +85,12 @@ impl Test {
         let total = LINES.len() as u64;
         self.change(BatchChange::Begin { id, total });
         let job = NewJob {
-            endpoint: Endpoint::Completions,
-            body: vec![],
-            seed: 0,
-            max_tokens: None,
-            priority: 0,
-            idempotency_key: None,
             uid: 7,
-            attached: false,
-            metadata: None,
-            created_at_ms: 0,
             times: Times {
                 not_before_ms: None,
                 deadline_ms: Some(deadline_ms),
             },
-            refuse_late: false,
+            ..NewJob::plain("")
         };
         let line = NewLine {
             custom_id: LINES[0].to_owned(),

@@ -3,9 +3,9 @@
 use std::sync::mpsc;
 
 use crate::cache::{self, Problem};
-use crate::job::{Endpoint, State};
+use crate::job::State;
 use crate::model;
-use crate::queue::{JobRow, NewJob, Times};
+use crate::queue::{JobRow, NewJob};
 use crate::weights::{self, Verdict};
 
 use super::*;
@@ -82,18 +82,8 @@ impl Bench {
 
     pub(super) fn submit_body(&self, body: serde_json::Value) -> JobId {
         let job = NewJob {
-            endpoint: Endpoint::Completions,
-            body: body.to_string().into_bytes(),
             seed: 7,
-            max_tokens: None,
-            priority: 0,
-            idempotency_key: None,
-            uid: 0,
-            attached: false,
-            metadata: None,
-            created_at_ms: 0,
-            times: Times::default(),
-            refuse_late: false,
+            ..NewJob::plain(body.to_string())
         };
         let submitted = self.front.block_on(self.front.queue.submit(job));
         submitted.unwrap().job.id

@@ -192,27 +192,12 @@ impl JobStore for SqliteStore {
 
 #[cfg(test)]
 mod tests {
-    use crate::job::Endpoint;
-
     use super::super::super::store::{Admission, Finished};
-    use super::super::super::{Completion, Limits, NewJob, Times};
+    use super::super::super::{Completion, Limits, NewJob};
     use super::*;
 
     fn submit(body: usize) -> Change {
-        let job = NewJob {
-            endpoint: Endpoint::Completions,
-            body: vec![b' '; body],
-            seed: 0,
-            max_tokens: None,
-            priority: 0,
-            idempotency_key: None,
-            uid: 0,
-            attached: false,
-            metadata: None,
-            created_at_ms: 0,
-            times: Times::default(),
-            refuse_late: false,
-        };
+        let job = NewJob::plain(vec![b' '; body]);
         let limits = Limits {
             max_jobs: 100,
             max_bytes: None,
