@@ -17,7 +17,7 @@ const OLDEST_SQLITE: i32 = 3_051_003;
 
 /// Settings, with what reading them back must give. `auto_vacuum` must come before the first page is
 /// written, and that is the doing of `journal_mode`.
-const WRITER_SETTINGS: [(&str, &str, &str); 9] = [
+const WRITER_SETTINGS: [(&str, &str, &str); 10] = [
     // Freed pages can be given back to the file system.
     ("auto_vacuum", "INCREMENTAL", "2"),
     // Readers and the writer do not wait for each other.
@@ -32,6 +32,8 @@ const WRITER_SETTINGS: [(&str, &str, &str); 9] = [
     ("wal_autocheckpoint", "0", "0"),
     // Bytes that the log keeps on disk at most when it is empty.
     ("journal_size_limit", "67108864", "67108864"),
+    // They are, for a quick check, and must not be for what is written.
+    ("ignore_check_constraints", "OFF", "0"),
     TEMPORARY,
 ];
 
@@ -135,7 +137,10 @@ pub(super) fn pragma(db: &Connection, name: &str) -> Result<String, rusqlite::Er
     })
 }
 
+/// Every page, and the type of every value. Not the CHECK rules of the rows, which no crash breaks: they take two thirds
+/// of the time (0.7 s instead of 2.1 s with a million jobs), and `woollyctl queue check` has it.
 fn quick_check(db: &Connection, faults: &Faults) -> Result<(), Error> {
+    apply(db, &[("ignore_check_constraints", "ON", "1")], faults)?;
     match pragma(db, "quick_check")
         .map_err(|e| faults.of(e))?
         .as_str()
