@@ -88,6 +88,22 @@ fn what_stands_around_a_body_is_looked_at_before_anything_runs() {
     daemon.stop();
 }
 
+/// Further apart than one step reads, and with line breaks as of another system.
+#[test]
+fn an_id_is_remembered_for_the_whole_file() {
+    let home = Home::new(TINY);
+    let daemon = home.start();
+    let client = daemon.client();
+    let lines: String = (0..4_500)
+        .map(|n| line(&format!("r{n}"), body("x")))
+        .collect();
+    let lines = lines + &line("r0", body("x")) + &line("r4499", body("x"));
+    let errors = told(&client, lines.replace('\n', "\r\n").as_bytes());
+    let twice = |number| ("duplicate_custom_id", Some("custom_id"), Some(number));
+    assert_eq!(places(&errors), [twice(4_501), twice(4_502)]);
+    daemon.stop();
+}
+
 #[test]
 fn a_refused_request_says_which_field_is_to_blame() {
     let home = Home::new(TINY);

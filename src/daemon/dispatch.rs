@@ -99,7 +99,13 @@ impl Dispatch {
         // Accepted before the model was warm, or under another model or configuration: only now it shows
         // that it cannot run.
         let resolve = || protocol::resolve(&self.served.context(), endpoint, &body, resolved);
-        let spec = match or_panicked(resolve) {
+        let resolved = or_panicked(resolve).unwrap_or_else(|Panicked| {
+            Err(RequestError {
+                message: "the request could not be tokenized".to_owned(),
+                param: None,
+            })
+        });
+        let spec = match resolved {
             Ok(spec) => Arc::new(spec),
             Err(RequestError { message, param }) => {
                 tracing::info!(job = %id, "job failed: {message}");
@@ -233,19 +239,19 @@ impl Dispatch {
         match end {
             End::Completed(outcome) => {
                 let usage = protocol::usage(&spec, &outcome);
-                let result = protocol::render(&self.served.context(), &meta, &spec, &outcome);
-                let outline = protocol::outline(fingerprint::in_short(fingerprint), &outcome);
-                let keep = sharing.map(|sharing| Part {
-                    number: 0,
-                    fingerprint: sharing.fingerprint,
-                    body: transcript::of_outcome(&outcome),
-                });
-                let completion = Completion::Completed {
-                    result,
+                let completion = or_panicked(|| Completion::Completed {
+                    result: protocol::render(&self.served.context(), &meta, &spec, &outcome),
                     usage,
-                    outline,
-                    keep,
-                };
+                    outline: protocol::outline(fingerprint::in_short(fingerprint), &outcome),
+                    keep: sharing.map(|sharing| Part {
+                        number: 0,
+                        fingerprint: sharing.fingerprint,
+                        body: transcript::of_outcome(&outcome),
+                    }),
+                });
+                let completion = completion.unwrap_or_else(|Panicked| Completion::Faulted {
+                    error: "the answer could not be written down".to_owned(),
+                });
                 if self.finish(id, completion) == Some(Finished::Published) {
                     tracing::info!(
                         job = %id,
@@ -367,15 +373,13 @@ impl Dispatch {
     }
 }
 
-/// A panic over a request is the end of its job. As the end of the daemon it would come again with every
+#[derive(Debug, PartialEq)]
+struct Panicked;
+
+/// A panic over a request or an answer is a matter of its job. As the end of the daemon it would come again with every
 /// restart, because the job does.
-fn or_panicked<T>(resolve: impl FnOnce() -> Result<T, RequestError>) -> Result<T, RequestError> {
-    catch_unwind(AssertUnwindSafe(resolve)).unwrap_or_else(|_| {
-        Err(RequestError {
-            message: "the request could not be tokenized".to_owned(),
-            param: None,
-        })
-    })
+fn or_panicked<T>(work: impl FnOnce() -> T) -> Result<T, Panicked> {
+    catch_unwind(AssertUnwindSafe(work)).map_err(|_| Panicked)
 }
 
 fn is_last(event: &SequenceEvent) -> bool {
@@ -388,10 +392,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_panic_over_a_request_is_a_failed_job() {
-        let panics = || -> Result<(), RequestError> { panic!("regular expression") };
-        let error = or_panicked(panics).unwrap_err();
-        assert_eq!(error.message, "the request could not be tokenized");
-        assert_eq!(or_panicked(|| Ok(7)), Ok(7));
+    fn a_panic_over_a_job_is_told() {
+        let panics = || panic!("regular expression");
+        assert_eq!(or_panicked::<u8>(panics), Err(Panicked));
+        assert_eq!(or_panicked(|| 7), Ok(7));
     }
 }

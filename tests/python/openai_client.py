@@ -153,13 +153,34 @@ def batches(client: openai.OpenAI, model: str) -> None:
     problem = twice.errors.data[0]
     assert (problem.code, problem.line) == ("duplicate_custom_id", 2), problem
 
-    _, unwanted = create([line("long", dict(body("x"), max_tokens=400))] + requests)
+    # Far more than it can have done by then.
+    long = dict(body("x"), max_tokens=400, ignore_eos=True)
+    needed, unwanted = create([line(f"long{i}", long) for i in range(300)])
+    try:
+        client.files.delete(needed.id)
+        raise AssertionError("a file that a batch needs was deleted")
+    except openai.ConflictError:
+        pass
     cancelled = ended(client.batches.cancel(unwanted.id))
-    assert cancelled.status in ("cancelled", "completed"), cancelled
+    assert cancelled.status == "cancelled", cancelled
+    assert cancelled.created_at <= cancelled.cancelling_at <= cancelled.cancelled_at, cancelled
+    left = [json.loads(text) for text in client.files.content(cancelled.error_file_id).text.splitlines()]
+    assert left[-1]["custom_id"] == "long299" and left[-1]["error"]["code"] == "batch_cancelled", left[-1]
+
+    def late(window):
+        content = "\n".join(line(f"late{i}", long) for i in range(300)).encode()
+        file = client.files.create(file=("late.jsonl", content), purpose="batch")
+        return client.batches.create(input_file_id=file.id, endpoint="/v1/chat/completions", completion_window=window)
+
+    expired = ended(late("1s"))
+    assert expired.status == "expired", expired
+    assert expired.created_at + 1 == expired.expires_at <= expired.expired_at, expired
+    left = [json.loads(text) for text in client.files.content(expired.error_file_id).text.splitlines()]
+    assert left[-1]["custom_id"] == "late299" and left[-1]["error"]["code"] == "batch_expired", left[-1]
 
     # In pages of two, which the client asks for one after the other.
     listed = [one.id for one in client.batches.list(limit=2)]
-    assert listed[:3] == [unwanted.id, twice.id, batch.id], listed
+    assert listed[:4] == [expired.id, unwanted.id, twice.id, batch.id], listed
     assert file.id in [one.id for one in client.files.list()]
     assert client.files.delete(file.id).deleted
     try:

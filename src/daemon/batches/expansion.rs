@@ -22,9 +22,9 @@ pub(super) struct Expansion {
 }
 
 impl Expansion {
-    pub(super) fn begin(queue: &Queue, batch: &BatchRow, longest: u64) -> Result<Self, Trouble> {
+    pub(super) fn begin(queue: &Queue, batch: &BatchRow) -> Result<Self, Trouble> {
         Ok(Expansion {
-            input: Input::open(queue, batch, longest)?,
+            input: Input::open(queue, batch)?,
             next: 0,
         })
     }

@@ -24,7 +24,7 @@ const BYTE_ORDER_MARK: &[u8] = "\u{feff}".as_bytes();
 pub(super) struct Input {
     reader: BufReader<File>,
     path: String,
-    /// Longer lines are passed over.
+    /// Longer lines are passed over, and told to be too long.
     longest: u64,
     /// Of the line that was read last, from 1.
     number: u64,
@@ -40,8 +40,9 @@ pub(super) struct Line {
 }
 
 impl Input {
-    /// That of a batch, whose lines have at most `longest` bytes.
-    pub(super) fn open(queue: &Queue, batch: &BatchRow, longest: u64) -> Result<Self, Trouble> {
+    /// That of a batch. Its lines may have any length: those that were found good stay so, whatever the configuration
+    /// says by now.
+    pub(super) fn open(queue: &Queue, batch: &BatchRow) -> Result<Self, Trouble> {
         let id = batch.batch.input_file;
         let gone = || Trouble::Input(format!("{id} was deleted"));
         let stored =
@@ -57,10 +58,15 @@ impl Input {
         Ok(Input {
             reader: BufReader::new(file),
             path: id.to_string(),
-            longest,
+            longest: u64::MAX - 1,
             number: 0,
             bytes: 0,
         })
+    }
+
+    /// For the first look.
+    pub(super) fn with_lines_up_to(self, longest: u64) -> Self {
+        Input { longest, ..self }
     }
 
     /// Of the line that was read last, from 1.

@@ -32,8 +32,6 @@ enum Which {
 /// The files of a batch that are being written.
 pub(super) struct Output {
     state: BatchState,
-    /// Bytes of a line of the input at most.
-    longest: u64,
     answers: NewStored,
     errors: NewStored,
     /// The line that is read next from the store, until all of those are written.
@@ -47,10 +45,9 @@ pub(super) type Whole = (NewFile, WholeFile);
 
 impl Output {
     /// For a batch that ends in `state`.
-    pub(super) fn begin(queue: &Queue, state: BatchState, longest: u64) -> Result<Self, Error> {
+    pub(super) fn begin(queue: &Queue, state: BatchState) -> Result<Self, Error> {
         Ok(Output {
             state,
-            longest,
             answers: queue.files().create()?,
             errors: queue.files().create()?,
             next: Some(0),
@@ -101,7 +98,7 @@ impl Output {
         }
         let (mut input, mut number) = match self.unrun.take() {
             Some(unrun) => unrun,
-            None => (Input::open(queue, batch, self.longest)?, 0),
+            None => (Input::open(queue, batch)?, 0),
         };
         let (code, message) = never_run(self.state);
         let begun = input.bytes();

@@ -1,6 +1,7 @@
 //! One short step of every open batch, round after round.
 
 use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant};
 
 use crate::api::now_ms;
@@ -41,7 +42,7 @@ enum Work {
 
 pub(super) struct Rounds<'a> {
     queue: &'a Queue,
-    /// Bytes of a line at most.
+    /// Bytes of a line at most, when it is looked through.
     longest_line: u64,
     at_work: BTreeMap<BatchId, Work>,
     /// Those that met passing trouble, and when they are tried again.
@@ -80,7 +81,7 @@ impl<'a> Rounds<'a> {
             if self.troubled.contains_key(&batch.id) {
                 continue;
             }
-            let taken = self.take(batch, next_step(batch, now_ms()));
+            let taken = self.take_or_panic(batch, next_step(batch, now_ms()));
             let taken = taken.or_else(|trouble| self.meet(batch, trouble));
             match taken {
                 Ok(step) => changed |= step,
@@ -93,6 +94,16 @@ impl<'a> Rounds<'a> {
                 again_at: self.troubled.values().min().copied(),
             },
         }
+    }
+
+    /// [`Rounds::take`]. A panic is the end of its batch: as the end of the daemon it would come again with every start,
+    /// because the batch does. What the step had in hand is dropped.
+    fn take_or_panic(&mut self, batch: &BatchRow, step: Step) -> Result<bool, Trouble> {
+        let taken = catch_unwind(AssertUnwindSafe(|| self.take(batch, step)));
+        taken.unwrap_or_else(|_| {
+            let problem = format!("a step of {} panicked", batch.id);
+            Err(Trouble::Input(problem))
+        })
     }
 
     /// Takes a step of a batch. Whether it changed something.
@@ -129,7 +140,7 @@ impl<'a> Rounds<'a> {
             (Step::Expand { from }, work) => {
                 let mut expansion = match work {
                     Some(Work::Expansion(begun)) => begun,
-                    _ => Expansion::begin(queue, batch, longest)?,
+                    _ => Expansion::begin(queue, batch)?,
                 };
                 let more = expansion.go_on(queue, batch, from)?;
                 more.then_some(Work::Expansion(expansion))
@@ -139,7 +150,7 @@ impl<'a> Rounds<'a> {
             }
             (Step::Finalize(state), _) => {
                 queue.change_batch_blocking(BatchChange::Finalizing(batch.id))?;
-                Some(Work::Output(Output::begin(queue, state, longest)?))
+                Some(Work::Output(Output::begin(queue, state)?))
             }
         };
         if let Some(work) = rest {

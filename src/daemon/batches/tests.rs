@@ -107,7 +107,11 @@ impl Test {
 
     /// Takes steps until there is none.
     fn run(&self) {
-        let mut rounds = Rounds::new(&self.queue, 1_000);
+        self.run_with_lines_up_to(1_000);
+    }
+
+    fn run_with_lines_up_to(&self, longest: u64) {
+        let mut rounds = Rounds::new(&self.queue, longest);
         while let Round::Changed = rounds.next() {}
     }
 
@@ -180,6 +184,23 @@ fn a_cancelled_batch_ends_with_what_is_known() {
         assert_eq!(row.state, BatchState::Cancelled);
         assert_eq!(test.ids(row.error_file), ["a"]);
     }
+}
+
+/// The configuration may say by now that they are too long.
+#[test]
+fn lines_that_were_found_good_stay_so() {
+    let test = Test::new();
+    let (runs, _) = test.batch(i64::MAX);
+    test.begin(runs, i64::MAX);
+    let (cancelled, _) = test.batch(i64::MAX);
+    test.begin(cancelled, i64::MAX);
+    test.change(BatchChange::Cancel(cancelled));
+    let (new, _) = test.batch(i64::MAX);
+    test.run_with_lines_up_to(9);
+    let row = test.row(runs);
+    assert_eq!((row.state, row.lines.expanded), (BatchState::InProgress, 3));
+    assert_eq!(test.ids(test.row(cancelled).error_file), LINES);
+    assert_eq!(test.row(new).state, BatchState::Failed);
 }
 
 #[test]

@@ -4,7 +4,7 @@ use crate::queue::{Error, JobReader, Queue};
 
 /// Why a step was not taken.
 pub(super) enum Trouble {
-    /// The input was deleted or is not what was looked through, in this sentence.
+    /// The input was deleted, is not what was looked through, or is one that a step panics over, in this sentence.
     Input(String),
     /// The input cannot be opened or read, as for a fault of the disk or with too many files open.
     Unreadable(Error),

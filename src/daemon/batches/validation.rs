@@ -39,7 +39,7 @@ pub(super) type Found = Result<u64, Vec<BadLine>>;
 impl Validation {
     pub(super) fn begin(queue: &Queue, batch: &BatchRow, longest: u64) -> Result<Self, Trouble> {
         Ok(Validation {
-            input: Input::open(queue, batch, longest)?,
+            input: Input::open(queue, batch)?.with_lines_up_to(longest),
             endpoint: batch.batch.endpoint,
             seen: HashSet::new(),
             total: 0,
