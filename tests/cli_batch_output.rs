@@ -40,6 +40,17 @@ fn the_input_is_never_the_output() {
 }
 
 #[test]
+fn a_name_may_be_as_long_as_the_file_system_allows() {
+    let daemon = FakeDaemon::start();
+    let mut files = Files::new(&daemon, &plain(2));
+    files.output = files.output.with_file_name("o".repeat(255));
+    for _ in 0..2 {
+        say(files.run(&daemon, &[])).ends_with(0);
+        assert_plain_answers(&files.answers(), 2);
+    }
+}
+
+#[test]
 fn only_a_file_is_replaced_and_it_keeps_its_name_and_permissions() {
     let daemon = FakeDaemon::start();
     let mut files = Files::new(&daemon, &plain(2));

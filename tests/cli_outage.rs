@@ -190,6 +190,19 @@ fn a_store_that_failed_is_an_outage() {
     assert!(!said.err.contains("trying again"), "{}", said.err);
 }
 
+/// Others of the same user hold all the connections that one may have.
+#[test]
+fn a_line_waits_for_a_connection_and_is_not_answered_with_the_lack_of_one() {
+    let daemon = FakeDaemon::start();
+    let files = Files::new(&daemon, &plain(3));
+    daemon.crowded(4);
+    let said = say(files.run(&daemon, &[])).ends_with(0);
+    assert_plain_answers(&files.answers(), 3);
+    let told = said.err.matches("too many connections; waiting").count();
+    assert_eq!(told, 1, "{}", said.err);
+    assert!(!said.err.contains("woollyd is back"), "{}", said.err);
+}
+
 #[test]
 fn a_queue_is_empty_only_when_the_daemon_says_so() {
     let daemon = FakeDaemon::start();

@@ -79,8 +79,7 @@ impl Lines {
         };
         let earlier = submitted.state.is_terminal();
         let ended = watch::to_the_end(&self.link, submitted.id, &mut watch::Silent).await;
-        // Refused: the job was deleted while this line waited for it.
-        let ended = ended.map_err(Unanswered::of_line)?;
+        let ended = ended.map_err(Unanswered::of_wait)?;
         Ok((ended, earlier))
     }
 }
@@ -102,6 +101,14 @@ impl Unanswered {
                 ..
             } => Unanswered::Run(error),
             error => Unanswered::of_line(error),
+        }
+    }
+
+    /// The job was taken in: that it was deleted meanwhile is an answer, and nothing else is.
+    fn of_wait(error: Error) -> Self {
+        match error {
+            Error::Refused { status: 404, .. } => Unanswered::of_line(error),
+            error => Unanswered::Run(error),
         }
     }
 

@@ -8,7 +8,7 @@ use serde_json::json;
 
 use crate::job::JobId;
 
-use super::render;
+use super::{render, wire};
 
 /// A command that did not do what was asked. Each sentence is for a person.
 #[derive(Debug, thiserror::Error)]
@@ -92,6 +92,13 @@ impl Error {
                 | Error::Refused { status: 503, .. }
                 | Error::Broken { restarts: true, .. }
         )
+    }
+
+    /// Whether this user has as many connections as one may: the daemon is there and works, and others of his requests
+    /// leave room.
+    pub(super) fn is_crowd(&self) -> bool {
+        matches!(self, Error::Refused { status: 429, body, .. }
+            if wire::error_code(body) == Some(wire::CONNECTIONS))
     }
 
     /// A file that could not be used: `action` reads "cannot read", "cannot write", ...

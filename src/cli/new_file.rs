@@ -4,7 +4,6 @@
 //! Where the file system can do it, the file has no name until then, and goes with the process however that
 //! ends. A file that is replaced keeps its permissions; a symbolic link stays, and what it names is replaced.
 
-use std::ffi::OsString;
 use std::fs::{self, File, Metadata, OpenOptions};
 use std::io::{self, Seek};
 use std::os::fd::AsRawFd;
@@ -55,13 +54,10 @@ impl NewFile {
             _ => {}
         }
         let path = &target(path).map_err(failed)?;
-        let name = path
-            .file_name()
-            .ok_or_else(|| usage("is not the name of a file"))?;
-        let mut hidden = OsString::from(".");
-        hidden.push(name);
-        hidden.push(unused().map_err(failed)?);
-        let temporary = path.with_file_name(hidden);
+        if path.file_name().is_none() {
+            return Err(usage("is not the name of a file"));
+        }
+        let temporary = path.with_file_name(unused().map_err(failed)?);
         let nameless = without_name(directory(path), MODE);
         let is_named = nameless.is_err();
         let file = nameless
@@ -219,7 +215,7 @@ pub(super) fn directory(path: &Path) -> &Path {
 /// A file to write and read that nobody else sees, and that goes with the process however that ends.
 pub(super) fn nameless(directory: &Path) -> io::Result<File> {
     without_name(directory, PRIVATE).or_else(|_| {
-        let path = directory.join(format!(".woollyctl{}", unused()?));
+        let path = directory.join(unused()?);
         let file = OpenOptions::new()
             .read(true)
             .write(true)
@@ -231,8 +227,8 @@ pub(super) fn nameless(directory: &Path) -> io::Result<File> {
     })
 }
 
-/// The end of a name that nothing has, whatever earlier processes left behind: in a container all of them may have the
-/// same number.
+/// A name that nothing has, whatever earlier processes left behind: in a container all of them may have the same number.
+/// It is short: a longer one than that of the output might be too long.
 fn unused() -> io::Result<String> {
     let number = SysRng.try_next_u64().map_err(io::Error::other)?;
     Ok(format!(".{number:016x}.tmp"))
@@ -254,7 +250,7 @@ mod tests {
 
     use super::*;
 
-    fn names(directory: &Path) -> Vec<OsString> {
+    fn names(directory: &Path) -> Vec<std::ffi::OsString> {
         let files = fs::read_dir(directory).unwrap();
         files.map(|file| file.unwrap().file_name()).collect()
     }

@@ -18,6 +18,8 @@ use super::wire::{self, Job};
 const FIRST_DELAY: Duration = Duration::from_millis(100);
 /// A restarted daemon is noticed this late at most.
 const LONGEST_DELAY: Duration = Duration::from_secs(2);
+/// Before another attempt where this user has as many connections as one may.
+const CROWD_DELAY: Duration = Duration::from_millis(500);
 
 /// How a line reaches the user; a progress bar has to step aside for it.
 pub(super) type Say = Box<dyn Fn(&str)>;
@@ -32,6 +34,8 @@ pub(super) struct Link {
     met: Cell<bool>,
     /// What the outage that was announced has taken, until it is back.
     lacks: Cell<Option<Lack>>,
+    /// It was said that there are too many connections. Once is enough.
+    told_of_crowd: Cell<bool>,
 }
 
 /// What an outage takes, from little to much: whatever shows the last shows that the first is there, too.
@@ -86,6 +90,7 @@ impl Link {
             say,
             met: Cell::new(false),
             lacks: Cell::new(None),
+            told_of_crowd: Cell::new(false),
         }
     }
 
@@ -116,13 +121,21 @@ impl Link {
     }
 
     /// Waits before the next attempt, or gives `error` back when there should be none: it is no outage,
-    /// patience is out, or the daemon was never there and cannot have accepted anything.
+    /// patience is out, or the daemon was never there and cannot have accepted anything. For a connection there is room
+    /// sooner or later, however long that takes.
     pub(super) async fn pause(
         &self,
         backoff: &mut Backoff,
         started: Instant,
         error: Error,
     ) -> Result<(), Error> {
+        if self.met.get() && error.is_crowd() {
+            if !self.told_of_crowd.replace(true) {
+                self.say(&format!("{error}; waiting"));
+            }
+            tokio::time::sleep(CROWD_DELAY).await;
+            return Ok(());
+        }
         let hopeless = !self.met.get() && !matches!(error, Error::Lost { .. });
         if !error.is_outage() || hopeless {
             return Err(error);

@@ -24,6 +24,9 @@ pub(super) const GONE: &str = "gone";
 /// The code of errors of a daemon whose store has failed.
 pub(super) const STORE: &str = "store";
 
+/// The code of a refusal of connections, because this user has so many.
+pub(super) const CONNECTIONS: &str = "connections";
+
 pub(super) fn job_path(id: JobId) -> String {
     format!("{JOBS}/{id}")
 }
@@ -34,6 +37,14 @@ pub(super) fn events_path(id: JobId) -> String {
 
 pub(super) fn cancel_path(id: JobId) -> String {
     format!("{JOBS}/{id}/cancel")
+}
+
+/// All jobs, or those older than one.
+pub(super) fn cancel_all_path(before: Option<&str>) -> String {
+    match before {
+        Some(id) => format!("{JOBS}/cancel?before={id}"),
+        None => format!("{JOBS}/cancel"),
+    }
 }
 
 /// The request for one prompt. With `sampling.chat` it is a conversation of one user message.

@@ -54,6 +54,8 @@ struct State {
     refused: bool,
     /// Jobs that are held end as soon as a submit is refused because of them.
     hold_until_refused: bool,
+    /// So many event streams more are refused for too many connections.
+    crowded: usize,
     /// Every submit is answered with this status.
     refuse: Option<u16>,
     /// Prompts that ask to fail are answered.
@@ -125,6 +127,10 @@ impl FakeDaemon {
 
     pub fn full(&self, count: usize) {
         self.set(|state| state.full = count);
+    }
+
+    pub fn crowded(&self, count: usize) {
+        self.set(|state| state.crowded = count);
     }
 
     /// Room for so many jobs, which end as soon as somebody asks for more.
@@ -433,10 +439,17 @@ fn cancel(shared: &Shared, connection: UnixStream, id: &str) -> std::io::Result<
 /// Streams two pieces, waits while jobs are held, then streams the rest and ends the job.
 fn events(shared: &Shared, mut connection: UnixStream, id: &str) -> std::io::Result<()> {
     let (index, job) = {
-        let state = shared.state.lock().unwrap();
+        let mut state = shared.state.lock().unwrap();
         let Some(index) = find(&state, id) else {
             return not_found(connection);
         };
+        if state.crowded > 0 {
+            state.crowded -= 1;
+            drop(state);
+            let crowd =
+                json!({"error": {"message": "too many connections", "code": "connections"}});
+            return answer(connection, 429, &crowd);
+        }
         (index, state.jobs[index].clone())
     };
     connection.write_all(
