@@ -90,8 +90,12 @@ fn a_status_says_when_and_a_deadline_that_cannot_be_met_is_refused() {
     let mut late = job(1);
     late["deadline"] = (now() - 5).into();
     late["refuse_late"] = true.into();
-    // Nothing is known yet, so nothing is refused.
-    client.submit(&late);
+    // Nothing is known yet but what time it is.
+    let refused = client.post("/v1/jobs", &late).expect(400);
+    assert_eq!(refused["error"]["code"], "deadline_too_soon");
+    let mut soon = late.clone();
+    soon["deadline"] = (now() + 60).into();
+    client.submit(&soon);
     let first = client.submit(&job(2));
     client.ended(&first);
     assert_eq!(

@@ -260,6 +260,38 @@ fn a_running_job_is_cancelled_at_the_next_token() {
 }
 
 #[test]
+fn all_open_jobs_are_cancelled() {
+    let home = Home::new(LONG);
+    let daemon = home.start();
+    let client = daemon.client();
+    let running = client.submit(&endless());
+    let mut events = client.stream("GET", &format!("/v1/jobs/{running}/events"), b"");
+    events.next().unwrap();
+    client.post("/v1/queue/pause", &json!({})).expect(200);
+    let (older, newer) = (client.submit(&job("a")), client.submit(&job("b")));
+    let cancel = |query: &str| {
+        let path = format!("/v1/jobs/cancel{query}");
+        client.post(&path, &json!({})).expect(200)
+    };
+    assert_eq!(
+        cancel(&format!("?before={newer}")),
+        json!({"object": "jobs.cancelled", "cancelled": 2, "last_id": running, "has_more": false})
+    );
+    let last: Value = serde_json::from_str(&events.last().unwrap()).unwrap();
+    assert_eq!(last["error"]["code"], "cancelled");
+    let status = |id: &str| client.get(&format!("/v1/jobs/{id}")).expect(200)["status"].clone();
+    assert_eq!(
+        [&running, &older, &newer].map(|id| status(id)),
+        ["cancelled", "cancelled", "queued"]
+    );
+    assert_eq!(cancel("")["last_id"], newer.as_str());
+    assert_eq!(
+        cancel(""),
+        json!({"object": "jobs.cancelled", "cancelled": 0, "last_id": null, "has_more": false})
+    );
+}
+
+#[test]
 fn the_same_key_is_the_same_job() {
     let home = Home::new(TINY);
     let daemon = home.start();
@@ -403,6 +435,8 @@ fn users_see_only_their_own_jobs() {
             404
         );
         assert_eq!(count(client), 0);
+        let all = client.post("/v1/jobs/cancel", &json!({})).expect(200);
+        assert_eq!(all["cancelled"], 0);
     });
     for admin in [0, 4003] {
         as_user(admin, &|client| {

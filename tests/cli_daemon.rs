@@ -2,9 +2,11 @@
 
 use std::path::Path;
 
-use serde_json::Value;
+use serde_json::{Value, json};
+use woolly::queue::CANCEL_CHUNK;
 
 use super::support::cli::{Said, WOOLLY, Woollyd, command, ctl, say};
+use super::support::http::Client;
 
 fn talk(daemon: &Woollyd, arguments: &[&str]) -> Said {
     say(ctl(&daemon.socket, arguments))
@@ -18,6 +20,25 @@ const SUBMIT: [&str; 6] = [
     "--temperature",
     "0",
 ];
+
+#[test]
+fn all_jobs_are_cancelled_also_more_than_a_commit_holds() {
+    let daemon = Woollyd::start();
+    talk(&daemon, &["queue", "pause"]).ends_with(0);
+    let client = Client::new(&daemon.socket);
+    let job = json!({"endpoint": "/v1/completions", "body": {"prompt": "x"}});
+    for _ in 0..CANCEL_CHUNK + 2 {
+        client.submit(&job);
+    }
+    let all = ["cancel", "--all"];
+    let said = talk(&daemon, &all).ends_with(0).out;
+    assert_eq!(said, format!("{} jobs cancelled\n", CANCEL_CHUNK + 2));
+    let said = talk(&daemon, &["cancel", "--all", "--json"]).ends_with(0);
+    assert_eq!(said.json_lines(), [json!({ "cancelled": 0 })]);
+    let said = talk(&daemon, &["cancel", "--all", "1"]).ends_with(2);
+    assert!(said.err.contains("cannot be used with"), "{}", said.err);
+    talk(&daemon, &["cancel"]).ends_with(2);
+}
 
 #[test]
 fn every_verb_is_understood() {

@@ -124,7 +124,8 @@ fn a_deadline_that_cannot_be_met_is_refused_where_that_is_wanted(disk: &dyn Disk
     let late = |late_s| Some(Error::TooLate { late_s });
     // It can start at once, and takes ten seconds.
     assert_eq!(submit(10_999, true, Some(pace)), late(1));
-    assert_eq!(submit(10_999, true, None), None, "nothing is known");
+    assert_eq!(submit(1_000, true, None), None, "nothing is known");
+    assert_eq!(submit(999, true, None), late(1), "but this is");
     assert_eq!(submit(10_999, false, Some(pace)), None, "nobody asked");
     // Two wait before it.
     assert_eq!(submit(30_999, true, Some(pace)), late(1));

@@ -448,6 +448,12 @@ fn a_cancelled_batch_cancels_its_jobs_in_chunks(disk: &dyn Disk) {
     );
     assert_eq!(store.batch(BatchChange::Cancel(id), 7), cancelling);
     assert_eq!(store.expand(id, 3, &[line("d")]), None);
+    let of_nobody = Change::CancelOpen {
+        before: Some(other),
+        uid: None,
+        limit: 9,
+    };
+    assert_eq!(store.one(of_nobody, 8), Ok(Applied::Ended(vec![])));
     let mut cancel = |limit| {
         store
             .change(BatchChange::CancelJobs { id, limit }, 8)

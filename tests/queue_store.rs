@@ -34,7 +34,7 @@ conformance! {
     order_is_priority_then_id
     positions_count_priorities_first
     the_same_key_finds_the_same_job
-    who_asks_for_an_attached_job_to_fetch_it_later_keeps_it
+    a_key_has_no_time_window
     another_request_with_the_same_key_conflicts
     keys_belong_to_submitters
     a_full_queue_refuses
@@ -42,6 +42,7 @@ conformance! {
     a_result_is_published_once
     cancel_and_finish_race
     cancel_of_an_ended_job_changes_nothing
+    open_jobs_are_cancelled_newest_first
     requeue_does_not_count_as_an_attempt
     a_crash_requeues_detached_jobs
     a_crash_cancels_attached_jobs_without_a_key
@@ -93,7 +94,8 @@ fn a_job_keeps_everything_it_was_given(disk: &dyn Disk) {
         priority: -3,
         seed: u64::MAX,
         uid: u32::MAX,
-        attached: true,
+        // The key outlives the connection.
+        attached: false,
         metadata: Some("{\"a\":\"b\"}".to_owned()),
         times: Times {
             not_before_ms: Some(-5),
@@ -240,26 +242,24 @@ fn the_same_key_finds_the_same_job(disk: &dyn Disk) {
     assert_eq!(count(&*store, State::Completed), 1);
 }
 
-fn who_asks_for_an_attached_job_to_fetch_it_later_keeps_it(disk: &dyn Disk) {
+fn a_key_has_no_time_window(disk: &dyn Disk) {
     let mut store = disk.open();
     let first = store.submit(keyed(attached("a"), "k")).unwrap().job;
-    assert!(first.attached);
-    let again = store.submit(keyed(attached("a"), "k")).unwrap();
-    assert!(again.existed && again.job.attached);
-    let later = store.submit(keyed(detached("a"), "k")).unwrap();
-    assert_eq!((later.existed, later.job.id), (true, first.id));
-    assert!(!later.job.attached && !row(&*store, first.id).attached);
-    // And stays so, whoever waits for it beside.
-    let again = store.submit(keyed(attached("a"), "k")).unwrap();
-    assert!(!again.job.attached);
+    assert!(!first.attached);
     store.cancel(first.id, 50).unwrap();
-    let retention = Retention {
-        detached_before_ms: 0,
-        attached_before_ms: 99,
+    let purge = |attached_before_ms, detached_before_ms| Change::Purge {
+        retention: Retention {
+            detached_before_ms,
+            attached_before_ms,
+        },
+        limit: 9,
     };
-    let limit = 9;
-    let purge = Change::Purge { retention, limit };
-    assert_eq!(store.one(purge, 100), Ok(purged(0, Some(150))));
+    assert_eq!(store.one(purge(99, 0), 100), Ok(purged(0, Some(150))));
+    for again in [attached("a"), detached("a")] {
+        let again = store.submit(keyed(again, "k")).unwrap();
+        assert_eq!((again.existed, again.job.id), (true, first.id));
+    }
+    assert_eq!(store.one(purge(99, 99), 100), Ok(purged(1, None)));
 }
 
 fn another_request_with_the_same_key_conflicts(disk: &dyn Disk) {
@@ -403,6 +403,36 @@ fn cancel_of_an_ended_job_changes_nothing(disk: &dyn Disk) {
         (first.before, second.before),
         (State::Queued, State::Cancelled)
     );
+}
+
+fn open_jobs_are_cancelled_newest_first(disk: &dyn Disk) {
+    let mut store = disk.open();
+    let of = |uid| NewJob {
+        uid,
+        ..detached("a")
+    };
+    // 1 runs, 3 has ended, 5 is another user's.
+    let ids: Vec<JobId> = [7, 7, 7, 7, 8, 7].map(|uid| store.accept(of(uid))).to_vec();
+    store.claim(0);
+    store.cancel(ids[2], 1).unwrap();
+    let cancel = |store: &mut Box<dyn JobStore>, before, uid, limit| match store
+        .one(Change::CancelOpen { before, uid, limit }, 9)
+    {
+        Ok(Applied::Ended(jobs)) => jobs,
+        other => panic!("{other:?}"),
+    };
+    let queued = |index: usize| (ids[index], State::Queued);
+    assert_eq!(cancel(&mut store, None, Some(7), 2), [queued(5), queued(3)]);
+    assert_eq!(
+        cancel(&mut store, Some(ids[1]), Some(7), 2),
+        [(ids[0], State::Running)]
+    );
+    assert_eq!(cancel(&mut store, Some(ids[0]), None, 2), []);
+    assert_eq!(cancel(&mut store, None, None, 9), [queued(4), queued(1)]);
+    assert_eq!(cancel(&mut store, None, None, 9), []);
+    assert_eq!(count(&*store, State::Cancelled), 6);
+    assert_eq!(row(&*store, ids[0]).finished_at_ms, Some(9));
+    assert!(!store.finish(ids[0], completed("late"), 10));
 }
 
 fn requeue_does_not_count_as_an_attempt(disk: &dyn Disk) {

@@ -6,9 +6,9 @@ use axum::http::{Method, Uri};
 use axum::routing::{get, post};
 
 use super::handlers::{
-    backup_queue, cancel_batch, cancel_job, chat_completions, completions, create_batch,
-    delete_file, detokenize, file_content, get_batch, get_file, get_job, health, job_events,
-    list_batches, list_files, list_jobs, list_models, queue_flow, submit_job, tokenize,
+    backup_queue, cancel_batch, cancel_job, cancel_jobs, chat_completions, completions,
+    create_batch, delete_file, detokenize, file_content, get_batch, get_file, get_job, health,
+    job_events, list_batches, list_files, list_jobs, list_models, queue_flow, submit_job, tokenize,
     upload_file,
 };
 use super::refusal::Refusal;
@@ -27,6 +27,7 @@ pub(super) fn router(shared: Shared) -> Router {
         .route("/tokenize", post(tokenize::handle))
         .route("/detokenize", post(detokenize::handle))
         .route("/v1/jobs", post(submit_job::handle).get(list_jobs::handle))
+        .route("/v1/jobs/cancel", post(cancel_jobs::handle))
         .route("/v1/jobs/{id}", get(get_job::handle))
         .route("/v1/jobs/{id}/cancel", post(cancel_job::handle))
         .route("/v1/jobs/{id}/events", get(job_events::handle))

@@ -10,7 +10,7 @@ const fn key(name: &'static str, expected: &'static str) -> Key {
     Key { name, expected }
 }
 
-const SECONDS: &str = r#"seconds, or a text such as "30s", "15m", "12h" or "7d""#;
+const SECONDS: &str = r#"seconds from 1 up, or a text such as "30s", "15m", "12h" or "7d""#;
 const BYTES: &str = r#"a number of bytes, or a text such as "512MiB" or "2GiB""#;
 
 pub(super) const KEYS: &[Key] = &[

@@ -227,7 +227,7 @@ fn queue(file: &file::Queue, outline: &Outline) -> Result<Queue, Error> {
         None => defaults::RETENTION_S,
         // The store counts in milliseconds.
         Some(value) => units::seconds(value)
-            .filter(|&seconds| seconds <= i64::MAX as u64 / 1000)
+            .filter(|seconds| (1..=i64::MAX as u64 / 1000).contains(seconds))
             .ok_or_else(|| outline.value("queue.retention", expected("queue.retention")))?,
     };
     let poison_limit = file.poison_limit.unwrap_or(defaults::POISON_LIMIT);

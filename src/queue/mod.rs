@@ -40,7 +40,7 @@ pub use check::check;
 pub use directory::StateDir;
 pub use error::Error;
 pub use files::{Files, NewStored, WholeFile};
-pub use handle::{Outlook, Queue};
+pub use handle::{CANCEL_CHUNK, Outlook, Queue};
 pub use limits::{Limits, Reached, Share};
 pub use live::{LiveLog, Origin, Subscription};
 pub use row::{

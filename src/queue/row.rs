@@ -115,6 +115,8 @@ pub struct JobRow {
     pub priority: i32,
     pub seed: u64,
     pub uid: u32,
+    /// It ends with the connection that waits for it. One with an idempotency key does not, and is kept as long as a
+    /// detached one: whoever knows the key may ask again.
     pub attached: bool,
     pub metadata: Option<String>,
     pub times: Times,

@@ -28,7 +28,7 @@ pub const LINES_BYTES: usize = 4 << 20;
 #[derive(Debug, Clone, PartialEq)]
 pub enum Change {
     /// Refused with [`Error::Draining`] while the queue is drained, with [`Error::Full`] when a limit is reached, and
-    /// with [`Error::TooLate`] if the job asks for that and the pace says so. A job with an idempotency key that the
+    /// with [`Error::TooLate`] if the job asks for that and the pace says so, or the deadline has passed. A job with an idempotency key that the
     /// submitter used before is found again instead, full or not, as by [`Change::FindSubmitted`].
     Submit {
         job: NewJob,
@@ -63,6 +63,13 @@ pub enum Change {
     Requeue(Vec<JobId>),
     /// [`Error::NotFound`] when there is no such job.
     Cancel(JobId),
+    /// The newest unfinished jobs that are older than `before`, at most `limit` of them; of this user alone, if one is
+    /// given. No requests of batches: those end with their batches.
+    CancelOpen {
+        before: Option<JobId>,
+        uid: Option<u32>,
+        limit: usize,
+    },
     /// Deletes an attached job that has ended, unless its submitter can ask again with a key.
     Delivered(JobId),
     Batch(BatchChange),
@@ -172,7 +179,7 @@ pub enum Applied {
     Expanded(Option<Vec<JobId>>),
     /// The names in their directory of files that are not known any more.
     Forgotten(Vec<String>),
-    /// Jobs that ended, and their states before.
+    /// Jobs that ended, in the order in which that was done, and their states before.
     Ended(Vec<(JobId, State)>),
     /// Whether the job was deleted.
     Delivered(bool),

@@ -213,7 +213,7 @@ impl JobStore for Oracle {
             if row.state.is_terminal() {
                 continue;
             }
-            if job.attached && job.idempotency_key.is_none() {
+            if job.attached {
                 row.state = State::Cancelled;
                 row.finished_at_ms = Some(now_ms);
             } else {
@@ -395,7 +395,7 @@ impl Disk {
                     max_tokens: job.max_tokens,
                     created_at_ms: job.created_at_ms,
                     uid: job.uid,
-                    dies_with_its_connection: job.attached && job.idempotency_key.is_none(),
+                    dies_with_its_connection: job.attached,
                     transcript: self.transcripts.get(&id.0).map(|(_, kept)| kept.clone()),
                 })))
             }
@@ -511,10 +511,28 @@ impl Disk {
                 };
                 Ok(Applied::Cancelled(Cancelled { job, before }))
             }
+            Change::CancelOpen { before, uid, limit } => {
+                let open: Vec<(JobId, State)> = self
+                    .unfinished()
+                    .map(|job| &job.row)
+                    .filter(|row| before.is_none_or(|before| row.id < before))
+                    .filter(|row| uid.is_none_or(|uid| row.uid == uid))
+                    .filter(|row| !self.lines.contains_key(&row.id.0))
+                    .map(|row| (row.id, row.state))
+                    .collect();
+                let newest: Vec<_> = open.into_iter().rev().take(*limit).collect();
+                for (job, _) in &newest {
+                    let row = &mut self.jobs.get_mut(&job.0).unwrap().row;
+                    row.state = State::Cancelled;
+                    row.finished_at_ms = Some(now_ms);
+                }
+                Ok(Applied::Ended(newest))
+            }
             Change::Delivered(id) => {
-                let gone = self.jobs.get(&id.0).is_some_and(|Stored { row, job, .. }| {
-                    job.attached && job.idempotency_key.is_none() && row.state.is_terminal()
-                });
+                let gone = self
+                    .jobs
+                    .get(&id.0)
+                    .is_some_and(|Stored { row, job, .. }| job.attached && row.state.is_terminal());
                 if gone {
                     self.jobs.remove(&id.0);
                 }
@@ -597,13 +615,13 @@ impl Disk {
         (row.state == State::Running).then_some(row)
     }
 
-    fn find_submitted(&mut self, job: &NewJob) -> Result<Option<JobRow>, Error> {
-        let same_key = |stored: &&mut Stored| {
+    fn find_submitted(&self, job: &NewJob) -> Result<Option<JobRow>, Error> {
+        let same_key = |stored: &&Stored| {
             job.idempotency_key.is_some()
                 && stored.job.idempotency_key == job.idempotency_key
                 && stored.job.uid == job.uid
         };
-        let Some(Stored { row, job: old, .. }) = self.jobs.values_mut().find(same_key) else {
+        let Some(Stored { row, job: old, .. }) = self.jobs.values().find(same_key) else {
             return Ok(None);
         };
         let request = |job: &NewJob| {
@@ -618,8 +636,6 @@ impl Disk {
         if request(old) != request(job) {
             return Err(Error::IdempotencyConflict);
         }
-        old.attached &= job.attached;
-        row.attached = old.attached;
         Ok(Some(JobRow {
             result: None,
             ..row.clone()
@@ -643,9 +659,7 @@ impl Disk {
             bytes: job.body.len() as u64,
         };
         self.admit(&admission.limits, job.uid, more)?;
-        if let (true, Some(pace), Some(deadline_ms)) =
-            (job.refuse_late, admission.pace, job.times.deadline_ms)
-        {
+        if let (true, Some(deadline_ms)) = (job.refuse_late, job.times.deadline_ms) {
             let delayed = job.times.not_before_ms.is_some_and(|time| time > now_ms);
             let queued = self.jobs.values().filter(|other| {
                 other.row.state == State::Queued
@@ -654,7 +668,10 @@ impl Disk {
             });
             let ahead = if delayed { 0 } else { queued.count() as u64 };
             let running = self.count(State::Running) as u64;
-            let finish_ms = pace.of_waiting(ahead, running, job.times, now_ms).finish_ms;
+            let begins_ms = now_ms.max(job.times.not_before_ms.unwrap_or(now_ms));
+            let finish_ms = admission.pace.map_or(begins_ms, |pace| {
+                pace.of_waiting(ahead, running, job.times, now_ms).finish_ms
+            });
             if finish_ms > deadline_ms {
                 let late_s = finish_ms
                     .saturating_sub(deadline_ms)
@@ -671,6 +688,8 @@ impl Disk {
 
     pub(crate) fn insert(&mut self, job: &NewJob, now_ms: i64, batch: Option<BatchId>) -> JobRow {
         self.last_id += 1;
+        let mut job = job.clone();
+        job.attached &= job.idempotency_key.is_none();
         let row = JobRow {
             id: JobId(self.last_id),
             state: State::Queued,
@@ -695,8 +714,8 @@ impl Disk {
             self.last_id,
             Stored {
                 row: row.clone(),
-                job: job.clone(),
                 delayed: job.times.not_before_ms.is_some_and(|time| time > now_ms),
+                job,
                 retry_at_ms: None,
                 faults: 0,
                 crashes: 0,

@@ -3,6 +3,7 @@
 pub(super) mod backup_queue;
 pub(super) mod cancel_batch;
 pub(super) mod cancel_job;
+pub(super) mod cancel_jobs;
 pub(super) mod chat_completions;
 pub(super) mod completions;
 pub(super) mod create_batch;

@@ -34,6 +34,9 @@ use super::{Error, Filter, Flow, FlowChange, JobRow, Limits, LiveLog, SqliteStor
 /// Reads waiting for the reading thread. Full: the caller waits.
 const READS: usize = 64;
 
+/// Jobs that one [`Queue::cancel_open`] cancels: one commit of a few dozen milliseconds.
+pub const CANCEL_CHUNK: usize = 1_000;
+
 /// A handle to the queue. Cheap to clone. The last one to go closes the queue.
 #[derive(Clone)]
 pub struct Queue {
@@ -153,7 +156,24 @@ impl Queue {
         }
     }
 
-    /// The same for a connection that is gone; does not wait.
+    /// [`Change::CancelOpen`] with a limit that lets submits flow beside it: the jobs that ended, newest first. As many as
+    /// [`CANCEL_CHUNK`] tell that there may be more, older than the last one.
+    pub async fn cancel_open(
+        &self,
+        before: Option<JobId>,
+        uid: Option<u32>,
+    ) -> Result<Vec<JobId>, Error> {
+        let limit = CANCEL_CHUNK;
+        match self
+            .change(Change::CancelOpen { before, uid, limit })
+            .await?
+        {
+            Applied::Ended(jobs) => Ok(jobs.into_iter().map(|(id, _)| id).collect()),
+            other => Err(mismatch(&other)),
+        }
+    }
+
+    /// [`Queue::cancel`] for a connection that is gone; does not wait.
     pub fn cancel_detached(&self, id: JobId) {
         self.inner.shared.left().cancel.push(id);
         self.nudge();

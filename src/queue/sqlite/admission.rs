@@ -28,12 +28,11 @@ impl Changes<'_> {
         let id = self.insert(job, &request_hash(job), None)?;
         let row = self.job(id)?;
         if job.refuse_late
-            && let (Some(pace), Some(deadline_ms)) = (admission.pace, job.times.deadline_ms)
+            && let Some(deadline_ms) = job.times.deadline_ms
         {
-            let ahead = position::of(self.db, &row, position::COUNTED)?.unwrap_or(0);
-            let running = reads::count(self.db, State::Running)?;
-            let estimate = pace.of_waiting(ahead, running, job.times, self.now_ms);
-            let late_ms = estimate.finish_ms.saturating_sub(deadline_ms);
+            let late_ms = self
+                .soonest_end(job, &row, admission)?
+                .saturating_sub(deadline_ms);
             if late_ms > 0 {
                 let late_s = late_ms.unsigned_abs().div_ceil(1_000);
                 return Err(Refusal::Answer(Error::TooLate { late_s }));
@@ -43,6 +42,25 @@ impl Changes<'_> {
             job: row,
             existed: false,
         })
+    }
+
+    /// By the pace, and before there is one: at once, when its time has come.
+    fn soonest_end(
+        &self,
+        job: &NewJob,
+        row: &JobRow,
+        admission: &Admission,
+    ) -> Result<i64, rusqlite::Error> {
+        let Some(pace) = admission.pace else {
+            return Ok(self
+                .now_ms
+                .max(job.times.not_before_ms.unwrap_or(self.now_ms)));
+        };
+        let ahead = position::of(self.db, row, position::COUNTED)?.unwrap_or(0);
+        let running = reads::count(self.db, State::Running)?;
+        Ok(pace
+            .of_waiting(ahead, running, job.times, self.now_ms)
+            .finish_ms)
     }
 
     pub(super) fn takes_work(&self) -> Result<(), Refusal> {
@@ -78,7 +96,7 @@ impl Changes<'_> {
                 job.seed.cast_signed(),
                 job.max_tokens,
                 job.uid,
-                job.attached,
+                job.dies_with_its_connection(),
                 job.idempotency_key,
                 hash,
                 job.metadata,

@@ -10,7 +10,6 @@ use crate::queue::batch::{
     BatchId, BatchRow, BatchState, FileId, LineEnd, Lines, NewBatch, NewFile, NewLine, Refused,
     prefix_order,
 };
-use crate::queue::state::{self, Cause};
 use crate::queue::store::{Applied, BatchChange, LINES_BYTES};
 use crate::queue::{Error, Limits, Page, Share};
 
@@ -180,31 +179,6 @@ impl Changes<'_> {
             }
         }
         Ok(Some(jobs))
-    }
-
-    /// Those that ended, with their states before.
-    fn cancel_jobs(
-        &self,
-        id: BatchId,
-        limit: usize,
-    ) -> Result<Vec<(JobId, State)>, rusqlite::Error> {
-        let open: Vec<(JobId, State)> = self
-            .db
-            .prepare_cached(
-                "SELECT id, state FROM job INDEXED BY job_of_open_batch
-                 WHERE batch = ?1 AND batch IS NOT NULL AND finished_at_ms IS NULL
-                 ORDER BY id LIMIT ?2",
-            )?
-            .query_map(params![id.0, integer(limit as u64)], |row| {
-                Ok((JobId(row.get(0)?), reads::word(row, 1, State::parse)?))
-            })?
-            .collect::<Result<_, _>>()?;
-        for (job, before) in &open {
-            if let Some(state) = state::next(*before, Cause::Cancel) {
-                self.end(*job, state)?;
-            }
-        }
-        Ok(open)
     }
 
     fn end_batch(

@@ -10,7 +10,7 @@ use rusqlite::{Connection, OptionalExtension, params};
 use crate::job::{Endpoint, JobId, State};
 
 use super::super::state::{self, Cause, Retention};
-use super::super::store::{Applied, Cancelled, Change, Finished, Purged, Woken};
+use super::super::store::{Applied, Change, Finished, Purged, Woken};
 use super::super::{Claimed, Completion, Error, JobRow, Part};
 use super::{reads, transcripts};
 
@@ -66,6 +66,9 @@ impl Changes<'_> {
             }
             Change::Requeue(ids) => Ok(Applied::Requeued(self.requeue(ids)?)),
             Change::Cancel(id) => self.cancel(*id).map(Applied::Cancelled),
+            Change::CancelOpen { before, uid, limit } => {
+                Ok(Applied::Ended(self.cancel_open(*before, *uid, *limit)?))
+            }
             Change::Delivered(id) => Ok(Applied::Delivered(self.delivered(*id)?)),
             Change::Purge { retention, limit } => {
                 Ok(Applied::Purged(self.purge(*retention, *limit)?))
@@ -309,19 +312,6 @@ impl Changes<'_> {
             }
         }
         Ok(requeued)
-    }
-
-    fn cancel(&self, id: JobId) -> Result<Cancelled, Refusal> {
-        let job = self.job(id)?;
-        let before = job.state;
-        let Some(state) = state::next(before, Cause::Cancel) else {
-            return Ok(Cancelled { job, before });
-        };
-        self.end(id, state)?;
-        Ok(Cancelled {
-            job: self.job(id)?,
-            before,
-        })
     }
 
     fn delivered(&self, id: JobId) -> Result<bool, rusqlite::Error> {

@@ -9,6 +9,7 @@
 mod admission;
 mod backup;
 mod batches;
+mod cancels;
 mod changes;
 mod check;
 mod connection;

@@ -60,6 +60,9 @@ pub(super) struct Deep {
     pub resident_mib: u64,
     pub start: Duration,
     pub start_after_kill: Duration,
+    /// All jobs, and submits beside that.
+    pub cancelled: Duration,
+    pub beside_cancels: Percentiles,
 }
 
 /// R15. A disk that syncs slowly makes every submit slow.
@@ -77,6 +80,12 @@ pub(super) fn deep(found: &Deep) -> Vec<Bound> {
         },
         Bound::time("a start", start, found.start),
         Bound::time("a start after a kill", start, found.start_after_kill),
+        Bound::time("all cancels", Duration::from_secs(60), found.cancelled),
+        Bound::time(
+            "99 % of the submits beside cancels",
+            least(50),
+            found.beside_cancels.most,
+        ),
     ]
 }
 
@@ -143,6 +152,8 @@ mod tests {
             resident_mib: 170,
             start: 3_000 * MS,
             start_after_kill: 3_000 * MS,
+            cancelled: 60_000 * MS,
+            beside_cancels: times(9, 50),
         }
     }
 
@@ -150,13 +161,17 @@ mod tests {
     fn every_bound_of_a_deep_queue_is_missed_by_one_bad_value() {
         assert_eq!(missed(&deep(&good())), Vec::<String>::new());
         type Break = fn(&mut Deep);
-        let bad: [(&str, Break); 5] = [
+        let bad: [(&str, Break); 7] = [
             ("half of the submits", |deep| deep.submit.half = 2 * MS),
             ("99 % of the submits", |deep| deep.submit.most = 11 * MS),
             ("memory", |deep| deep.resident_mib = 171),
             ("a start 3001", |deep| deep.start = 3_001 * MS),
             ("a start after a kill", |deep| {
                 deep.start_after_kill = 3_001 * MS
+            }),
+            ("all cancels", |deep| deep.cancelled = 60_001 * MS),
+            ("99 % of the submits beside cancels", |deep| {
+                deep.beside_cancels.most = 51 * MS
             }),
         ];
         for (what, break_it) in bad {

@@ -121,7 +121,8 @@ fn batch_change() -> impl Strategy<Value = BatchChange> {
             name: "spooled".to_owned(),
             identity: identity.to_string(),
             file,
-            batch,
+            // What is dropped has an identity, and no key.
+            batch: NewBatch { idempotency_key: None, ..batch },
             limits,
         }),
         1 => id().prop_map(SpoolDelivered),
@@ -234,6 +235,8 @@ pub(super) fn change() -> impl Strategy<Value = Option<Change>> {
         4 => checkpoint.prop_map(Some),
         2 => prop::collection::vec(id(), 0..3).prop_map(|ids| Some(Change::Requeue(ids))),
         2 => id().prop_map(|id| Some(Change::Cancel(id))),
+        1 => (prop::option::of(id()), prop::option::of(0..2_u32), 1..4_usize)
+            .prop_map(|(before, uid, limit)| Some(Change::CancelOpen { before, uid, limit })),
         2 => id().prop_map(|id| Some(Change::Delivered(id))),
         1 => purge.prop_map(Some),
         8 => batch_change().prop_map(|change| Some(Change::Batch(change))),

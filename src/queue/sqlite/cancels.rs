@@ -1,0 +1,96 @@
+//! Cancelling: one job, many of a user or of all, those of a batch.
+
+use rusqlite::{Params, named_params, params};
+
+use crate::job::{JobId, State};
+use crate::queue::batch::BatchId;
+use crate::queue::state::{self, Cause};
+use crate::queue::store::Cancelled;
+
+use super::changes::{Changes, Refusal};
+use super::reads;
+
+impl Changes<'_> {
+    pub(super) fn cancel(&self, id: JobId) -> Result<Cancelled, Refusal> {
+        let job = self.job(id)?;
+        let before = job.state;
+        let Some(state) = state::next(before, Cause::Cancel) else {
+            return Ok(Cancelled { job, before });
+        };
+        self.end(id, state)?;
+        Ok(Cancelled {
+            job: self.job(id)?,
+            before,
+        })
+    }
+
+    /// Newest first: while this goes on from group to group, jobs start at the other end of the queue.
+    pub(super) fn cancel_open(
+        &self,
+        before: Option<JobId>,
+        uid: Option<u32>,
+        limit: usize,
+    ) -> Result<Vec<(JobId, State)>, rusqlite::Error> {
+        // Each state is a range of an index, of which no more is read than asked for.
+        let (index, of_user) = match uid {
+            Some(_) => ("job_of_user_in_state", "uid = :uid"),
+            None => ("job_state", ":uid IS NULL"),
+        };
+        let range = |state: State| {
+            format!(
+                "SELECT * FROM (SELECT id, state FROM job INDEXED BY {index}
+                   WHERE {of_user} AND state = '{}' AND id < :before AND batch IS NULL
+                   ORDER BY id DESC LIMIT :limit)",
+                state.as_str()
+            )
+        };
+        let (queued, running) = (range(State::Queued), range(State::Running));
+        self.cancel_found(
+            &format!("{queued} UNION ALL {running} ORDER BY id DESC LIMIT :limit"),
+            named_params! {
+                ":before": before.map_or(i64::MAX, |id| id.0),
+                ":uid": uid,
+                ":limit": rows(limit),
+            },
+        )
+    }
+
+    /// Those that ended, with their states before.
+    pub(super) fn cancel_jobs(
+        &self,
+        id: BatchId,
+        limit: usize,
+    ) -> Result<Vec<(JobId, State)>, rusqlite::Error> {
+        self.cancel_found(
+            "SELECT id, state FROM job INDEXED BY job_of_open_batch
+             WHERE batch = ?1 AND batch IS NOT NULL AND finished_at_ms IS NULL
+             ORDER BY id LIMIT ?2",
+            params![id.0, rows(limit)],
+        )
+    }
+
+    /// The unfinished jobs that a statement gives with their states.
+    fn cancel_found(
+        &self,
+        sql: &str,
+        params: impl Params,
+    ) -> Result<Vec<(JobId, State)>, rusqlite::Error> {
+        let open: Vec<(JobId, State)> = self
+            .db
+            .prepare_cached(sql)?
+            .query_map(params, |row| {
+                Ok((JobId(row.get(0)?), reads::word(row, 1, State::parse)?))
+            })?
+            .collect::<Result<_, _>>()?;
+        for (job, before) in &open {
+            if let Some(state) = state::next(*before, Cause::Cancel) {
+                self.end(*job, state)?;
+            }
+        }
+        Ok(open)
+    }
+}
+
+fn rows(limit: usize) -> i64 {
+    i64::try_from(limit).unwrap_or(i64::MAX)
+}
