@@ -26,12 +26,14 @@ set +e
 total_passed=0
 total_failed=0
 summary=
+recorded=$SECONDS
 
-# Adds the result of a part: NAME PASSED FAILED
+# Adds the result of a part, and the time since the one before: NAME PASSED FAILED
 record() {
     total_passed=$((total_passed + $2))
     total_failed=$((total_failed + $3))
-    summary+=$(printf '%-34s %4d passed, %d failed' "$1" "$2" "$3")$'\n'
+    summary+=$(printf '%-34s %4d passed, %d failed, %4d s' "$1" "$2" "$3" $((SECONDS - recorded)))$'\n'
+    recorded=$SECONDS
 }
 
 # Runs a command that passes or fails as a whole: NAME COMMAND...
@@ -67,8 +69,20 @@ sum() {
     grep -Eo "$2" "$1" | grep -Eo "$3" | awk '{ n += $1 } END { print n + 0 }'
 }
 
+# Models and packages come while the compiler is at work. What fails here is tried again below, and told.
+packages=(gguf safetensors numpy openai)
+python_version=$(python3 -c 'import sys; print("%d.%d" % sys.version_info[:2])')
+(
+    fetch_model
+    fetch_gemma
+    fetch_qwen
+    python_packages "$cache/python-$python_version" "${packages[@]}"
+) >"$scratch/fetched" 2>&1 &
+fetching=$!
+
 check 'format' cargo fmt --check
 check 'clippy' cargo clippy --all-targets --quiet -- -D warnings
+wait "$fetching"
 
 # Without the model its tests skip themselves, which must not look like success.
 if model=$(fetch_model) && [ -f "$model" ]; then
@@ -93,8 +107,6 @@ rust_tests
 check 'torture of the queue' tests/torture.sh queue
 
 # Tests against other people's programs: the packages read what woolly writes, and talk to it.
-packages=(gguf safetensors numpy openai)
-python_version=$(python3 -c 'import sys; print("%d.%d" % sys.version_info[:2])')
 if PYTHONPATH=$(python_packages "$cache/python-$python_version" "${packages[@]}"); then
     export PYTHONPATH
 else
