@@ -6,7 +6,7 @@ use woolly::queue::batch::{
 };
 use woolly::queue::{
     Applied, BatchChange, Change, Error, Finished, FlowChange, JobStore, LINES_BYTES, Limits,
-    NewJob, Page, Purged, Reached, Retention, Times,
+    NewJob, Page, Purged, Reached, Retention, Swept, Times,
 };
 
 use crate::support::conformance::{Disk, conformance};
@@ -448,12 +448,14 @@ fn a_cancelled_batch_cancels_its_jobs_in_chunks(disk: &dyn Disk) {
     );
     assert_eq!(store.batch(BatchChange::Cancel(id), 7), cancelling);
     assert_eq!(store.expand(id, 3, &[line("d")]), None);
-    let of_nobody = Change::CancelOpen {
-        before: Some(other),
-        uid: None,
-        limit: 9,
+    // Not with all other jobs; they are passed by.
+    let (before, uid) = (None, None);
+    let sweep = |limit| Change::CancelOpen { before, uid, limit };
+    let passed_by = |rest_before| {
+        let ended = vec![];
+        Ok(Applied::Swept(Swept { ended, rest_before }))
     };
-    assert_eq!(store.one(of_nobody, 8), Ok(Applied::Ended(vec![])));
+    assert_eq!(store.one(sweep(2), 8), passed_by(Some(jobs[1])));
     let mut cancel = |limit| {
         store
             .change(BatchChange::CancelJobs { id, limit }, 8)

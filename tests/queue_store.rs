@@ -418,20 +418,28 @@ fn open_jobs_are_cancelled_newest_first(disk: &dyn Disk) {
     let cancel = |store: &mut Box<dyn JobStore>, before, uid, limit| match store
         .one(Change::CancelOpen { before, uid, limit }, 9)
     {
-        Ok(Applied::Ended(jobs)) => jobs,
+        Ok(Applied::Swept(swept)) => (swept.ended, swept.rest_before),
         other => panic!("{other:?}"),
     };
     let queued = |index: usize| (ids[index], State::Queued);
-    assert_eq!(cancel(&mut store, None, Some(7), 2), [queued(5), queued(3)]);
+    let store = &mut store;
     assert_eq!(
-        cancel(&mut store, Some(ids[1]), Some(7), 2),
-        [(ids[0], State::Running)]
+        cancel(store, None, Some(7), 2),
+        (vec![queued(5), queued(3)], Some(ids[3]))
     );
-    assert_eq!(cancel(&mut store, Some(ids[0]), None, 2), []);
-    assert_eq!(cancel(&mut store, None, None, 9), [queued(4), queued(1)]);
-    assert_eq!(cancel(&mut store, None, None, 9), []);
-    assert_eq!(count(&*store, State::Cancelled), 6);
-    assert_eq!(row(&*store, ids[0]).finished_at_ms, Some(9));
+    let running = (ids[0], State::Running);
+    assert_eq!(
+        cancel(store, Some(ids[1]), Some(7), 2),
+        (vec![running], None)
+    );
+    assert_eq!(cancel(store, Some(ids[0]), None, 2), (vec![], None));
+    assert_eq!(
+        cancel(store, None, None, 9),
+        (vec![queued(4), queued(1)], None)
+    );
+    assert_eq!(cancel(store, None, None, 9), (vec![], None));
+    assert_eq!(count(&**store, State::Cancelled), 6);
+    assert_eq!(row(&**store, ids[0]).finished_at_ms, Some(9));
     assert!(!store.finish(ids[0], completed("late"), 10));
 }
 

@@ -3,7 +3,7 @@
 use std::io::{self, Write};
 
 use clap::Args;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::job::JobId;
 
@@ -56,9 +56,9 @@ pub(super) async fn run(link: &Link, args: Cancel, json: bool) -> Result<(), Err
 /// In steps, between which others' requests are answered.
 async fn all(link: &Link, json: bool) -> Result<(), Error> {
     let mut cancelled = 0;
-    let mut last = None;
+    let mut before: Option<String> = None;
     loop {
-        let path = wire::cancel_all_path(last.as_deref());
+        let path = wire::cancel_all_path(before.as_deref());
         let answer = match link.client().post(&path, "{}".to_owned(), None).await {
             Ok(answer) => answer,
             Err(error) => {
@@ -67,8 +67,8 @@ async fn all(link: &Link, json: bool) -> Result<(), Error> {
             }
         };
         cancelled += answer["cancelled"].as_u64().unwrap_or(0);
-        last = answer["last_id"].as_str().map(str::to_owned);
-        if last.is_none() || answer["has_more"] != Value::Bool(true) {
+        before = answer["more_before"].as_str().map(str::to_owned);
+        if before.is_none() {
             break;
         }
     }

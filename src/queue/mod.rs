@@ -51,6 +51,6 @@ pub use sqlite::SqliteStore;
 pub use state::{Blame, Retention};
 pub use store::{
     Admission, Applied, BatchChange, Cancelled, Change, Finished, JobReader, JobStore, LINES_BYTES,
-    Purged, Woken,
+    Purged, Swept, Woken,
 };
 pub use uploads::Upload;

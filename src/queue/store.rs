@@ -63,8 +63,8 @@ pub enum Change {
     Requeue(Vec<JobId>),
     /// [`Error::NotFound`] when there is no such job.
     Cancel(JobId),
-    /// The newest unfinished jobs that are older than `before`, at most `limit` of them; of this user alone, if one is
-    /// given. No requests of batches: those end with their batches.
+    /// Looks at the newest unfinished jobs that are older than `before`, of this user alone if one is given, and cancels
+    /// those that are no requests of batches, which end with their batches. At most `limit` are looked at.
     CancelOpen {
         before: Option<JobId>,
         uid: Option<u32>,
@@ -179,8 +179,9 @@ pub enum Applied {
     Expanded(Option<Vec<JobId>>),
     /// The names in their directory of files that are not known any more.
     Forgotten(Vec<String>),
-    /// Jobs that ended, in the order in which that was done, and their states before.
+    /// Jobs that ended, and their states before.
     Ended(Vec<(JobId, State)>),
+    Swept(Swept),
     /// Whether the job was deleted.
     Delivered(bool),
     /// Whether it was kept.
@@ -229,6 +230,15 @@ pub struct Cancelled {
     pub job: JobRow,
     /// The state before; it equals the one now when the cancel came too late.
     pub before: State,
+}
+
+/// The answer to a cancel of open jobs.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Swept {
+    /// Jobs that ended, newest first, and their states before.
+    pub ended: Vec<(JobId, State)>,
+    /// The last one that was looked at, if there may be older ones.
+    pub rest_before: Option<JobId>,
 }
 
 /// Reading, on a connection of its own: never waits for a commit of the writer.

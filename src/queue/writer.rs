@@ -20,7 +20,7 @@ use super::purge_clock::PurgeClock;
 use super::row::{Completion, Times};
 use super::shared::Shared;
 use super::state::{Blame, Retention};
-use super::store::{Applied, BatchChange, Change, Finished, JobStore, Purged};
+use super::store::{Applied, BatchChange, Change, Finished, JobStore, Purged, Swept};
 
 /// Jobs, and files, deleted with one group, so that submits keep flowing.
 const PURGE_CHUNK: usize = 1_000;
@@ -270,7 +270,7 @@ impl Writer {
                     }
                 }
             }
-            Ok(Applied::Ended(jobs)) => {
+            Ok(Applied::Ended(jobs) | Applied::Swept(Swept { ended: jobs, .. })) => {
                 for (job, before) in jobs {
                     self.ended(*job, *before);
                 }

@@ -19,7 +19,7 @@ fn home() -> (Home, PathBuf) {
     home_with("[queue]\npoison_limit = 0\n")
 }
 
-fn home_with(config: &str) -> (Home, PathBuf) {
+pub(crate) fn home_with(config: &str) -> (Home, PathBuf) {
     let home = Home::new(&format!("{TINY}{config}[spool]\ndir = \"spool\"\n"));
     let spool = home.path().join("spool");
     std::fs::create_dir(&spool).unwrap();
@@ -33,20 +33,20 @@ fn line(custom_id: &str, prompt: &str) -> String {
     format!("{line}\n")
 }
 
-fn lines(count: usize) -> String {
+pub(crate) fn lines(count: usize) -> String {
     (0..count)
         .map(|n| line(&format!("id-{n}"), &format!("prompt {n}")))
         .collect()
 }
 
 /// As the manual says: written elsewhere on the same file system, then renamed.
-fn drop_file(home: &Home, spool: &Path, name: &str, text: &str) {
+pub(crate) fn drop_file(home: &Home, spool: &Path, name: &str, text: &str) {
     let elsewhere = home.path().join("elsewhere");
     std::fs::write(&elsewhere, text).unwrap();
     std::fs::rename(elsewhere, spool.join(name)).unwrap();
 }
 
-fn listing(spool: &Path) -> BTreeSet<String> {
+pub(crate) fn listing(spool: &Path) -> BTreeSet<String> {
     let names = std::fs::read_dir(spool).unwrap();
     names
         .map(|entry| entry.unwrap().file_name().into_string().unwrap())
@@ -67,7 +67,7 @@ fn done(spool: &Path, name: &str) -> Value {
     serde_json::from_str(&text).unwrap()
 }
 
-fn batches(client: &Client) -> Vec<Value> {
+pub(crate) fn batches(client: &Client) -> Vec<Value> {
     client.get("/v1/batches?limit=100").expect(200)["data"]
         .as_array()
         .unwrap()
@@ -86,7 +86,7 @@ fn told(log: &str, sentence: &str) -> usize {
 }
 
 /// What was answered, by the name of the line.
-fn answers(text: &str) -> Vec<(String, Value)> {
+pub(crate) fn answers(text: &str) -> Vec<(String, Value)> {
     let answers = text.lines().map(|line| {
         let line: Value = serde_json::from_str(line).unwrap();
         let body = &line["response"]["body"];

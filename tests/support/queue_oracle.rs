@@ -8,7 +8,7 @@ use woolly::queue::batch::{BatchId, BatchRow, FileId, FileRow, LineEnd, Spooled}
 use woolly::queue::{
     Admission, Applied, Blame, Cancelled, Change, Claimed, Completion, Error, Filter, Finished,
     Flow, JobReader, JobRow, JobStore, Limits, NewJob, Page, Part, Purged, Retention, Share,
-    Submitted, Transcript, Woken, state,
+    Submitted, Swept, Transcript, Woken, state,
 };
 
 use super::queue_oracle_batches::Line;
@@ -517,16 +517,21 @@ impl Disk {
                     .map(|job| &job.row)
                     .filter(|row| before.is_none_or(|before| row.id < before))
                     .filter(|row| uid.is_none_or(|uid| row.uid == uid))
-                    .filter(|row| !self.lines.contains_key(&row.id.0))
                     .map(|row| (row.id, row.state))
                     .collect();
-                let newest: Vec<_> = open.into_iter().rev().take(*limit).collect();
+                let mut newest: Vec<_> = open.into_iter().rev().take(*limit).collect();
+                let last = newest.last().map(|(id, _)| *id);
+                let rest_before = last.filter(|_| newest.len() == *limit);
+                newest.retain(|(id, _)| !self.lines.contains_key(&id.0));
                 for (job, _) in &newest {
                     let row = &mut self.jobs.get_mut(&job.0).unwrap().row;
                     row.state = State::Cancelled;
                     row.finished_at_ms = Some(now_ms);
                 }
-                Ok(Applied::Ended(newest))
+                Ok(Applied::Swept(Swept {
+                    ended: newest,
+                    rest_before,
+                }))
             }
             Change::Delivered(id) => {
                 let gone = self

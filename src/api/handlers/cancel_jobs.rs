@@ -1,6 +1,6 @@
 //! `POST /v1/jobs/cancel?before=job_9`: cancels the caller's unfinished jobs, of an administrator those of all, newest
-//! first, and no more than a commit holds at once. `has_more` says that there may be others, older than `last_id`.
-//! Requests of batches stay: they are cancelled with their batch.
+//! first, and no more than a commit holds at once. If there may be more, they are those before `more_before`. Requests of
+//! batches stay: they are cancelled with their batch.
 
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, State};
@@ -13,7 +13,6 @@ use crate::api::body::{RequestBody, json_response};
 use crate::api::refusal::Refusal;
 use crate::api::server::Shared;
 use crate::job::JobId;
-use crate::queue::CANCEL_CHUNK;
 
 type Pairs = Vec<(String, String)>;
 
@@ -26,7 +25,7 @@ pub(in crate::api) async fn handle(
 ) -> Result<Response, Refusal> {
     let Query(pairs) = pairs.map_err(|error| Refusal::bad_request(error.body_text()))?;
     let before = before(&pairs)?;
-    let cancelled = shared
+    let swept = shared
         .queue
         .cancel_open(before, caller.list_filter())
         .await?;
@@ -34,9 +33,8 @@ pub(in crate::api) async fn handle(
         StatusCode::OK,
         &json!({
             "object": "jobs.cancelled",
-            "cancelled": cancelled.len(),
-            "last_id": cancelled.last().map(JobId::to_string),
-            "has_more": cancelled.len() == CANCEL_CHUNK,
+            "cancelled": swept.ended.len(),
+            "more_before": swept.rest_before.map(|id| id.to_string()),
         }),
     ))
 }

@@ -29,13 +29,14 @@ use super::state::Blame;
 use super::store::{Applied, Change, JobReader, JobStore};
 use super::uploads::Uploads;
 use super::writer::{Request, Writer, now_ms};
-use super::{Error, Filter, Flow, FlowChange, JobRow, Limits, LiveLog, SqliteStore};
+use super::{Error, Filter, Flow, FlowChange, JobRow, Limits, LiveLog, SqliteStore, Swept};
 
 /// Reads waiting for the reading thread. Full: the caller waits.
 const READS: usize = 64;
 
-/// Jobs that one [`Queue::cancel_open`] cancels: one commit of a few dozen milliseconds.
-pub const CANCEL_CHUNK: usize = 1_000;
+/// Jobs that one [`Queue::cancel_open`] looks at. One commit takes 25 ms (50 ms with 1,000, beside which 99 % of the
+/// submits took 67 ms).
+pub const CANCEL_CHUNK: usize = 500;
 
 /// A handle to the queue. Cheap to clone. The last one to go closes the queue.
 #[derive(Clone)]
@@ -156,19 +157,16 @@ impl Queue {
         }
     }
 
-    /// [`Change::CancelOpen`] with a limit that lets submits flow beside it: the jobs that ended, newest first. As many as
-    /// [`CANCEL_CHUNK`] tell that there may be more, older than the last one.
+    /// [`Change::CancelOpen`] with a limit that lets submits flow beside it.
     pub async fn cancel_open(
         &self,
         before: Option<JobId>,
         uid: Option<u32>,
-    ) -> Result<Vec<JobId>, Error> {
+    ) -> Result<Swept, Error> {
         let limit = CANCEL_CHUNK;
-        match self
-            .change(Change::CancelOpen { before, uid, limit })
-            .await?
-        {
-            Applied::Ended(jobs) => Ok(jobs.into_iter().map(|(id, _)| id).collect()),
+        let change = Change::CancelOpen { before, uid, limit };
+        match self.change(change).await? {
+            Applied::Swept(swept) => Ok(swept),
             other => Err(mismatch(&other)),
         }
     }

@@ -1,11 +1,11 @@
 //! Cancelling: one job, many of a user or of all, those of a batch.
 
-use rusqlite::{Params, named_params, params};
+use rusqlite::{named_params, params};
 
 use crate::job::{JobId, State};
 use crate::queue::batch::BatchId;
 use crate::queue::state::{self, Cause};
-use crate::queue::store::Cancelled;
+use crate::queue::store::{Cancelled, Swept};
 
 use super::changes::{Changes, Refusal};
 use super::reads;
@@ -30,7 +30,7 @@ impl Changes<'_> {
         before: Option<JobId>,
         uid: Option<u32>,
         limit: usize,
-    ) -> Result<Vec<(JobId, State)>, rusqlite::Error> {
+    ) -> Result<Swept, rusqlite::Error> {
         // Each state is a range of an index, of which no more is read than asked for.
         let (index, of_user) = match uid {
             Some(_) => ("job_of_user_in_state", "uid = :uid"),
@@ -38,21 +38,35 @@ impl Changes<'_> {
         };
         let range = |state: State| {
             format!(
-                "SELECT * FROM (SELECT id, state FROM job INDEXED BY {index}
-                   WHERE {of_user} AND state = '{}' AND id < :before AND batch IS NULL
-                   ORDER BY id DESC LIMIT :limit)",
+                "SELECT * FROM (SELECT id, state, batch FROM job INDEXED BY {index}
+                   WHERE {of_user} AND state = '{}' AND id < :before ORDER BY id DESC LIMIT :limit)",
                 state.as_str()
             )
         };
         let (queued, running) = (range(State::Queued), range(State::Running));
-        self.cancel_found(
-            &format!("{queued} UNION ALL {running} ORDER BY id DESC LIMIT :limit"),
-            named_params! {
-                ":before": before.map_or(i64::MAX, |id| id.0),
-                ":uid": uid,
-                ":limit": rows(limit),
-            },
-        )
+        let found: Vec<(JobId, State, bool)> = self
+            .db
+            .prepare_cached(&format!(
+                "SELECT id, state, batch IS NOT NULL FROM ({queued} UNION ALL {running}) ORDER BY id DESC LIMIT :limit"
+            ))?
+            .query_map(
+                named_params! {
+                    ":before": before.map_or(i64::MAX, |id| id.0),
+                    ":uid": uid,
+                    ":limit": rows(limit),
+                },
+                |row| {
+                    let state = reads::word(row, 1, State::parse)?;
+                    Ok((JobId(row.get(0)?), state, row.get(2)?))
+                },
+            )?
+            .collect::<Result<_, _>>()?;
+        let last = found.last().map(|(id, ..)| *id);
+        let rest_before = last.filter(|_| found.len() == limit);
+        let alone = found.into_iter().filter(|(.., of_batch)| !of_batch);
+        let ended: Vec<_> = alone.map(|(id, state, _)| (id, state)).collect();
+        self.cancel_all(&ended)?;
+        Ok(Swept { ended, rest_before })
     }
 
     /// Those that ended, with their states before.
@@ -61,33 +75,28 @@ impl Changes<'_> {
         id: BatchId,
         limit: usize,
     ) -> Result<Vec<(JobId, State)>, rusqlite::Error> {
-        self.cancel_found(
-            "SELECT id, state FROM job INDEXED BY job_of_open_batch
-             WHERE batch = ?1 AND batch IS NOT NULL AND finished_at_ms IS NULL
-             ORDER BY id LIMIT ?2",
-            params![id.0, rows(limit)],
-        )
-    }
-
-    /// The unfinished jobs that a statement gives with their states.
-    fn cancel_found(
-        &self,
-        sql: &str,
-        params: impl Params,
-    ) -> Result<Vec<(JobId, State)>, rusqlite::Error> {
-        let open: Vec<(JobId, State)> = self
+        let open: Vec<_> = self
             .db
-            .prepare_cached(sql)?
-            .query_map(params, |row| {
+            .prepare_cached(
+                "SELECT id, state FROM job INDEXED BY job_of_open_batch
+                 WHERE batch = ?1 AND batch IS NOT NULL AND finished_at_ms IS NULL
+                 ORDER BY id LIMIT ?2",
+            )?
+            .query_map(params![id.0, rows(limit)], |row| {
                 Ok((JobId(row.get(0)?), reads::word(row, 1, State::parse)?))
             })?
             .collect::<Result<_, _>>()?;
-        for (job, before) in &open {
+        self.cancel_all(&open)?;
+        Ok(open)
+    }
+
+    fn cancel_all(&self, open: &[(JobId, State)]) -> Result<(), rusqlite::Error> {
+        for (job, before) in open {
             if let Some(state) = state::next(*before, Cause::Cancel) {
                 self.end(*job, state)?;
             }
         }
-        Ok(open)
+        Ok(())
     }
 }
 

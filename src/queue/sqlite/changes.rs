@@ -67,7 +67,7 @@ impl Changes<'_> {
             Change::Requeue(ids) => Ok(Applied::Requeued(self.requeue(ids)?)),
             Change::Cancel(id) => self.cancel(*id).map(Applied::Cancelled),
             Change::CancelOpen { before, uid, limit } => {
-                Ok(Applied::Ended(self.cancel_open(*before, *uid, *limit)?))
+                Ok(Applied::Swept(self.cancel_open(*before, *uid, *limit)?))
             }
             Change::Delivered(id) => Ok(Applied::Delivered(self.delivered(*id)?)),
             Change::Purge { retention, limit } => {

@@ -1,7 +1,7 @@
 //! The calls of a daemon that change its files, as strace wrote them down: by which thread, on what, and which of them
 //! was the daemon's last.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
 use std::path::Path;
 
@@ -172,6 +172,20 @@ pub(super) fn kinds(calls: &[Call], home: &Path, alone: &str) -> BTreeSet<Kind> 
     kinds.collect()
 }
 
+/// How often each call was made by the thread that made it most often.
+pub(super) fn most_of_a_thread(calls: &[Call]) -> BTreeMap<String, usize> {
+    let mut of_threads: BTreeMap<(&str, &str), usize> = BTreeMap::new();
+    for call in calls {
+        *of_threads.entry((&call.name, &call.thread)).or_default() += 1;
+    }
+    let mut most = BTreeMap::new();
+    for ((name, _), count) in of_threads {
+        let most = most.entry(name.to_owned()).or_insert(count);
+        *most = count.max(*most);
+    }
+    most
+}
+
 /// What a sweep had to meet and did not.
 pub(super) fn missing(recorded: &BTreeSet<Kind>, met: &BTreeSet<Kind>) -> Vec<String> {
     let missing = recorded.difference(met);
@@ -195,6 +209,13 @@ mod tests {
     fn names(calls: &[Call]) -> Vec<String> {
         let kinds = kinds(calls, Path::new("/h"), "main");
         kinds.iter().map(Kind::to_string).collect()
+    }
+
+    #[test]
+    fn the_busiest_thread_is_counted() {
+        let most = most_of_a_thread(&read(THREADS));
+        let most: Vec<(&str, usize)> = most.iter().map(|(name, n)| (&**name, *n)).collect();
+        assert_eq!(most, [("fsync", 2), ("write", 1)]);
     }
 
     #[test]

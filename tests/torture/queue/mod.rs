@@ -12,6 +12,7 @@
 //! - `random_changes`: what a store is asked for, at random
 //! - `broken`: every invariant, broken on purpose
 //! - `bounds`: what times and memory have to keep to
+//! - `percentiles`: half of the times, and most of them
 //! - `figure`: the counts, one line of the table
 //!
 //! I1 an accepted job exists. I2 after a drain it is at its end, and completed unless the test says otherwise.
@@ -37,6 +38,7 @@ mod r24_poison;
 mod r26_migrations;
 mod r28_model;
 mod r2_boundaries;
+mod r2_dropped_files;
 mod r30_backups;
 mod r3_power_loss;
 mod r4_failed_sync;

@@ -1,6 +1,7 @@
 //! R15: a queue of a million jobs. How long a submit takes, what it costs in memory, how soon a daemon is back, and how
 //! long it takes to be rid of it.
 
+use std::collections::HashSet;
 use std::io::Write;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -17,6 +18,7 @@ use crate::torture::pick;
 use super::bounds::{self, Deep};
 use super::figure::Figure;
 use super::percentiles::Percentiles;
+use super::store_file::StoreFile;
 use super::work::CONFIG;
 
 const CLIENTS: usize = 4;
@@ -91,6 +93,12 @@ fn r15_a_deep_queue() {
     }
     let beside = Percentiles::of(beside);
     daemon.kill();
+    let file = StoreFile::copied(&home.path().join("state"));
+    figure.faults.wrong.extend(file.damage);
+    let there: HashSet<i64> = file.rows.iter().map(|row| row.id).collect();
+    let gone = (1..=figure.trials as i64).filter(|id| !there.contains(id));
+    let gone = gone.map(|id| format!("job {id} is gone"));
+    figure.faults.lost.extend(gone);
 
     let ms = |time: Duration| time.as_secs_f64() * 1e3;
     figure.note(format!(
@@ -155,14 +163,11 @@ fn cancel_all(client: &Client, jobs: usize) -> Vec<Duration> {
             }
             times
         });
-        let mut last = format!("job_{}", jobs + 1);
-        loop {
+        let mut before = Some(format!("job_{}", jobs + 1));
+        while let Some(last) = before {
             let path = format!("/v1/jobs/cancel?before={last}");
             let answer = client.send("POST", &path, &[], b"").expect(200);
-            if answer["has_more"] == false {
-                break;
-            }
-            last = answer["last_id"].as_str().unwrap().to_owned();
+            before = answer["more_before"].as_str().map(str::to_owned);
         }
         is_over.store(true, Ordering::Relaxed);
         beside.join().unwrap()

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use crate::torture::{pick, random};
 
+use super::bounds;
 use super::figure::Figure;
 use super::percentiles::Percentiles;
 use super::seed;
@@ -65,10 +66,11 @@ fn r1_kill_9_at_random_points() {
     figure.note(format!(
         "from {fewest} to {most} jobs waited or ran at each kill; {uncounted} kills with fewer than {IN_FLIGHT} do not count"
     ));
+    let starts = Percentiles::of(starts);
     figure.note(format!(
-        "a daemon is ready after {}, with what the one before has left",
-        Percentiles::of(starts)
+        "a daemon is ready after {starts}, with what the one before has left"
     ));
+    figure.hold(&bounds::restarted(&starts));
     figure.finish(trials, pick(40, 600, 50_000));
 }
 

@@ -62,6 +62,10 @@ fn r2_killed_at_every_boundary() {
         let answers = killed_at(API, ANSWER, MOST_ANSWERS);
         let visited = sweep.over(&mut figure, answers, pick(1, 9, 1), judge);
         figure.note(format!("{visited} answers to clients"));
+        if visited < pick(1, 3, MOST_ANSWERS) {
+            let sentence = format!("the daemon died of {visited} answers only");
+            figure.faults.wrong.push(sentence);
+        }
     }
     sweep.end(&mut figure);
     figure.finish(pick(5, 60, 600), pick(40, 400, 10_000));

@@ -172,10 +172,13 @@ fn r4_nobody_hears_yes_after_a_failed_sync() {
             resume(stage);
         };
         if !trial_with(&mut figure, point, work, judge) {
-            return;
+            break;
         }
     }
-    figure.finish(trials, trials - 1);
+    // Where strace may not attach an ordinary test run is not to fail, and nothing else may stand in the way.
+    if figure.trials > 0 || scale() != Scale::Smoke {
+        figure.finish(trials, trials - 1);
+    }
 }
 
 /// The commit has succeeded, and still the disk is not to be trusted any more.

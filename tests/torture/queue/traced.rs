@@ -1,6 +1,6 @@
 //! A daemon whose system calls fail on purpose, and the fixed script that its clients follow meanwhile.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::Path;
 use std::process::ExitStatus;
@@ -218,8 +218,14 @@ fn run(
     })
 }
 
-/// The kinds of calls that are made at that place when nothing fails.
-pub(super) fn recorded(place: Place) -> BTreeSet<Kind> {
+/// What is called at a place when nothing fails.
+pub(super) struct Recorded {
+    pub kinds: BTreeSet<Kind>,
+    /// By one thread, how often.
+    pub counts: BTreeMap<String, usize>,
+}
+
+pub(super) fn recorded(place: Place) -> Recorded {
     let stage = match place {
         Place::Next => killed(),
         _ => Stage::new(CONFIG),
@@ -228,18 +234,22 @@ pub(super) fn recorded(place: Place) -> BTreeSet<Kind> {
     let (life, alone) = live(&stage.home, place, &["-e", CALLS], work).unwrap();
     assert_eq!(life.status.code(), Some(0), "{}", life.said);
     let home = stage.home.path().canonicalize().unwrap();
-    calls::kinds(&calls::read(&life.calls), &home, alone)
+    let calls = calls::read(&life.calls);
+    Recorded {
+        kinds: calls::kinds(&calls, &home, alone),
+        counts: calls::most_of_a_thread(&calls),
+    }
 }
 
 /// How a daemon ended, what it said, and what strace saw.
-struct Life {
-    status: ExitStatus,
-    said: String,
+pub(super) struct Life {
+    pub status: ExitStatus,
+    pub said: String,
     calls: String,
 }
 
 /// One life of a daemon, traced at a place; with the name of the thread that strace does not name.
-fn live(
+pub(super) fn live(
     home: &Home,
     place: Place,
     options: &[&str],
