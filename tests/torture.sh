@@ -4,8 +4,9 @@
 #   tests/torture.sh cache|queue [--long]
 #
 # Takes a few minutes; --long takes larger counts. Needs what run.sh needs; strace and faketime are installed where
-# that is possible. As root it also fills real file systems and tries files of other owners. The exit code is 0 only
-# when every trial of every figure was as it should be.
+# that is possible. The figures of the queue need root: they fill real file systems, and stop a daemon at its system
+# calls. Those of the cache try files of other owners then. The exit code is 0 only when every trial of every figure
+# was as it should be.
 set -eu
 cd "$(dirname "$0")/.."
 
