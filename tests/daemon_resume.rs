@@ -195,6 +195,50 @@ fn equal_jobs_share_one_run_where_they_allow_it() {
     assert_eq!(served(daemon), (3, 4));
 }
 
+/// Nobody's job depends on what becomes of another one.
+#[test]
+fn equal_jobs_outlive_the_one_they_wait_for() {
+    let roomy = LONG.replace("slots = 2", "slots = 16");
+    let home = Home::new(&format!("{roomy}[queue]\npoison_limit = 0\n"));
+    let daemon = home.start();
+    let client = daemon.client();
+    let golden = result(&client, &client.submit(&long(6)));
+    client.post("/v1/queue/pause", &json!({})).expect(200);
+    let ids: [String; 4] = std::array::from_fn(|_| client.submit(&with_reuse(long(6), true)));
+    client.post("/v1/queue/resume", &json!({})).expect(200);
+    let runs = |client: &Client, id: &String| client.job(id)["status"] == "running";
+    while !ids.iter().all(|id| runs(&client, id)) {
+        std::thread::yield_now();
+    }
+    let cancel = |client: &Client, id: &str| {
+        let cancelled = client.post(&format!("/v1/jobs/{id}/cancel"), &json!({}));
+        assert_eq!(cancelled.expect(200)["status"], "cancelled");
+    };
+    let begun = |client: &Client, id: &str| {
+        let mut events = client.stream("GET", &format!("/v1/jobs/{id}/events"), b"");
+        assert!(events.next().is_some());
+    };
+    // The first runs, and the others wait for it; then the third runs, and the last waits.
+    begun(&client, &ids[0]);
+    cancel(&client, &ids[1]);
+    cancel(&client, &ids[0]);
+    begun(&client, &ids[2]);
+    daemon.kill();
+    let daemon = home.start();
+    let client = daemon.client();
+    begun(&client, &ids[2]);
+    daemon.stop();
+    let daemon = home.start();
+    let client = daemon.client();
+    for id in &ids[2..] {
+        assert_eq!(result(&client, id), golden);
+    }
+    for id in &ids[..2] {
+        assert_eq!(client.job(id)["status"], "cancelled");
+    }
+    daemon.stop();
+}
+
 #[test]
 fn a_completed_job_answers_after_a_restart_and_for_requests_that_wait() {
     let home = home(&format!("reuse = true\n{DEBUG}"));
