@@ -14,6 +14,8 @@ use super::traced::{Place, Point, Recorded, Traced, recorded, trial};
 pub(super) const MOST: usize = 2_000;
 /// What is written of an upload are few calls of one thread; which of several takes it is luck.
 const UPLOADS: usize = 3;
+/// So many rounds more where luck has left something out in the rounds that all make.
+const LUCKLESS: usize = 12;
 /// Of what a daemon does at its end, and how often.
 const LAST: [&str; 2] = ["state/queue.db", "state/queue.db-wal"];
 const FEW: usize = 5;
@@ -53,10 +55,16 @@ impl Sweep {
         judge: impl Fn(&Traced, &Stage, &mut Faults),
     ) -> usize {
         if first.place == Place::Uploads {
-            let rounds = (0..pick(1, 1, 4)).flat_map(|_| 1..=pick(1, 2, UPLOADS));
-            return rounds
-                .filter(|&nth| self.visit(figure, first.at(nth), &judge))
-                .count();
+            let (rounds, most) = (pick(1, 1, 4), pick(1, 2, UPLOADS));
+            let mut visited = 0;
+            for round in 0..rounds + pick(0, 0, LUCKLESS) {
+                if round >= rounds && !self.lacks(first) {
+                    break;
+                }
+                let met = (1..=most).filter(|&nth| self.visit(figure, first.at(nth), &judge));
+                visited += met.count();
+            }
+            return visited;
         }
         let visited = self.every(figure, first, step, &judge);
         let made = self.counts.get(first.call).copied();
