@@ -165,11 +165,15 @@ fn served(daemon: Daemon) -> (usize, usize) {
 
 const DEBUG: &str = "[log]\nlevel = \"woolly=debug\"\n";
 
+/// With room for all jobs, so that equal ones are claimed while the first still runs.
+fn roomy_home(more: &str) -> Home {
+    let roomy = LONG.replace("slots = 2", "slots = 16");
+    Home::new(&format!("{roomy}[queue]\npoison_limit = 0\n{more}"))
+}
+
 #[test]
 fn equal_jobs_share_one_run_where_they_allow_it() {
-    // With room for all of them, so that equal ones are claimed while the first still runs.
-    let roomy = LONG.replace("slots = 2", "slots = 16");
-    let home = Home::new(&format!("{roomy}[queue]\npoison_limit = 0\n{DEBUG}"));
+    let home = roomy_home(DEBUG);
     let daemon = home.start();
     let client = daemon.client();
     let golden = result(&client, &client.submit(&long(6)));
@@ -198,8 +202,7 @@ fn equal_jobs_share_one_run_where_they_allow_it() {
 /// Nobody's job depends on what becomes of another one.
 #[test]
 fn equal_jobs_outlive_the_one_they_wait_for() {
-    let roomy = LONG.replace("slots = 2", "slots = 16");
-    let home = Home::new(&format!("{roomy}[queue]\npoison_limit = 0\n"));
+    let home = roomy_home("");
     let daemon = home.start();
     let client = daemon.client();
     let golden = result(&client, &client.submit(&long(6)));

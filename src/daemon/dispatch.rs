@@ -1,7 +1,6 @@
 //! Dispatch: the only place that knows both queue and engine. Three thin loops, each on its own thread,
 //! around the bookkeeping of [`Running`].
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc::SyncSender;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -20,6 +19,7 @@ use super::failure::Failure;
 use super::fingerprint;
 use super::gate::Gate;
 use super::known;
+use super::panicked::{Panicked, or_panicked};
 use super::running::{EndedJob, Running, Sharing, is_output};
 use super::transcript;
 
@@ -99,12 +99,7 @@ impl Dispatch {
         // Accepted before the model was warm, or under another model or configuration: only now it shows
         // that it cannot run.
         let resolve = || protocol::resolve(&self.served.context(), endpoint, &body, resolved);
-        let resolved = or_panicked(resolve).unwrap_or_else(|Panicked| {
-            Err(RequestError {
-                message: "the request could not be tokenized".to_owned(),
-                param: None,
-            })
-        });
+        let resolved = or_panicked(resolve).unwrap_or_else(|panicked| Err(panicked.into()));
         let spec = match resolved {
             Ok(spec) => Arc::new(spec),
             Err(RequestError { message, param }) => {
@@ -373,28 +368,7 @@ impl Dispatch {
     }
 }
 
-#[derive(Debug, PartialEq)]
-struct Panicked;
-
-/// A panic over a request or an answer is a matter of its job. As the end of the daemon it would come again with every
-/// restart, because the job does.
-fn or_panicked<T>(work: impl FnOnce() -> T) -> Result<T, Panicked> {
-    catch_unwind(AssertUnwindSafe(work)).map_err(|_| Panicked)
-}
-
 fn is_last(event: &SequenceEvent) -> bool {
     use crate::job::Event;
     !matches!(event.event, Event::Token(_) | Event::Scored(_))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_panic_over_a_job_is_told() {
-        let panics = || panic!("regular expression");
-        assert_eq!(or_panicked::<u8>(panics), Err(Panicked));
-        assert_eq!(or_panicked(|| 7), Ok(7));
-    }
 }

@@ -24,6 +24,7 @@ mod front;
 mod gate;
 mod known;
 mod logging;
+mod panicked;
 mod presence;
 mod running;
 mod signals;

@@ -28,8 +28,9 @@ pub const LINES_BYTES: usize = 4 << 20;
 #[derive(Debug, Clone, PartialEq)]
 pub enum Change {
     /// Refused with [`Error::Draining`] while the queue is drained, with [`Error::Full`] when a limit is reached, and
-    /// with [`Error::TooLate`] if the job asks for that and the pace says so, or the deadline has passed. A job with an idempotency key that the
-    /// submitter used before is found again instead, full or not, as by [`Change::FindSubmitted`].
+    /// with [`Error::TooLate`] if the job asks for that and the pace says so, or the deadline has passed. A job with an
+    /// idempotency key that the submitter used before is found again instead, full or not, as by
+    /// [`Change::FindSubmitted`].
     Submit {
         job: NewJob,
         admission: Admission,

@@ -15,11 +15,11 @@ use crate::support::daemon::{Daemon, Home, TINY};
 use crate::support::http::Client;
 
 /// A home with a spool directory beside the state.
-fn home() -> (Home, PathBuf) {
+pub(crate) fn home() -> (Home, PathBuf) {
     home_with("[queue]\npoison_limit = 0\n")
 }
 
-pub(crate) fn home_with(config: &str) -> (Home, PathBuf) {
+fn home_with(config: &str) -> (Home, PathBuf) {
     let home = Home::new(&format!("{TINY}{config}[spool]\ndir = \"spool\"\n"));
     let spool = home.path().join("spool");
     std::fs::create_dir(&spool).unwrap();

@@ -1,10 +1,10 @@
 //! One short step of every open batch, round after round.
 
 use std::collections::BTreeMap;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant};
 
 use crate::api::now_ms;
+use crate::daemon::panicked::{Panicked, or_panicked};
 use crate::protocol::batches::LineErrors;
 use crate::queue::batch::{BatchId, BatchRow, BatchState, MOST_AT_WORK, Step, next_step};
 use crate::queue::{Applied, BatchChange, Error, Queue};
@@ -96,11 +96,9 @@ impl<'a> Rounds<'a> {
         }
     }
 
-    /// [`Rounds::take`]. A panic is the end of its batch: as the end of the daemon it would come again with every start,
-    /// because the batch does. What the step had in hand is dropped.
+    /// [`Rounds::take`]. A panic is the end of its batch.
     fn take_or_panic(&mut self, batch: &BatchRow, step: Step) -> Result<bool, Trouble> {
-        let taken = catch_unwind(AssertUnwindSafe(|| self.take(batch, step)));
-        taken.unwrap_or_else(|_| {
+        or_panicked(|| self.take(batch, step)).unwrap_or_else(|Panicked| {
             let problem = format!("a step of {} panicked", batch.id);
             Err(Trouble::Input(problem))
         })

@@ -137,6 +137,7 @@ impl Changes<'_> {
         if stored != request_hash(job) {
             return Err(Refusal::Answer(Error::IdempotencyConflict));
         }
+        // Only in older files a job with a key may be attached.
         if !job.attached {
             self.db
                 .prepare_cached("UPDATE job SET attached = 0 WHERE id = ?1 AND attached = 1")?

@@ -7,6 +7,7 @@ use crate::queue::batch::BatchId;
 use crate::queue::state::{self, Cause};
 use crate::queue::store::{Cancelled, Swept};
 
+use super::batches::integer;
 use super::changes::{Changes, Refusal};
 use super::reads;
 
@@ -53,7 +54,7 @@ impl Changes<'_> {
                 named_params! {
                     ":before": before.map_or(i64::MAX, |id| id.0),
                     ":uid": uid,
-                    ":limit": rows(limit),
+                    ":limit": integer(limit as u64),
                 },
                 |row| {
                     let state = reads::word(row, 1, State::parse)?;
@@ -82,7 +83,7 @@ impl Changes<'_> {
                  WHERE batch = ?1 AND batch IS NOT NULL AND finished_at_ms IS NULL
                  ORDER BY id LIMIT ?2",
             )?
-            .query_map(params![id.0, rows(limit)], |row| {
+            .query_map(params![id.0, integer(limit as u64)], |row| {
                 Ok((JobId(row.get(0)?), reads::word(row, 1, State::parse)?))
             })?
             .collect::<Result<_, _>>()?;
@@ -98,8 +99,4 @@ impl Changes<'_> {
         }
         Ok(())
     }
-}
-
-fn rows(limit: usize) -> i64 {
-    i64::try_from(limit).unwrap_or(i64::MAX)
 }

@@ -32,7 +32,7 @@ const WRITER_SETTINGS: [(&str, &str, &str); 10] = [
     ("wal_autocheckpoint", "0", "0"),
     // Bytes that the log keeps on disk at most when it is empty.
     ("journal_size_limit", "67108864", "67108864"),
-    // They are, for a quick check, and must not be for what is written.
+    // Only a quick check does without them, and nothing that is written.
     ("ignore_check_constraints", "OFF", "0"),
     TEMPORARY,
 ];

@@ -5,7 +5,7 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use crate::daemon_spool::{answers, batches, drop_file, home_with, lines, listing};
+use crate::daemon_spool::{answers, batches, drop_file, home, lines, listing};
 use crate::support::daemon::Home;
 use crate::support::http::Client;
 use crate::torture::{pick, strace};
@@ -58,10 +58,6 @@ fn r2_killed_over_a_dropped_file() {
     figure.note(format!("by thread woolly-spool, met: {points:?}"));
     let least = pick(0, 8, 20);
     figure.finish(least, least * LINES);
-}
-
-fn home() -> (Home, std::path::PathBuf) {
-    home_with("[queue]\npoison_limit = 0\n")
 }
 
 /// Drops a file and waits for its end, or for that of the daemon.
